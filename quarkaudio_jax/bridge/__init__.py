@@ -1,0 +1,1 @@
+"""PyTorch <-> us: tables of names, applied strictly in both directions."""

@@ -1,0 +1,142 @@
+"""Tables of the H-Codecs, from the slots of a configuration, and what applies them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from quarkaudio_jax.bridge import blocks
+from quarkaudio_jax.bridge.rules import (
+    DECONV,
+    LEADING_ONE,
+    Constant,
+    Rule,
+    export_tensors,
+    import_tensors,
+)
+from quarkaudio_jax.codec.decoder import SpectralDecoderConfig
+from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.codec.semantic import SemanticConfig
+from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
+from quarkaudio_jax.nn.stft import hann_window
+
+
+def _params(rules: list[Rule]) -> list[Rule]:
+    return [Rule(r.torch, f"params/{r.path}", r.layout) for r in rules]
+
+
+def spectral_encoder(cfg: SpectralEncoderConfig) -> list[Rule | Constant]:
+    """H-Codec 2.0's acoustic encoder."""
+    rules = [
+        *blocks.conv("encoder.embed.conv", "encoder/embed"),
+        *blocks.norm("encoder.norm", "encoder/norm"),
+        *blocks.convnext("encoder.prior_net.*", "encoder/convnext/layers"),
+        *blocks.transformer("encoder.post_net.1.layers.*", "encoder/transformer/layers"),
+        *blocks.norm("encoder.final_layer_norm", "encoder/final_norm"),
+        *blocks.conv("encoder.out.conv", "encoder/out"),
+    ]
+    return [*_params(rules), Constant("encoder.stft.window", lambda: hann_window(cfg.n_fft))]
+
+
+def spectral_decoder(cfg: SpectralDecoderConfig) -> list[Rule | Constant]:
+    """The decoder of H-Codec 2.0."""
+    rules = [
+        *blocks.conv("decoder.embed.conv", "decoder/embed"),
+        *blocks.transformer("decoder.prior_net.3.layers.*", "decoder/prior_transformer/layers"),
+        *blocks.norm("decoder.prior_net.7", "decoder/prior_norm"),
+        *blocks.norm("decoder.norm", "decoder/norm"),
+        *blocks.convnext("decoder.post_net.*", "decoder/convnext/layers"),
+        *blocks.norm("decoder.final_layer_norm", "decoder/final_norm"),
+        *blocks.dense("decoder.head.out", "decoder/head/out"),
+    ]
+    for i, position in enumerate((0, 1, 5, 6)):
+        rules += blocks.resnet(f"decoder.prior_net.{position}", f"decoder/prior_resnet_{i}")
+    return [*_params(rules), Constant("decoder.head.istft.window", lambda: hann_window(cfg.n_fft))]
+
+
+def semantic(cfg: SemanticConfig) -> list[Rule]:
+    """Both halves of the semantic branch."""
+    rules = [
+        *blocks.conv("semantic_encoder.conv.conv", "semantic_encoder/embed", bias=False),
+        *blocks.conv("semantic_encoder.conv_blocks.{i}.conv.conv", "semantic_encoder/blocks_{i}_conv"),
+        *blocks.conv("semantic_encoder.conv2.conv", "semantic_encoder/out", bias=False),
+        *blocks.conv("semantic_decoder.conv1.conv", "semantic_decoder/embed", bias=False),
+        *blocks.conv("semantic_decoder.conv2.conv", "semantic_decoder/out", bias=False),
+    ]
+    for half in ("semantic_encoder", "semantic_decoder"):
+        unit, ours = f"{half}.conv_blocks.{{i}}.res_units.{{j}}", f"{half}/blocks_{{i}}_unit_{{j}}"
+        rules += blocks.conv(f"{unit}.conv1.conv", f"{ours}/conv1", bias=False)
+        rules += blocks.conv(f"{unit}.conv2", f"{ours}/conv2", bias=False)
+    for i, stride in enumerate(cfg.strides):
+        torch, ours = f"semantic_decoder.conv_blocks.{i}.conv", f"semantic_decoder/blocks_{i}_conv"
+        rules += blocks.conv(f"{torch}.conv", ours) if stride == 1 else blocks.dense(f"{torch}.deconv", ours, DECONV)
+    return _params(rules)
+
+
+def quantizer(torch: str, path: str) -> list[Rule | Constant]:
+    """A residual VQ with EMA codebooks; ours is always initialised once it holds a file's books."""
+    names = {"embed": "embed_KxVxD", "cluster_size": "cluster_size_KxV", "embed_avg": "embed_avg_KxVxD"}
+    rules = [
+        Rule(f"{torch}.layers.*._codebook.{theirs}", f"codebooks/{path}/books/{ours}", LEADING_ONE)
+        for theirs, ours in names.items()
+    ]
+    return [*rules, Constant(f"{torch}.layers.{{i}}._codebook.initted", lambda i: np.ones(1, np.float32))]
+
+
+SLOT_TABLES = {SpectralEncoderConfig: spectral_encoder, SpectralDecoderConfig: spectral_decoder}
+
+
+def table(cfg: HCodecConfig) -> list[Rule | Constant]:
+    """Every name of the codec on both sides."""
+    return [
+        *SLOT_TABLES[type(cfg.encoder)](cfg.encoder),
+        *SLOT_TABLES[type(cfg.decoder)](cfg.decoder),
+        *semantic(cfg.semantic),
+        *quantizer("quantizer", "quantizer"),
+        *quantizer("semantic_quantizer", "semantic_quantizer"),
+    ]
+
+
+def abstract_variables(cfg: HCodecConfig) -> dict[str, Any]:
+    """Shapes of the codec's variables without allocating them, {'params': ..., 'codebooks': ...}."""
+    wave = jax.ShapeDtypeStruct((1, 2 * cfg.frame_hop), jnp.float32)
+    features = jax.ShapeDtypeStruct((1, 2 * cfg.semantic.stride, cfg.semantic.feature_dim), jnp.float32)
+    return nn.meta.unbox(jax.eval_shape(HCodec(cfg).init, jax.random.key(0), wave, features))
+
+
+def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested variables as {'params/encoder/...': leaf}; named tuples become one level of names."""
+
+    def named(tree):
+        if hasattr(tree, "_asdict"):
+            tree = tree._asdict()
+        return {k: named(v) for k, v in tree.items()} if isinstance(tree, Mapping) else tree
+
+    return flax.traverse_util.flatten_dict(named(variables), sep="/")
+
+
+def import_hcodec(cfg: HCodecConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The codec's variables from a PyTorch state dict (arrays); UnmatchedError unless every name fits."""
+    abstract = abstract_variables(cfg)
+    flat = import_tensors(table(cfg), tensors, {k: v.shape for k, v in flatten(abstract).items()})
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(abstract)
+    return treedef.unflatten([flat[_path(p)] for p, _ in leaves])
+
+
+def export_hcodec(cfg: HCodecConfig, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The PyTorch state dict of the codec's variables, buffers included."""
+    initted = {
+        f"{name}.layers.{{i}}._codebook.initted": tuple(
+            f"{name}.layers.{i}._codebook.initted" for i in range(q.num_codebooks)
+        )
+        for name, q in (("quantizer", cfg.acoustic_quantizer), ("semantic_quantizer", cfg.semantic_quantizer))
+    }
+    return export_tensors(table(cfg), flatten(variables), initted)
+
+
+def _path(key_path) -> str:
+    return "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in key_path)

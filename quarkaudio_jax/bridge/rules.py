@@ -1,0 +1,168 @@
+"""The engine behind the tables: rename, transpose, stack.
+
+A rule pairs a PyTorch name with a path in our variables. In both, `{i}`-style fields stand
+for numbers and are carried over; `*` stands for a layer number that becomes the leading
+axis of one stacked array. Every tensor on both sides must be used exactly once.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How one tensor's axes are laid out on both sides; the two functions are inverses."""
+
+    name: str
+    to_jax: Callable[[np.ndarray], np.ndarray]
+    to_torch: Callable[[np.ndarray], np.ndarray]
+
+
+SAME = Layout("same", lambda x: x, lambda x: x)
+LINEAR = Layout("linear (out, in)", lambda x: x.T, lambda x: x.T)
+CONV = Layout("conv (out, in, k)", lambda x: x.transpose(2, 1, 0), lambda x: x.transpose(2, 1, 0))
+DEPTHWISE = Layout("depthwise (channels, 1, k)", lambda x: x[:, 0].T, lambda x: x.T[:, None])
+DECONV = Layout("transposed conv (in, out, k)", lambda x: x.transpose(2, 0, 1), lambda x: x.transpose(1, 2, 0))
+LEADING_ONE = Layout("(1, ...)", lambda x: x[0], lambda x: x[None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """PyTorch name pattern -> our path pattern ('/'-separated), with the axis layout."""
+
+    torch: str
+    path: str
+    layout: Layout = SAME
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """A PyTorch entry that we compute: checked on the way in, made again on the way out.
+
+    value: called with the numbers of the pattern's fields; atol: how far the file's may be off.
+    """
+
+    torch: str
+    value: Callable[..., np.ndarray]
+    atol: float = 1e-6
+
+
+class UnmatchedError(ValueError):
+    """Names on one side that nothing on the other side corresponds to."""
+
+
+def _regex(pattern: str) -> re.Pattern:
+    parts = re.split(r"(\*|\{\w\})", pattern)
+    out = ""
+    for part in parts:
+        if part == "*":
+            out += r"(?P<layer>\d+)"
+        elif part.startswith("{"):
+            out += rf"(?P<{part[1]}>\d+)"
+        else:
+            out += re.escape(part)
+    return re.compile(out)
+
+
+def _fields(match: re.Match) -> dict[str, str]:
+    return {k: v for k, v in match.groupdict().items() if k != "layer"}
+
+
+def _listed(names: Sequence[str], limit: int = 12) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(sorted(names)[:limit]) + more
+
+
+def import_tensors(
+    rules: Sequence[Rule | Constant], tensors: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """A PyTorch state dict as flat variables {'params/encoder/...': array}.
+
+    tensors: name -> array. expected: our path -> shape (what the model needs). Raises
+    UnmatchedError naming every tensor left over or missing on either side, and every wrong
+    shape or constant; nothing is returned then.
+    """
+    compiled = [(rule, _regex(rule.torch)) for rule in rules]
+    problems, unknown = [], []
+    collected: dict[str, dict[int | None, np.ndarray]] = {}
+    for name, tensor in tensors.items():
+        found = [(rule, m) for rule, regex in compiled if (m := regex.fullmatch(name))]
+        if not found:
+            unknown.append(name)
+            continue
+        if len(found) > 1:
+            raise AssertionError(f"{name} matches several rules: {[r.torch for r, _ in found]}")
+        (rule, match) = found[0]
+        array = np.asarray(tensor)
+        if isinstance(rule, Constant):
+            value = rule.value(**_fields(match))
+            if array.shape != value.shape or not np.allclose(array, value, rtol=0, atol=rule.atol):
+                problems.append(f"{name} is not the constant that this model computes there")
+            continue
+        path = rule.path.format(**_fields(match))
+        layer = int(match["layer"]) if "*" in rule.torch else None
+        collected.setdefault(path, {})[layer] = rule.layout.to_jax(array)
+    if unknown:
+        problems.append(f"{len(unknown)} tensors of the file are unknown: {_listed(unknown)}")
+    if missing := [p for p in expected if p not in collected]:
+        problems.append(f"{len(missing)} tensors of the model are not in the file: {_listed(missing)}")
+    if surplus := [p for p in collected if p not in expected]:
+        problems.append(f"{len(surplus)} tensors have no place in the model: {_listed(surplus)}")
+    out = {}
+    for path, layers in collected.items():
+        if path not in expected:
+            continue
+        if None in layers:
+            array = layers[None]
+        elif sorted(layers) != list(range(expected[path][0])):
+            problems.append(f"{path} needs layers 0 to {expected[path][0] - 1}, the file has {sorted(layers)}")
+            continue
+        elif len({a.shape for a in layers.values()}) > 1:
+            problems.append(f"{path}: the file's layers differ in shape")
+            continue
+        else:
+            array = np.stack([layers[i] for i in sorted(layers)])
+        if array.shape != tuple(expected[path]):
+            problems.append(f"{path} has shape {array.shape} in the file, {tuple(expected[path])} in the model")
+            continue
+        out[path] = array
+    if problems:
+        raise UnmatchedError("; ".join(problems))
+    return out
+
+
+def export_tensors(
+    rules: Sequence[Rule | Constant], variables: Mapping[str, Any], constants: Mapping[str, tuple[str, ...]] = {}
+) -> dict[str, np.ndarray]:
+    """Flat variables as a PyTorch state dict; the inverse of `import_tensors`.
+
+    constants: for each Constant whose pattern has fields, the names to write (patterns
+    without fields are always written).
+    """
+    compiled = [(rule, _regex(rule.path)) for rule in rules if isinstance(rule, Rule)]
+    out, unknown = {}, []
+    for path, value in variables.items():
+        found = [(rule, m) for rule, regex in compiled if (m := regex.fullmatch(path))]
+        if not found:
+            unknown.append(path)
+            continue
+        array = np.asarray(value)
+        for rule, match in found:
+            name = rule.torch.format(**_fields(match))
+            if "*" in name:
+                for layer in range(array.shape[0]):
+                    out[name.replace("*", str(layer))] = np.ascontiguousarray(rule.layout.to_torch(array[layer]))
+            else:
+                out[name] = np.ascontiguousarray(rule.layout.to_torch(array))
+    if unknown:
+        raise UnmatchedError(f"{len(unknown)} tensors of the model have no PyTorch name: {_listed(unknown)}")
+    for rule in rules:
+        if isinstance(rule, Constant):
+            names = constants.get(rule.torch, ()) if "{" in rule.torch else (rule.torch,)
+            for name in names:
+                out[name] = rule.value(**_fields(_regex(rule.torch).fullmatch(name)))
+    return out

@@ -1,0 +1,1 @@
+"""Wave <-> Codes: the H-Codec family."""

@@ -1,0 +1,248 @@
+"""Residual vector quantisation with EMA codebooks.
+
+The arithmetic follows `ResidualVQ` of vector-quantize-pytorch 1.22, which H-Codec trains
+with: EMA codebooks (arXiv:1711.00937, appendix A.1), k-means initialisation and quantiser
+dropout (SoundStream, arXiv:2107.03312), the rotation trick (arXiv:2410.06424). Distances and
+statistics are float32. Under jit with sharded inputs the sums run over the global batch.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizerConfig:
+    """Shape and training rules of a residual VQ.
+
+    rotation_trick: False gives the plain straight-through gradient. dropout: during training
+    one random cut per batch, codebooks above it unused. revive_below: codes whose EMA cluster
+    size falls below it are replaced by random vectors of the batch (0: never; ours).
+    """
+
+    num_codebooks: int
+    codebook_size: int
+    dim: int
+    decay: float = 0.99
+    eps: float = 1e-5
+    kmeans_iters: int = 50
+    rotation_trick: bool = True
+    dropout: bool = False
+    revive_below: float = 0.0
+
+
+class Codebooks(NamedTuple):
+    """State of a residual VQ; the leading axis is the codebook. `embed` is what codes look up."""
+
+    embed_KxVxD: jax.Array
+    cluster_size_KxV: jax.Array
+    embed_avg_KxVxD: jax.Array
+
+
+class Quantized(NamedTuple):
+    """Result of a training pass. commit_loss_K: mean squared error per codebook, 0 where dropped (codes -1)."""
+
+    quantized_BxTxD: jax.Array
+    codes_BxTxK: jax.Array
+    commit_loss_K: jax.Array
+
+
+def random_codebooks(cfg: QuantizerConfig, key: jax.Array) -> Codebooks:
+    """Codebooks before k-means: small random vectors, every cluster of size 1."""
+    shape = (cfg.num_codebooks, cfg.codebook_size, cfg.dim)
+    embed = jax.random.normal(key, shape) * cfg.dim**-0.5
+    return Codebooks(embed, jnp.ones(shape[:2]), embed)
+
+
+def nearest(x_NxD: jax.Array, embed_VxD: jax.Array) -> jax.Array:
+    """Index of the nearest code vector (Euclidean), int32; of equals the first."""
+    cross_NxV = jnp.matmul(x_NxD, embed_VxD.T, precision=HIGHEST)
+    return jnp.argmin(jnp.square(embed_VxD).sum(-1) - 2 * cross_NxV, axis=-1).astype(jnp.int32)
+
+
+@jax.custom_vjp
+def rotate_to(x: jax.Array, e: jax.Array) -> jax.Array:
+    """Returns `e`; its gradient reaches `x` as if e were a rotation and scaling of x (arXiv:2410.06424)."""
+    return e
+
+
+def _rotate_fwd(x, e):
+    return e, (x, e)
+
+
+def _rotate_bwd(residuals, g):
+    x, e = residuals
+    norm_x = jnp.linalg.norm(x, axis=-1, keepdims=True)
+    norm_e = jnp.linalg.norm(e, axis=-1, keepdims=True)
+    u, q = x / jnp.maximum(norm_x, 1e-6), e / jnp.maximum(norm_e, 1e-6)
+    w = u + q
+    w = w / jnp.maximum(jnp.linalg.norm(w, axis=-1, keepdims=True), 1e-6)
+
+    def dot(a, b):
+        return (a * b).sum(-1, keepdims=True)
+
+    grad = norm_e / jnp.maximum(norm_x, 1e-6) * (g - 2 * dot(g, w) * w + 2 * dot(g, q) * u)
+    return grad, jnp.zeros_like(e)
+
+
+rotate_to.defvjp(_rotate_fwd, _rotate_bwd)
+
+
+def encode(embed_KxVxD: jax.Array, x_BxTxD: jax.Array) -> jax.Array:
+    """Codes of `x`, (B, T, K) int32: each codebook quantises what the ones before left over."""
+    x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, x_BxTxD.shape[-1])
+
+    def step(residual_NxD, embed_VxD):
+        codes_N = nearest(residual_NxD, embed_VxD)
+        return residual_NxD - embed_VxD[codes_N], codes_N
+
+    _, codes_KxN = jax.lax.scan(step, x_NxD, embed_KxVxD)
+    return codes_KxN.T.reshape(*x_BxTxD.shape[:2], -1)
+
+
+def decode(embed_KxVxD: jax.Array, codes_BxTxK: jax.Array) -> jax.Array:
+    """Sum of the code vectors, (B, T, D). Negative codes add nothing; fewer codebooks than K are allowed."""
+
+    def step(total, codebook):
+        embed_VxD, codes_BxT = codebook
+        return total + jnp.where(codes_BxT[..., None] >= 0, embed_VxD[codes_BxT], 0.0), None
+
+    num_codebooks = codes_BxTxK.shape[-1]
+    zeros = jnp.zeros((*codes_BxTxK.shape[:2], embed_KxVxD.shape[-1]), embed_KxVxD.dtype)
+    return jax.lax.scan(step, zeros, (embed_KxVxD[:num_codebooks], jnp.moveaxis(codes_BxTxK, -1, 0)))[0]
+
+
+def _updated(cfg: QuantizerConfig, book: Codebooks, x_NxD, codes_N, weight_N) -> Codebooks:
+    """One codebook after its EMA step: sizes and sums move by 1 - decay towards the batch's."""
+    onehot_NxV = jax.nn.one_hot(codes_N, cfg.codebook_size) * weight_N[:, None]
+    sums_VxD = jnp.matmul(onehot_NxV.T, x_NxD, precision=HIGHEST)
+    rate = 1 - cfg.decay
+    size_V = book.cluster_size_KxV + rate * (onehot_NxV.sum(0) - book.cluster_size_KxV)
+    avg_VxD = book.embed_avg_KxVxD + rate * (sums_VxD - book.embed_avg_KxVxD)
+    total = size_V.sum()
+    smoothed_V = (size_V + cfg.eps) / (total + cfg.codebook_size * cfg.eps) * total
+    return Codebooks(avg_VxD / smoothed_V[:, None], size_V, avg_VxD)
+
+
+def _sample_valid(key, x_NxD, weight_N, count: int) -> jax.Array:
+    """`count` random valid rows, without repetition while there are enough, else round and round."""
+    order_N = jnp.argsort(jnp.where(weight_N > 0, jax.random.uniform(key, weight_N.shape), 2.0))
+    num_valid = jnp.maximum((weight_N > 0).sum(), 1)
+    return x_NxD[order_N[jnp.arange(count) % num_valid]]
+
+
+def _revived(cfg: QuantizerConfig, book: Codebooks, key, x_NxD, weight_N) -> Codebooks:
+    """Replaces codes whose cluster is too small by random vectors of the batch."""
+    dead_V = book.cluster_size_KxV < cfg.revive_below
+    fresh_VxD = _sample_valid(key, x_NxD, weight_N, cfg.codebook_size)
+    return Codebooks(
+        jnp.where(dead_V[:, None], fresh_VxD, book.embed_KxVxD),
+        jnp.where(dead_V, cfg.revive_below, book.cluster_size_KxV),
+        jnp.where(dead_V[:, None], fresh_VxD * cfg.revive_below, book.embed_avg_KxVxD),
+    )
+
+
+def quantize_and_update(
+    cfg: QuantizerConfig,
+    books: Codebooks,
+    x_BxTxD: jax.Array,
+    key: jax.Array,
+    mask_BxT: jax.Array | None = None,
+) -> tuple[Quantized, Codebooks]:
+    """One training pass: quantises with the books as they are, returns them updated.
+
+    x_BxTxD: float32 embeddings. mask_BxT: valid frames; others enter neither losses nor
+    statistics. key: randomness of quantiser dropout and of dead-code revival.
+    """
+    x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
+    weight_N = jnp.ones(len(x_NxD)) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
+    count = jnp.maximum(weight_N.sum(), 1.0)
+    cut_key, revive_key = jax.random.split(key)
+    cut = jax.random.randint(cut_key, (), 0, cfg.num_codebooks) if cfg.dropout else cfg.num_codebooks
+    revive_keys = jax.random.split(revive_key, cfg.num_codebooks)
+
+    def step(carry, inputs):
+        residual, total = carry
+        index, book, key = inputs
+        active = index <= cut
+        codes_N = nearest(jax.lax.stop_gradient(residual), book.embed_KxVxD)
+        code_NxD = jax.lax.stop_gradient(book.embed_KxVxD[codes_N])
+        loss = (jnp.square(residual - code_NxD).mean(-1) * weight_N).sum() / count
+        if cfg.rotation_trick:
+            passed = rotate_to(residual, code_NxD)
+        else:
+            passed = residual + jax.lax.stop_gradient(code_NxD - residual)
+        still = jax.lax.stop_gradient(residual)
+        new_book = _updated(cfg, book, still, codes_N, weight_N)
+        if cfg.revive_below > 0:
+            new_book = _revived(cfg, new_book, key, still, weight_N)
+        new_book = jax.tree.map(lambda new, old: jnp.where(active, new, old), new_book, book)
+        carry = (jnp.where(active, residual - code_NxD, residual), jnp.where(active, total + passed, total))
+        return carry, (jnp.where(active, codes_N, -1), jnp.where(active, loss, 0.0), new_book)
+
+    inputs = (jnp.arange(cfg.num_codebooks), books, revive_keys)
+    (_, total), (codes_KxN, loss_K, books) = jax.lax.scan(step, (x_NxD, jnp.zeros_like(x_NxD)), inputs)
+    codes_BxTxK = codes_KxN.T.reshape(*x_BxTxD.shape[:2], -1)
+    books = jax.tree.map(jax.lax.stop_gradient, books)
+    return Quantized(total.reshape(x_BxTxD.shape), codes_BxTxK, loss_K), books
+
+
+def kmeans_codebooks(
+    cfg: QuantizerConfig, x_BxTxD: jax.Array, key: jax.Array, mask_BxT: jax.Array | None = None
+) -> Codebooks:
+    """Codebooks from a first batch: k-means of each residual in turn, `kmeans_iters` Lloyd steps.
+
+    Clusters start at random valid vectors; an empty cluster keeps its centre.
+    """
+    x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
+    weight_N = jnp.ones(len(x_NxD)) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
+
+    def fit(residual_NxD, key):
+        def lloyd(_, state):
+            means_VxD, _ = state
+            onehot_NxV = jax.nn.one_hot(nearest(residual_NxD, means_VxD), cfg.codebook_size) * weight_N[:, None]
+            size_V = onehot_NxV.sum(0)
+            sums_VxD = jnp.matmul(onehot_NxV.T, residual_NxD, precision=HIGHEST)
+            new_VxD = sums_VxD / jnp.maximum(size_V, 1.0)[:, None]
+            return jnp.where(size_V[:, None] > 0, new_VxD, means_VxD), size_V
+
+        start = _sample_valid(key, residual_NxD, weight_N, cfg.codebook_size)
+        means_VxD, size_V = jax.lax.fori_loop(0, cfg.kmeans_iters, lloyd, (start, jnp.zeros(cfg.codebook_size)))
+        book = Codebooks(means_VxD, size_V, means_VxD * size_V[:, None])
+        return residual_NxD - means_VxD[nearest(residual_NxD, means_VxD)], book
+
+    return jax.lax.scan(fit, x_NxD, jax.random.split(key, cfg.num_codebooks))[1]
+
+
+class ResidualVQ(nn.Module):
+    """Holds the codebooks in the `codebooks` collection; the arithmetic is in the functions above."""
+
+    cfg: QuantizerConfig
+
+    def setup(self):
+        self.books = self.variable(
+            "codebooks", "books", lambda: random_codebooks(self.cfg, self.make_rng("params"))
+        )
+
+    def encode(self, x_BxTxD: jax.Array) -> jax.Array:
+        """(B, T, D) -> codes (B, T, K)."""
+        return encode(self.books.value.embed_KxVxD, x_BxTxD)
+
+    def decode(self, codes_BxTxK: jax.Array) -> jax.Array:
+        """Codes (B, T, K) -> (B, T, D)."""
+        return decode(self.books.value.embed_KxVxD, codes_BxTxK)
+
+    def update(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> Quantized:
+        """A training pass; needs the rng stream `quantizer` and mutable `codebooks`."""
+        key = self.make_rng("quantizer")
+        out, self.books.value = quantize_and_update(self.cfg, self.books.value, x_BxTxD, key, mask_BxT)
+        return out
+
+    def fit(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> None:
+        """Sets the codebooks by k-means; needs the rng stream `quantizer` and mutable `codebooks`."""
+        self.books.value = kmeans_codebooks(self.cfg, x_BxTxD, self.make_rng("quantizer"), mask_BxT)

@@ -1,0 +1,68 @@
+"""The acoustic encoder of H-Codec 2.0: STFT, ConvNeXt, Transformer, strided output."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from quarkaudio_jax.nn.conv import Conv1d
+from quarkaudio_jax.nn.convnext import ConvNeXtBlock
+from quarkaudio_jax.nn.norm import LayerNorm
+from quarkaudio_jax.nn.stack import Stack
+from quarkaudio_jax.nn.stft import stft
+from quarkaudio_jax.nn.transformer import TransformerBlock
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralEncoderConfig:
+    """dim: width; hidden: ConvNeXt MLP; out_dim: embedding; n_fft, hop: samples; stride: STFT frames per code frame."""
+
+    dim: int
+    hidden: int
+    out_dim: int
+    n_fft: int
+    hop: int
+    convnext_layers: int
+    transformer_layers: int
+    num_heads: int
+    mlp_hidden: int
+    stride: int
+
+
+def log_magnitude_and_phase(wave_BxS: jax.Array, n_fft: int, hop: int) -> jax.Array:
+    """The front end: (B, S // hop, n_fft + 2), ln(max(|X|, 1e-5)) then angle(X) / pi.
+
+    The wave is zero-padded by (n_fft - hop) / 2 on both sides; S is a multiple of hop. Zero
+    bins have phase 0, as in PyTorch, whatever the sign of their zeros.
+    """
+    pad = (n_fft - hop) // 2
+    spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad, pad))), n_fft, hop)
+    magnitude = jnp.abs(spectrum)
+    phase = jnp.where(magnitude == 0, 0.0, jnp.angle(spectrum))
+    return jnp.concatenate([jnp.log(jnp.maximum(magnitude, 1e-5)), phase / jnp.pi], axis=-1)
+
+
+class SpectralEncoder(nn.Module):
+    """(B, S) -> (B, T, out_dim), T = S / (hop * stride). `mask_BxT` is at the STFT frame rate."""
+
+    cfg: SpectralEncoderConfig
+    dtype: Any = jnp.float32
+    scan: bool = True
+    remat: str = "none"
+
+    @nn.compact
+    def __call__(self, wave_BxS: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
+        cfg = self.cfg
+        stack = dict(scan=self.scan, remat=self.remat)
+        x = log_magnitude_and_phase(wave_BxS, cfg.n_fft, cfg.hop)
+        x = Conv1d(cfg.dim, 3, dtype=self.dtype, name="embed")(x, mask_BxT)
+        x = LayerNorm(dtype=self.dtype, name="norm")(x)
+        block = dict(hidden=cfg.hidden, layer_scale=1 / cfg.convnext_layers, dtype=self.dtype)
+        x = Stack(ConvNeXtBlock, block, cfg.convnext_layers, **stack, name="convnext")(x, mask_BxT)
+        block = dict(num_heads=cfg.num_heads, hidden=cfg.mlp_hidden, dtype=self.dtype)
+        x = Stack(TransformerBlock, block, cfg.transformer_layers, **stack, name="transformer")(x, mask_BxT)
+        x = LayerNorm(dtype=self.dtype, name="final_norm")(x)
+        out = Conv1d(cfg.out_dim, 2 * cfg.stride + 1, cfg.stride, dtype=self.dtype, name="out")
+        return out(x, mask_BxT).astype(jnp.float32)

@@ -1,0 +1,57 @@
+"""Self-attention with rotary positions."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from quarkaudio_jax.nn.linear import Linear
+from quarkaudio_jax.nn.lstm import LSTM
+
+
+def rotary(x_BxTxHxD: jax.Array, theta: float = 10000.0) -> jax.Array:
+    """Rotary position embedding, half-split pairing, in float32 (arXiv:2104.09864)."""
+    length, dim = x_BxTxHxD.shape[1], x_BxTxHxD.shape[-1]
+    inv_freq = 1.0 / theta ** (np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim))
+    angle_TxD = np.arange(length, dtype=np.float32)[:, None] * inv_freq.astype(np.float32)[None]
+    cos, sin = np.cos(angle_TxD)[:, None], np.sin(angle_TxD)[:, None]
+    x1, x2 = jnp.split(x_BxTxHxD.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1)
+    return rotated.astype(x_BxTxHxD.dtype)
+
+
+class LSTMAttention(nn.Module):
+    """H-Codec's attention: an LSTM first, then q, k and v all from its output, no residual around the LSTM.
+
+    The LSTM is unidirectional even when attention looks both ways. `window` (causal only)
+    is how many frames a frame sees, itself the last of them. Softmax is float32.
+    """
+
+    num_heads: int
+    causal: bool = False
+    window: int | None = None
+    torch_init: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
+        batch, length, dim = x_BxTxD.shape
+        x = LSTM(self.dtype, name="lstm")(x_BxTxD)
+        q, k, v = (
+            Linear(dim, dtype=self.dtype, torch_init=self.torch_init, axes=("embed", "heads"), name=name)(x)
+            for name in ("query", "key", "value")
+        )
+        q, k, v = (a.reshape(batch, length, self.num_heads, -1) for a in (q, k, v))
+        out = jax.nn.dot_product_attention(
+            rotary(q),
+            rotary(k),
+            v,
+            mask=None if mask_BxT is None else mask_BxT[:, None, None, :],
+            is_causal=self.causal,
+            local_window_size=None if self.window is None else (self.window - 1, 0),
+        )
+        out = out.reshape(batch, length, dim)
+        project = dict(use_bias=False, dtype=self.dtype, torch_init=self.torch_init, axes=("heads", "embed"))
+        return Linear(dim, **project, name="out")(out)

@@ -1,0 +1,31 @@
+"""ConvNeXt block over time (arXiv:2201.03545, in the 1-D form of Vocos, arXiv:2306.00814)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from quarkaudio_jax.nn.conv import DepthwiseConv1d
+from quarkaudio_jax.nn.init import logical
+from quarkaudio_jax.nn.linear import Linear
+from quarkaudio_jax.nn.norm import LayerNorm
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution (kernel 7), LayerNorm, MLP with exact GELU, layer scale, residual. (B, T, D) -> same."""
+
+    hidden: int
+    layer_scale: float
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
+        dim = x_BxTxD.shape[-1]
+        x = DepthwiseConv1d(7, self.dtype, name="dwconv")(x_BxTxD, mask_BxT)
+        x = LayerNorm(dtype=self.dtype, name="norm")(x)
+        x = Linear(self.hidden, dtype=self.dtype, name="pwconv1")(x)
+        x = nn.gelu(x, approximate=False)
+        x = Linear(dim, dtype=self.dtype, axes=("mlp", "embed"), name="pwconv2")(x)
+        gamma = self.param("gamma", logical(nn.initializers.constant(self.layer_scale), "norm"), (dim,))
+        return x_BxTxD + x * gamma.astype(self.dtype)

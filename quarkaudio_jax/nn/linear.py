@@ -1,0 +1,30 @@
+"""The one dense layer, with logical axes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from quarkaudio_jax.nn.init import kernel_and_bias, logical
+
+
+class Linear(nn.Module):
+    """x @ kernel + bias; kernel (in, out), float32 parameters, computed in `dtype`."""
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    torch_init: bool = False
+    axes: Sequence[str | None] = ("embed", "mlp")
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel_init, bias_init = kernel_and_bias(self.torch_init, x.shape[-1])
+        kernel = self.param("kernel", logical(kernel_init, *self.axes), (x.shape[-1], self.features))
+        out = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        if self.use_bias:
+            bias = self.param("bias", logical(bias_init, self.axes[-1]), (self.features,))
+            out = out + bias.astype(self.dtype)
+        return out

@@ -1,0 +1,68 @@
+"""Normalisations; statistics are always float32."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from quarkaudio_jax.nn.init import logical
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis with scale and bias."""
+
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
+        scale = self.param("scale", logical(nn.initializers.ones, "norm"), (x_BxTxD.shape[-1],))
+        bias = self.param("bias", logical(nn.initializers.zeros, "norm"), (x_BxTxD.shape[-1],))
+        x = x_BxTxD.astype(jnp.float32)
+        x = x - x.mean(-1, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
+        return (x * scale + bias).astype(self.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation over the last axis with scale (arXiv:1910.07467)."""
+
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
+        scale = self.param("scale", logical(nn.initializers.ones, "norm"), (x_BxTxD.shape[-1],))
+        x = x_BxTxD.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
+        return (x * scale).astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation with statistics over time and the channels of a group (arXiv:1803.08494).
+
+    Frames outside the mask do not enter the statistics, so a padded item is normalised as it
+    is alone.
+    """
+
+    num_groups: int = 32
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxTxC: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
+        channels = x_BxTxC.shape[-1]
+        if channels % self.num_groups:
+            raise ValueError(f"GroupNorm: {channels} channels do not divide into {self.num_groups} groups")
+        scale = self.param("scale", logical(nn.initializers.ones, "norm"), (channels,))
+        bias = self.param("bias", logical(nn.initializers.zeros, "norm"), (channels,))
+        x = x_BxTxC.astype(jnp.float32).reshape(*x_BxTxC.shape[:2], self.num_groups, -1)
+        if mask_BxT is None:
+            weight = jnp.ones((1, x.shape[1], 1, 1))
+        else:
+            weight = mask_BxT.astype(jnp.float32)[..., None, None]
+        count = jnp.maximum(weight.sum(1, keepdims=True), 1.0) * x.shape[-1]
+        x = x - (x * weight).sum((1, 3), keepdims=True) / count
+        x = x * jax.lax.rsqrt((jnp.square(x) * weight).sum((1, 3), keepdims=True) / count + self.eps)
+        return (x.reshape(x_BxTxC.shape) * scale + bias).astype(self.dtype)

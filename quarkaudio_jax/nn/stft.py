@@ -1,0 +1,90 @@
+"""Short-time Fourier transform and its inverse, always in float32."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def hann_window(length: int) -> np.ndarray:
+    """Periodic Hann window of `length` samples, float32, as PyTorch builds it."""
+    n = np.arange(length, dtype=np.float64)
+    return (0.5 - 0.5 * np.cos(2 * np.pi * n / length)).astype(np.float32)
+
+
+def frame(x_BxS: jax.Array, size: int, hop: int) -> jax.Array:
+    """Cuts overlapping frames without padding.
+
+    Returns (B, T, size) with T = (S - size) // hop + 1. Where `hop` divides `size`
+    the frames are shifted views, otherwise a gather.
+    """
+    num_frames = (x_BxS.shape[-1] - size) // hop + 1
+    if num_frames < 1:
+        raise ValueError(f"frame: {x_BxS.shape[-1]} samples are fewer than one frame of {size}")
+    if size % hop == 0:
+        pieces = size // hop
+        x_BxNxh = x_BxS[:, : (num_frames + pieces - 1) * hop].reshape(x_BxS.shape[0], -1, hop)
+        return jnp.concatenate([x_BxNxh[:, i : i + num_frames] for i in range(pieces)], axis=-1)
+    index_TxN = np.arange(num_frames)[:, None] * hop + np.arange(size)[None]
+    return x_BxS[:, index_TxN]
+
+
+def overlap_add(frames_BxTxNxC: jax.Array, hop: int) -> jax.Array:
+    """Adds frames shifted by `hop`: (B, T, N, C) -> (B, (T - 1) * hop + N, C)."""
+    batch, num_frames, size, channels = frames_BxTxNxC.shape
+    pieces = -(-size // hop)
+    padded = jnp.pad(frames_BxTxNxC, ((0, 0), (0, 0), (0, pieces * hop - size), (0, 0)))
+    padded = padded.reshape(batch, num_frames, pieces, hop, channels)
+    out = sum(
+        jnp.pad(padded[:, :, i], ((0, 0), (i, pieces - 1 - i), (0, 0), (0, 0))) for i in range(pieces)
+    )
+    out = out.reshape(batch, -1, channels)
+    return out[:, : (num_frames - 1) * hop + size]
+
+
+def stft(x_BxS: jax.Array, n_fft: int, hop: int, window: np.ndarray | None = None) -> jax.Array:
+    """Complex spectrum of un-padded frames, (B, T, n_fft // 2 + 1), complex64.
+
+    `window` has at most `n_fft` samples (default: periodic Hann of `n_fft`); a shorter
+    one is centred in the frame. Pad the signal beforehand if frames are to be centred.
+    """
+    window = hann_window(n_fft) if window is None else window
+    short = n_fft - len(window)
+    window = np.pad(window, (short // 2, short - short // 2))
+    return jnp.fft.rfft(frame(x_BxS.astype(jnp.float32), n_fft, hop) * window)
+
+
+def reflect_stft(x_BxS: jax.Array, n_fft: int, hop: int) -> jax.Array:
+    """`stft` of the signal padded by (n_fft - hop) // 2 of reflection on both sides.
+
+    Used by the losses and metrics: T = S // hop frames when hop divides S and n_fft - hop is even.
+    """
+    pad = (n_fft - hop) // 2
+    if x_BxS.shape[-1] <= pad:
+        raise ValueError(f"stft: {x_BxS.shape[-1]} samples are too few to reflect {pad} at the edges")
+    return stft(jnp.pad(x_BxS, ((0, 0), (pad, pad)), mode="reflect"), n_fft, hop)
+
+
+def istft(spectrum_BxTxF: jax.Array, hop: int, mask_BxT: jax.Array | None = None) -> jax.Array:
+    """Inverse STFT with "same" padding, (B, T * hop) float32.
+
+    Frames are windowed by a periodic Hann of n_fft = 2 (F - 1), overlap-added, trimmed by
+    (n_fft - hop) / 2 on both sides and divided by the envelope of the squared windows (Vocos,
+    arXiv:2306.00814, section 3; the head of H-Codec). Imaginary parts at DC and Nyquist are
+    ignored. Frames outside `mask_BxT` (bool) take part in neither sum, so that a padded item
+    gives what it gives alone; samples that no frame reaches are 0.
+    """
+    n_fft = 2 * (spectrum_BxTxF.shape[-1] - 1)
+    window = hann_window(n_fft)
+    frames_BxTxN = jnp.fft.irfft(spectrum_BxTxF, n=n_fft) * window
+    num_frames = frames_BxTxN.shape[1]
+    trim = (n_fft - hop) // 2
+    if mask_BxT is None:
+        mask_BxT = np.ones((1, num_frames), np.float32)
+    else:
+        frames_BxTxN = jnp.where(mask_BxT[..., None], frames_BxTxN, 0.0)
+    squared_BxTxN = jnp.asarray(mask_BxT, jnp.float32)[..., None] * np.square(window)
+    signal = overlap_add(frames_BxTxN[..., None], hop)[..., 0]
+    envelope = overlap_add(squared_BxTxN[..., None], hop)[..., 0]
+    cut = slice(trim, trim + num_frames * hop)
+    signal, envelope = signal[:, cut], envelope[:, cut]
+    return jnp.where(envelope > 1e-11, signal / jnp.maximum(envelope, 1e-11), 0.0)
