@@ -225,9 +225,7 @@ class ResidualVQ(nn.Module):
     cfg: QuantizerConfig
 
     def setup(self):
-        self.books = self.variable(
-            "codebooks", "books", lambda: random_codebooks(self.cfg, self.make_rng("params"))
-        )
+        self.books = self.variable("codebooks", "books", lambda: random_codebooks(self.cfg, self.make_rng("params")))
 
     def encode(self, x_BxTxD: jax.Array) -> jax.Array:
         """(B, T, D) -> codes (B, T, K)."""

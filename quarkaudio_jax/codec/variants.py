@@ -43,9 +43,7 @@ def hcodec2(
     return HCodecConfig(
         name=name,
         sample_rate=48000,
-        encoder=SpectralEncoderConfig(
-            **shared, out_dim=latent, convnext_layers=encoder_layers, stride=semantic.stride
-        ),
+        encoder=SpectralEncoderConfig(**shared, out_dim=latent, convnext_layers=encoder_layers, stride=semantic.stride),
         semantic=semantic,
         acoustic_quantizer=quantizer,
         semantic_quantizer=quantizer,

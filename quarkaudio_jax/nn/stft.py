@@ -34,9 +34,7 @@ def overlap_add(frames_BxTxNxC: jax.Array, hop: int) -> jax.Array:
     pieces = -(-size // hop)
     padded = jnp.pad(frames_BxTxNxC, ((0, 0), (0, 0), (0, pieces * hop - size), (0, 0)))
     padded = padded.reshape(batch, num_frames, pieces, hop, channels)
-    out = sum(
-        jnp.pad(padded[:, :, i], ((0, 0), (i, pieces - 1 - i), (0, 0), (0, 0))) for i in range(pieces)
-    )
+    out = sum(jnp.pad(padded[:, :, i], ((0, 0), (i, pieces - 1 - i), (0, 0), (0, 0))) for i in range(pieces))
     out = out.reshape(batch, -1, channels)
     return out[:, : (num_frames - 1) * hop + size]
 

@@ -1,0 +1,32 @@
+"""Distances between features: SSL, discriminator, code vectors."""
+
+import jax
+import jax.numpy as jnp
+
+
+def ssl_reconstruction(pred_BxTxD: jax.Array, target_BxTxD: jax.Array) -> jax.Array:
+    """Mean squared error between rebuilt and given SSL features, a scalar (X-Codec, arXiv:2408.17175)."""
+    return jnp.square(pred_BxTxD - target_BxTxD).mean()
+
+
+def commitment(*losses_K: jax.Array) -> jax.Array:
+    """Mean over each stream's quantisers, summed over streams, a scalar."""
+    return sum(losses.mean() for losses in losses_K)
+
+
+def feature_matching(fake: list[list[jax.Array]], real: list[list[jax.Array]]) -> jax.Array:
+    """Mean over all layers of all discriminators of the mean |difference| (HiFi-GAN, arXiv:2010.05646).
+
+    The target's features carry no gradient.
+    """
+    terms = [
+        jnp.abs(f.astype(jnp.float32) - jax.lax.stop_gradient(r.astype(jnp.float32))).mean()
+        for fake_layers, real_layers in zip(fake, real, strict=True)
+        for f, r in zip(fake_layers, real_layers, strict=True)
+    ]
+    return sum(terms) / len(terms)
+
+
+def perceptual(pred_BxTxD: jax.Array, target_BxTxD: jax.Array) -> jax.Array:
+    """Mean |difference| between features of the output and of the target wave, a scalar."""
+    return jnp.abs(pred_BxTxD - jax.lax.stop_gradient(target_BxTxD)).mean()

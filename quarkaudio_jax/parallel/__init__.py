@@ -1,0 +1,1 @@
+"""Meshes and shardings: the only place that knows mesh axis names."""

@@ -1,0 +1,83 @@
+"""The device mesh, and the one table from logical axes to mesh axes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+
+RULES = (
+    ("batch", ("data", "fsdp")),
+    ("embed", "fsdp"),
+    ("mlp", "tensor"),
+    ("heads", "tensor"),
+    ("vocab", None),
+    ("norm", None),
+    ("kernel", None),
+    ("layers", None),
+)
+"""Logical axis -> mesh axis. Batches are split over data and fsdp; parameters over fsdp and tensor."""
+
+
+def make_mesh(sizes: dict[str, int], devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh with axes data, fsdp, tensor; one size may be -1 and takes the devices left.
+
+    Raises ValueError naming the sizes when they do not fill the devices.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    shape = [sizes[axis] for axis in AXES]
+    wanted = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, shape, strict=True))
+    if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
+        raise ValueError(f"mesh {wanted}: sizes are at least 1, and at most one is -1")
+    known = int(np.prod([size for size in shape if size != -1]))
+    if -1 in shape and len(devices) % known == 0:
+        shape[shape.index(-1)] = len(devices) // known
+    if int(np.prod(shape)) != len(devices):
+        raise ValueError(f"mesh {wanted} does not fill the {len(devices)} devices at hand; change config.mesh")
+    return Mesh(np.asarray(devices).reshape(shape), AXES)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Leading axis split over the data and fsdp axes."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Drops mesh axes that do not divide the dimension they are to split."""
+    out = []
+    for dim, axes in zip(shape, tuple(spec) + (None,) * (len(shape) - len(spec)), strict=True):
+        names = (axes,) if isinstance(axes, str) else tuple(axes or ())
+        size = int(np.prod([mesh.shape[name] for name in names])) if names else 1
+        out.append(axes if size > 1 and dim % size == 0 else None)
+    return PartitionSpec(*out)
+
+
+def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
+    """The sharding of each leaf of an abstract state whose parameters carry logical axis names.
+
+    Returns a tree of the unboxed structure. A dimension that its mesh axes do not divide
+    stays whole.
+    """
+    specs = nn.logical_to_mesh(nn.get_partition_spec(abstract_state), RULES)
+    shapes = nn.meta.unbox(abstract_state)
+    return jax.tree.map(
+        lambda leaf, spec: NamedSharding(mesh, _fitted(spec, leaf.shape, mesh)),
+        shapes,
+        specs,
+        is_leaf=lambda x: isinstance(x, PartitionSpec),
+    )
+
+
+def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This host's share of a batch as arrays over the whole mesh."""
+    sharding = batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}

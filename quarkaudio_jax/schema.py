@@ -1,0 +1,224 @@
+"""What can be configured: frozen dataclasses, each the only home of its defaults.
+
+A config file starts from `to_config_dict(TrainConfig())`, changes what it wants and returns
+the ConfigDict; `from_config_dict` turns it back, refusing unknown fields by name. Beyond
+this module nobody sees a ConfigDict.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecConfig:
+    """The codec and how it is computed.
+
+    variant: a name of `codec.variants`. dtype: compute type, float32 or bfloat16. remat: what
+    the layers keep for the backward pass (none, dots, full). The rest: see `QuantizerConfig`.
+    """
+
+    variant: str = "hcodec_48k"
+    dtype: str = "float32"
+    remat: str = "none"
+    rotation_trick: bool = True
+    quantizer_dropout: bool = False
+    revive_below: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureConfig:
+    """Where SSL features come from: the name of a recipe of `ssl.features`."""
+
+    recipe: str = "mel"
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the generator's objective, and the scales of its spectral terms.
+
+    A weight of 0 leaves its term out of the computation. perceptual_from: the step from which
+    the perceptual term counts.
+    """
+
+    mel: float = 15.0
+    stft: float = 1.0
+    ssl: float = 5.0
+    commitment: float = 0.25
+    adversarial: float = 1.0
+    feature_matching: float = 2.0
+    perceptual: float = 0.0
+    perceptual_from: int = 400_000
+    mel_windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
+    mel_bands: tuple[int, ...] = (5, 10, 20, 40, 80, 160, 320)
+    stft_windows: tuple[int, ...] = (2048, 512)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversaryConfig:
+    """The discriminators; from_step: the first step in which they learn and judge."""
+
+    from_step: int = 0
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
+    fft_sizes: tuple[int, ...] = (2048, 1024, 512)
+    spectral_channels: int = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """AdamW. schedule: constant, cosine, or exponential (times `decay` a step), after a linear warm-up.
+
+    min_ratio: the schedule's floor as a share of `lr`. clip: largest global norm of a gradient.
+    """
+
+    lr: float = 2e-4
+    b1: float = 0.8
+    b2: float = 0.99
+    weight_decay: float = 0.01
+    clip: float = 5.0
+    schedule: str = "exponential"
+    warmup_steps: int = 1000
+    decay: float = 0.999996
+    min_ratio: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class DomainConfig:
+    """One kind of audio. paths: folders, globs, .scp lists, tfds:NAME/CONFIG:SPLIT or embedded:KIND, by commas."""
+
+    paths: str = ""
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Audio for training.
+
+    batch_size: examples a step over all hosts. crop_seconds: rounded up to whole code frames.
+    peak: random gain brings each crop's peak into this range. heldout: share of the files kept
+    out of training (at least one a domain). workers: processes that decode (0: threads of this
+    one). strict: an unreadable file is an error instead of being skipped and counted.
+    """
+
+    speech: DomainConfig = DomainConfig("embedded:speech", 2.0)
+    music: DomainConfig = DomainConfig("embedded:music", 1.0)
+    events: DomainConfig = DomainConfig("embedded:events", 1.0)
+    batch_size: int = 16
+    crop_seconds: float = 5.0
+    peak: tuple[float, ...] = (0.1, 0.99)
+    heldout: float = 0.02
+    workers: int = 0
+    threads: int = 4
+    prefetch: int = 16
+    strict: bool = False
+    tfds_dir: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 (at most once) takes what is left."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """Counts in steps; 0 switches a habit off. keep: checkpoints kept. sample_seconds: length of held-out clips."""
+
+    steps: int = 1_000_000
+    log_every: int = 50
+    eval_every: int = 5_000
+    checkpoint_every: int = 2_000
+    keep: int = 3
+    heldout_clips: int = 8
+    sample_clips: int = 3
+    sample_seconds: float = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A whole experiment. ema_decay: of the generator's averaged weights (0: none are kept)."""
+
+    program: str = "codec"
+    seed: int = 0
+    codec: CodecConfig = CodecConfig()
+    features: FeatureConfig = FeatureConfig()
+    losses: LossConfig = LossConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
+    optim: OptimConfig = OptimConfig()
+    adversary_optim: OptimConfig = OptimConfig()
+    ema_decay: float = 0.0
+    data: DataConfig = DataConfig()
+    mesh: MeshConfig = MeshConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+class ConfigError(ValueError):
+    """A field that does not exist, or a value of the wrong type."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as nested plain dicts."""
+    return dataclasses.asdict(config)
+
+
+def to_config_dict(config: Any) -> ml_collections.ConfigDict:
+    """A dataclass as a ConfigDict with every field present, so that each can be set on the command line."""
+    return ml_collections.ConfigDict(to_dict(config))
+
+
+def nearest_name(name: str, known: list[str]) -> str:
+    """', did you mean ...?' for the closest known name, or the list of names."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def field_names(cls: type, prefix: str = "") -> list[str]:
+    """Every settable field of a config class, dotted."""
+    out = []
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(field.type):
+            out += field_names(field.type, f"{prefix}{field.name}.")
+        else:
+            out.append(f"{prefix}{field.name}")
+    return out
+
+
+def _coerced(value: Any, kind: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping | ml_collections.ConfigDict):
+            raise ConfigError(f"config.{where} is {value!r}, but it is a group of fields")
+        return _build(kind, value, f"{where}.")
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            raise ConfigError(f"config.{where} is {value!r}, but should be a tuple")
+        item = typing.get_args(kind)[0]
+        return tuple(_coerced(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, types.UnionType) or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"config.{where} is {value!r} ({type(value).__name__}), but should be {kind.__name__}")
+    return value
+
+
+def _build(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for name in values:
+        if name not in fields:
+            hint = nearest_name(name, list(fields))
+            raise ConfigError(f"config.{prefix}{name} does not exist; {hint}")
+    return cls(**{name: _coerced(values[name], fields[name].type, prefix + name) for name in values})
+
+
+def from_config_dict(config: Mapping[str, Any] | ml_collections.ConfigDict, cls: type = TrainConfig) -> Any:
+    """A ConfigDict (or nested dict) as the dataclass; ConfigError names a wrong field and the nearest right one."""
+    return _build(cls, dict(config.items()), "")

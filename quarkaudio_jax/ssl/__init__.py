@@ -1,0 +1,1 @@
+"""Wave -> self-supervised (SSL) features."""
