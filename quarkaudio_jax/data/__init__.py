@@ -1,0 +1,1 @@
+"""Audio for training: NumPy only, safe in Grain workers."""

@@ -1,0 +1,181 @@
+"""From sources to batches with Grain: deterministic, sharded by host, resumable to the next example."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import grain
+import numpy as np
+
+from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.data.sources import GRID_HZ, Source, open_source, split_heldout
+from quarkaudio_jax.data.transforms import resample, scale_peak, to_mono, wrap_pad
+from quarkaudio_jax.schema import DataConfig
+from quarkaudio_jax.types import round_up
+
+log = logging.getLogger(__name__)
+
+DOMAINS = ("speech", "music", "events")
+
+
+class DataError(RuntimeError):
+    """Training data that can't be used; the message names the file or the setting."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CropSpec:
+    """What a batch holds. samples: length of a crop; feature_frames, feature_dim: of precomputed features, or 0."""
+
+    sample_rate: int
+    samples: int
+    feature_frames: int = 0
+    feature_dim: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Length of a crop."""
+        return self.samples / self.sample_rate
+
+
+def crop_spec(cfg: DataConfig, sample_rate: int, frame_hop: int, feature_hop: int = 0, feature_dim: int = 0) -> CropSpec:
+    """The crop of `cfg.crop_seconds`, rounded up to whole code frames; feature_hop = 0: no precomputed features."""
+    samples = round_up(round(cfg.crop_seconds * sample_rate), frame_hop)
+    return CropSpec(sample_rate, samples, samples // feature_hop if feature_hop else 0, feature_dim if feature_hop else 0)
+
+
+def make_crop(source: Source, index: int, spec: CropSpec, position: float) -> dict[str, np.ndarray]:
+    """One crop: read, mixed to mono, resampled, wrapped to length. AudioError names a file that can't be used."""
+    crop = source.read(index, spec.seconds, position)
+    samples = crop.samples_SxC
+    if not len(samples):
+        raise AudioError(f"{source.name(index)}: holds no samples")
+    samples = resample(to_mono(samples)[:, None], crop.rate, spec.sample_rate)[:, 0]
+    if not spec.feature_frames:
+        return {"wave": wrap_pad(samples, spec.samples)}
+    features = crop.features_TxD
+    if features is None:
+        raise AudioError(f"{source.name(index)}: no precomputed features beside it (NAME.features.npy)")
+    if features.shape[1] != spec.feature_dim:
+        raise AudioError(f"{source.name(index)}: features are {features.shape[1]} wide, the codec wants {spec.feature_dim}")
+    hop = spec.samples // spec.feature_frames
+    if spec.sample_rate != hop * GRID_HZ:
+        raise DataError(f"precomputed features are at {GRID_HZ} Hz, the codec's at {spec.sample_rate / hop} Hz")
+    whole = min(len(samples) // hop, len(features))
+    if not whole:
+        raise AudioError(f"{source.name(index)}: shorter than one feature frame")
+    return {
+        "wave": wrap_pad(samples[: whole * hop], spec.samples),
+        "features": wrap_pad(np.asarray(features[:whole], np.float32), spec.feature_frames),
+    }
+
+
+class _Load:
+    """index -> example; a file that can't be used becomes a zero example that carries the reason."""
+
+    def __init__(self, source: Source, spec: CropSpec, peak: tuple[float, float]):
+        self._source, self._spec, self._peak = source, spec, peak
+
+    def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        position, peak = rng.random(), rng.uniform(*self._peak)
+        try:
+            example = make_crop(self._source, int(index), self._spec, position)
+        except AudioError as error:
+            return {"problem": str(error)}
+        example["wave"] = scale_peak(example["wave"], peak)
+        return {**example, "problem": ""}
+
+
+class SkipMonitor:
+    """Drops examples that carry a problem: counts them, names each file once, gives up when nothing is left."""
+
+    def __init__(self, strict: bool, patience: int):
+        self._strict, self._patience = strict, patience
+        self._in_a_row = 0
+        self.count = 0
+        self.problems: set[str] = set()
+
+    def __call__(self, example: Mapping[str, Any]) -> bool:
+        problem = example["problem"]
+        if not problem:
+            self._in_a_row = 0
+            return True
+        if self._strict:
+            raise DataError(f"{problem} (config.data.strict is on; turn it off to skip such files)")
+        self.count += 1
+        self._in_a_row += 1
+        if problem not in self.problems:
+            self.problems.add(problem)
+            log.warning("skipped %s (%d files skipped so far)", problem, len(self.problems))
+        if self._in_a_row > self._patience:
+            raise DataError(f"{self._in_a_row} files in a row can't be used, the last: {problem}")
+        return False
+
+
+def open_domains(cfg: DataConfig) -> dict[str, tuple[Source, Source, float]]:
+    """{domain: (training source, held-out source, weight)} of the domains that have paths and weight."""
+    out = {}
+    for name in DOMAINS:
+        domain = getattr(cfg, name)
+        if domain.paths.strip() and domain.weight > 0:
+            out[name] = (*split_heldout(open_source(domain.paths, cfg.tfds_dir), cfg.heldout), domain.weight)
+    if not out:
+        raise DataError("no training data: set config.data.speech.paths (or music, events) and a positive weight")
+    return out
+
+
+def _check(cfg: DataConfig, process_count: int) -> None:
+    if cfg.batch_size % process_count:
+        raise DataError(f"config.data.batch_size is {cfg.batch_size}, not a multiple of the {process_count} hosts")
+    if len(cfg.peak) != 2 or not 0 < cfg.peak[0] <= cfg.peak[1] <= 1:
+        raise DataError(f"config.data.peak is {cfg.peak}, but should be two values with 0 < low <= high <= 1")
+
+
+def training_batches(
+    cfg: DataConfig, spec: CropSpec, seed: int, process_index: int = 0, process_count: int = 1
+) -> tuple[grain.DatasetIterator, SkipMonitor]:
+    """This host's endless batches {'wave': (B, S)[, 'features': (B, T, D)]}, and what was skipped.
+
+    The mixture of domains, its order, crops and gains follow from `seed` alone; hosts take every
+    process_count-th example. The iterator's get_state / set_state continue at the exact example.
+    """
+    _check(cfg, process_count)
+    datasets, weights, files = [], [], 0
+    for number, (train, _, weight) in enumerate(open_domains(cfg).values()):
+        domain_seed = seed * len(DOMAINS) + number
+        clips = grain.MapDataset.range(len(train)).seed(domain_seed).shuffle().repeat()
+        datasets.append(clips.random_map(_Load(train, spec, tuple(cfg.peak))))
+        weights.append(weight)
+        files += len(train)
+    mixed = grain.MapDataset.mix(datasets, weights)[process_index::process_count]
+    examples = mixed.to_iter_dataset(grain.ReadOptions(num_threads=cfg.threads, prefetch_buffer_size=cfg.prefetch))
+    if cfg.workers:
+        options = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=4)
+        examples = examples.mp_prefetch(options)
+    monitor = SkipMonitor(cfg.strict, patience=max(100, 3 * files))
+    batches = examples.filter(monitor).map(_without_problem).batch(cfg.batch_size // process_count, drop_remainder=True)
+    return iter(batches), monitor
+
+
+def _without_problem(example: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: value for name, value in example.items() if name != "problem"}
+
+
+def heldout_clips(cfg: DataConfig, spec: CropSpec, count: int, process_index: int = 0, process_count: int = 1) -> list[dict[str, Any]]:
+    """Up to `count` held-out crops, spread over the domains and the same in every run: {'wave', 'name'[, 'features']}.
+
+    With several hosts each takes its share. Unusable files are skipped with a warning.
+    """
+    domains = [held for _, held, _ in open_domains(cfg).values()]
+    wanted = [(domain, i) for i in range(max(len(d) for d in domains)) for domain in domains if i < len(domain)]
+    clips = []
+    for domain, index in wanted:
+        if len(clips) == count:
+            break
+        try:
+            clips.append({**make_crop(domain, index, spec, 0.5), "name": domain.name(index)})
+        except AudioError as error:
+            if cfg.strict:
+                raise DataError(f"{error} (config.data.strict is on)") from error
+            log.warning("held-out clip skipped: %s", error)
+    return clips[process_index::process_count]
