@@ -173,7 +173,9 @@ def heldout_clips(cfg: DataConfig, spec: CropSpec, count: int, process_index: in
         if len(clips) == count:
             break
         try:
-            clips.append({**make_crop(domain, index, spec, 0.5), "name": domain.name(index)})
+            clip = make_crop(domain, index, spec, 0.5)
+            if clip["wave"].any():  # silence tells nothing about a codec
+                clips.append({**clip, "name": domain.name(index)})
         except AudioError as error:
             if cfg.strict:
                 raise DataError(f"{error} (config.data.strict is on)") from error

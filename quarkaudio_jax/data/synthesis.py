@@ -4,6 +4,7 @@ import numpy as np
 from scipy import signal
 
 Sound = np.ndarray
+_PERIOD = 4096
 
 
 def _seconds(length: float, rate: int) -> np.ndarray:
@@ -21,8 +22,12 @@ def _band_noise(rng: np.random.Generator, count: int, rate: int, low: float, hig
 
 
 def _tone(t: np.ndarray, hz, harmonics: np.ndarray) -> Sound:
-    phase = 2 * np.pi * np.cumsum(np.broadcast_to(hz, t.shape)) * (t[1] - t[0])
-    return sum(a * np.sin(k * phase) for k, a in enumerate(harmonics, start=1)) / np.abs(harmonics).sum()
+    """Harmonics of a (gliding) pitch, read from one period by linear interpolation."""
+    turns = np.arange(_PERIOD + 1) / _PERIOD * 2 * np.pi
+    period = sum(a * np.sin(k * turns) for k, a in enumerate(harmonics, start=1)) / np.abs(harmonics).sum()
+    position = np.cumsum(np.broadcast_to(hz * (t[1] - t[0]) * _PERIOD, t.shape)) % _PERIOD
+    whole = position.astype(np.int32)
+    return period[whole] + (position - whole) * (period[whole + 1] - period[whole])
 
 
 def _add(out: Sound, start: float, rate: int, sound: Sound) -> None:
@@ -62,6 +67,7 @@ def music(rng: np.random.Generator, rate: int) -> tuple[Sound, str]:
     beat = 60 / rng.uniform(80, 150)
     root = 110 * 2 ** (rng.integers(12) / 12)
     drums = rng.random() < 0.7
+    kick, hat = _kick(rng, rate), _hat(rng, rate)
     out = np.zeros(int(8 * rate))
 
     def note(degree: int) -> float:
@@ -83,7 +89,7 @@ def music(rng: np.random.Generator, rate: int) -> tuple[Sound, str]:
                 hz = note(chord + int(rng.choice([0, 1, 2, 4])) + 14) * (1 + 0.004 * np.sin(2 * np.pi * 5.5 * t))
                 _add(out, start + step * beat / 2, rate, 0.35 * _tone(t, hz, TIMBRES[timbre]) * _decay(t, 0.25, 0.01))
             if drums:
-                _add(out, start + step * beat / 2, rate, 0.8 * (_kick if step % 4 == 0 else _hat)(rng, rate))
+                _add(out, start + step * beat / 2, rate, 0.8 * (hat if step % 4 else kick))
     tempo = "fast" if beat < 0.5 else "slow"
     return _finished(out), f"{tempo} {mode} tune played by {timbre}{' with drums' if drums else ''}"
 

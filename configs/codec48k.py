@@ -1,0 +1,58 @@
+"""H-Codec 2.0 at 48 kHz, 12.5 Hz frames, from audio files or the embedded corpus.
+
+    python -m quarkaudio_jax.train --config=configs/codec48k.py:tiny --workdir=runs/tiny
+
+Variants, after the colon:
+
+    large  the official size, 1.24 G parameters (the default). Hardware: a TPU pod slice. Not yet run.
+    base   about a tenth of it, for one accelerator. Not yet run beyond a few steps.
+    tiny   2.6 M parameters, for a laptop's CPU; results in docs/benchmarks.md.
+
+Your own audio: --config.data.speech.paths=/my/folder (folders, globs, .scp lists, TFDS sets, by
+commas), and --config.data.music.paths= --config.data.events.paths= to leave those out.
+"""
+
+from quarkaudio_jax.schema import TrainConfig, to_config_dict
+
+
+def get_config(variant: str = "large"):
+    """The experiment of that variant."""
+    config = to_config_dict(TrainConfig())
+    if variant == "large":
+        config.codec.variant = "hcodec_48k"
+        config.codec.dtype = "bfloat16"
+        config.codec.remat = "full"
+        config.data.batch_size = 128
+        config.data.workers = 8
+        config.mesh.fsdp = -1
+        config.mesh.data = 1
+        config.losses.perceptual = 1.0
+        config.ema_decay = 0.999
+    elif variant == "base":
+        config.codec.variant = "hcodec_48k_base"
+        config.codec.dtype = "bfloat16"
+        config.data.batch_size = 16
+        config.data.workers = 8
+        config.loop.steps = 400_000
+    elif variant == "tiny":
+        config.codec.variant = "hcodec_48k_tiny"
+        config.data.batch_size = 4
+        config.data.crop_seconds = 1.5
+        config.optim.lr = 1e-3
+        config.optim.warmup_steps = 50
+        config.adversary_optim.lr = 5e-4
+        config.adversary_optim.warmup_steps = 50
+        config.adversary.periods = (2, 5)
+        config.adversary.period_channels = (8, 16, 32, 32)
+        config.adversary.fft_sizes = (1024,)
+        config.adversary.spectral_channels = 4
+        config.losses.mel_windows = (128, 512, 2048)
+        config.losses.mel_bands = (20, 40, 80)
+        config.losses.stft_windows = (1024,)
+        config.loop.steps = 20_000
+        config.loop.log_every = 20
+        config.loop.eval_every = 500
+        config.loop.checkpoint_every = 500
+    else:
+        raise ValueError(f"configs/codec48k.py has no variant {variant!r}; choose large, base or tiny")
+    return config

@@ -1,0 +1,116 @@
+"""Checkpoints: model, training state, data iterator and config, saved by Orbax in the background.
+
+A checkpoint is a folder of its own, complete or absent (Orbax writes under a temporary name
+and renames), so a run killed while saving resumes from the one before.
+"""
+
+import pathlib
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from quarkaudio_jax.schema import TrainConfig, from_config_dict, to_dict
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing or does not fit."""
+
+
+class Checkpoints:
+    """The checkpoints of a work directory, in DIR/checkpoints/<step>/."""
+
+    def __init__(self, workdir: str | pathlib.Path, keep: int = 3):
+        self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
+        handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        handlers.add("data", grain.checkpoint.CheckpointSave, grain.checkpoint.CheckpointHandler())
+        handlers.add("data", grain.checkpoint.CheckpointRestore, grain.checkpoint.CheckpointHandler())
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(self._folder, options=options, handler_registry=handlers)
+
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, iterator: grain.DatasetIterator, cfg: TrainConfig) -> None:
+        """Starts saving; the state may be donated as soon as this returns."""
+        if jax.default_backend() == "cpu":
+            # On CPU "device to host" is no copy, and the next step overwrites donated buffers.
+            state = jax.tree.map(jnp.copy, state)
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(state.model),
+                training=ocp.args.StandardSave({"step": state.step, "training": state.training}),
+                data=grain.checkpoint.CheckpointSave(iterator),
+                config=ocp.args.JsonSave({"config": to_dict(cfg), "step": step}),
+            ),
+        )
+
+    def restore(self, step: int, abstract_state: Any, iterator: grain.DatasetIterator) -> Any:
+        """The state as saved, placed as `abstract_state` says; sets the iterator to continue."""
+        try:
+            found = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardRestore(abstract_state.model),
+                    training=ocp.args.StandardRestore(
+                        {"step": abstract_state.step, "training": abstract_state.training}
+                    ),
+                    data=grain.checkpoint.CheckpointRestore(iterator),
+                ),
+            )
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{self._folder / str(step)} does not fit this configuration ({_first_line(error)}); "
+                "use the configuration it was made with, or another --workdir"
+            ) from error
+        training = found["training"]
+        return abstract_state.replace(step=training["step"], model=found["model"], training=training["training"])
+
+    def wait(self) -> None:
+        """Until what was started is saved; raises what went wrong while saving."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and releases."""
+        self._manager.close()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300]
+
+
+def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
+    """The folder of one checkpoint, given it, a `checkpoints` folder or a work directory (then the newest)."""
+    path = pathlib.Path(path).absolute()
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    if (path / "model").is_dir():
+        return path
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    steps = sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    if not steps:
+        raise CheckpointError(f"{path} holds no complete checkpoint (a folder with model/, checkpoints/<step>/)")
+    return steps[-1]
+
+
+def read_config(checkpoint: pathlib.Path) -> tuple[TrainConfig, int]:
+    """The configuration saved in a checkpoint, and its step."""
+    try:
+        saved = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(checkpoint / "config")
+        return from_config_dict(saved["config"]), saved["step"]
+    except (OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint}: its config can't be read ({_first_line(error)})") from error
+
+
+def read_model(checkpoint: pathlib.Path, abstract_model: Any) -> Any:
+    """The model part of a checkpoint on the first local device, without optimiser and discriminators."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    abstract = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), abstract_model)
+    try:
+        return ocp.StandardCheckpointer().restore(checkpoint / "model", abstract)
+    except (OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint}: its model can't be read ({_first_line(error)})") from error

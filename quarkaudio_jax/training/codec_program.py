@@ -1,0 +1,267 @@
+"""Training an H-Codec: generator and discriminators in one step."""
+
+import functools
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from quarkaudio_jax.adversary.discriminators import Discriminators
+from quarkaudio_jax.adversary.objectives import discriminator_loss, generator_loss
+from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, TrainOutputs
+from quarkaudio_jax.codec.variants import get_variant, with_quantizers
+from quarkaudio_jax.data.pipeline import CropSpec, crop_spec
+from quarkaudio_jax.losses import features as feature_losses
+from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
+from quarkaudio_jax.schema import CodecConfig, TrainConfig
+from quarkaudio_jax.ssl.features import get_recipe
+from quarkaudio_jax.training.optim import make_optimizer, make_schedule
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@flax.struct.dataclass
+class CodecModel:
+    """What using the codec needs. ema: averaged parameters, or None."""
+
+    params: Any
+    codebooks: Any
+    ema: Any
+
+
+@flax.struct.dataclass
+class CodecTraining:
+    """What only training needs."""
+
+    opt_state: Any
+    adversary_params: Any
+    adversary_opt_state: Any
+
+
+@flax.struct.dataclass
+class CodecState:
+    """step: finished steps, int32."""
+
+    step: jax.Array
+    model: CodecModel
+    training: CodecTraining
+
+
+def configured_codec(cfg: CodecConfig) -> HCodecConfig:
+    """The variant with its quantisers' training rules as configured."""
+    rules = dict(rotation_trick=cfg.rotation_trick, dropout=cfg.quantizer_dropout, revive_below=cfg.revive_below)
+    return with_quantizers(get_variant(cfg.variant), **rules)
+
+
+def _global_norm(tree) -> jax.Array:
+    return optax.global_norm(tree).astype(jnp.float32)
+
+
+class CodecProgram:
+    """See `training.program.Program`. Batches are {'wave': (B, S)[, 'features': (B, T, D)]}."""
+
+    def __init__(self, cfg: TrainConfig):
+        if cfg.codec.dtype not in DTYPES:
+            raise ValueError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
+        self.cfg = cfg
+        self.codec_cfg = configured_codec(cfg.codec)
+        dtype = DTYPES[cfg.codec.dtype]
+        self.codec = HCodec(self.codec_cfg, dtype=dtype, remat=cfg.codec.remat)
+        adversary = cfg.adversary
+        self.adversary = Discriminators(
+            adversary.periods, adversary.period_channels, adversary.fft_sizes, adversary.spectral_channels, dtype
+        )
+        self.recipe = get_recipe(cfg.features.recipe)
+        self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
+        self.adversary_optimizer = make_optimizer(cfg.adversary_optim, cfg.loop.steps)
+        self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
+        self.adversarial = cfg.losses.adversarial > 0 or cfg.losses.feature_matching > 0
+        if cfg.losses.perceptual > 0 and self.recipe.extract is None:
+            raise ValueError(f"config.losses.perceptual needs a recipe that can be computed, not {self.recipe.name!r}")
+
+    @functools.cached_property
+    def crop(self) -> CropSpec:
+        """What the data must hold."""
+        codec = self.codec_cfg
+        stored = self.recipe.extract is None
+        feature_hop = codec.feature_hop if stored else 0
+        return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
+
+    def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        spec = {"wave": jax.ShapeDtypeStruct((batch_size, self.crop.samples), jnp.float32)}
+        if self.crop.feature_frames:
+            shape = (batch_size, self.crop.feature_frames, self.crop.feature_dim)
+            spec["features"] = jax.ShapeDtypeStruct(shape, jnp.float32)
+        return spec
+
+    def features(self, batch) -> jax.Array:
+        """The batch's SSL features: stored ones, or computed by the recipe."""
+        return batch["features"] if self.recipe.extract is None else self._extract(batch["wave"])
+
+    def _extract(self, wave_BxS) -> jax.Array:
+        codec = self.codec_cfg
+        return self.recipe.extract(wave_BxS, codec.sample_rate, codec.feature_hop, codec.semantic.feature_dim)
+
+    def _key(self, step) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(self.cfg.seed + 1), step)
+
+    def init(self) -> CodecState:
+        codec_key, adversary_key = jax.random.split(jax.random.key(self.cfg.seed))
+        codec = self.codec_cfg
+        wave = jnp.zeros((1, 4 * codec.frame_hop))
+        features = jnp.zeros((1, 4 * codec.semantic.stride, codec.semantic.feature_dim))
+        variables = self.codec.init(codec_key, wave, features)
+        params = variables["params"]
+        training = CodecTraining(self.optimizer.init(params), None, None)
+        if self.adversarial:
+            adversary = self.adversary.init(adversary_key, jnp.zeros((1, self.crop.samples)))["params"]
+            training = CodecTraining(training.opt_state, adversary, self.adversary_optimizer.init(adversary))
+        ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
+        return CodecState(jnp.zeros((), jnp.int32), CodecModel(params, variables["codebooks"], ema), training)
+
+    def fit(self, state: CodecState, batch) -> CodecState:
+        """k-means codebooks from the first batch."""
+        _, variables = self.codec.apply(
+            {"params": state.model.params, "codebooks": state.model.codebooks},
+            batch["wave"],
+            self.features(batch),
+            method="fit_codebooks",
+            mutable=["codebooks"],
+            rngs={"quantizer": self._key(2**31 - 1)},
+        )
+        return state.replace(model=state.model.replace(codebooks=variables["codebooks"]))
+
+    def _generate(self, params, codebooks, batch, step):
+        """A training pass: (the outputs that losses differentiate, (all outputs, new codebooks))."""
+        out, variables = self.codec.apply(
+            {"params": params, "codebooks": codebooks},
+            batch["wave"],
+            self.features(batch),
+            method="train",
+            mutable=["codebooks"],
+            rngs={"quantizer": self._key(step)},
+        )
+        return _differentiable(out), (out, variables["codebooks"])
+
+    def _judge(self, params, wave_BxS):
+        return self.adversary.apply({"params": params}, wave_BxS)
+
+    def _objective(self, parts, adversary_params, batch, step) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The generator's objective of its differentiable outputs: (weighted sum, terms)."""
+        weights, target, rate = self.cfg.losses, batch["wave"], self.codec_cfg.sample_rate
+        terms, total = {}, jnp.zeros(())
+
+        def add(name: str, weight, value) -> None:
+            nonlocal total
+            terms[name] = value
+            total = total + weight * value
+
+        if weights.mel > 0:
+            distance = multi_scale_mel_distance(parts["wave"], target, rate, weights.mel_windows, weights.mel_bands)
+            add("mel", weights.mel, distance.mean())
+        if weights.stft > 0:
+            add("stft", weights.stft, stft_distance(parts["wave"], target, weights.stft_windows).mean())
+        if weights.ssl > 0:
+            value = feature_losses.ssl_reconstruction(parts["features"], self.features(batch))
+            add("ssl", weights.ssl, value)
+        commitment = feature_losses.commitment(parts["acoustic_commitment"], parts["semantic_commitment"])
+        add("commitment", weights.commitment, commitment)
+        if weights.perceptual > 0:
+            value = feature_losses.perceptual(self._extract(parts["wave"]), self._extract(target))
+            add("perceptual", jnp.where(step >= weights.perceptual_from, weights.perceptual, 0.0), value)
+        if self.adversarial:
+            active = jnp.where(step >= self.cfg.adversary.from_step, 1.0, 0.0)
+            fake, real = self._judge(adversary_params, parts["wave"]), self._judge(adversary_params, target)
+            add("adversarial", active * weights.adversarial, generator_loss(fake))
+            matching = feature_losses.feature_matching([j.features for j in fake], [j.features for j in real])
+            add("feature_matching", active * weights.feature_matching, matching)
+        return total, terms
+
+    def _train_adversary(self, training: CodecTraining, wave_BxS, target_BxS, step):
+        """One step of the discriminators on a finished reconstruction: (training state, metrics)."""
+
+        def loss(params):
+            return discriminator_loss(self._judge(params, target_BxS), self._judge(params, wave_BxS))
+
+        value, grads = jax.value_and_grad(loss)(training.adversary_params)
+        updates, opt_state = self.adversary_optimizer.update(
+            grads, training.adversary_opt_state, training.adversary_params
+        )
+        params = optax.apply_updates(training.adversary_params, updates)
+        active = step >= self.cfg.adversary.from_step
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(active, new, old),
+            (params, opt_state),
+            (training.adversary_params, training.adversary_opt_state),
+        )
+        training = training.replace(adversary_params=params, adversary_opt_state=opt_state)
+        return training, {"loss/discriminator": value, "grad_norm/discriminator": _global_norm(grads)}
+
+    def train_step(self, state: CodecState, batch) -> tuple[CodecState, dict[str, jax.Array]]:
+        """Discriminators first, on the reconstruction; then the generator against the new discriminators."""
+        model, training, step = state.model, state.training, state.step
+        parts, pull_back, (out, codebooks) = jax.vjp(
+            lambda params: self._generate(params, model.codebooks, batch, step), model.params, has_aux=True
+        )
+        metrics = {}
+        if self.adversarial:
+            still = jax.lax.stop_gradient(out.wave_BxS)
+            training, metrics = self._train_adversary(training, still, batch["wave"], step)
+
+        objective = jax.value_and_grad(self._objective, has_aux=True)
+        (total, terms), cotangent = objective(parts, training.adversary_params, batch, step)
+        (grads,) = pull_back(cotangent)
+        updates, opt_state = self.optimizer.update(grads, training.opt_state, model.params)
+        params = optax.apply_updates(model.params, updates)
+        ema = model.ema
+        if ema is not None:
+            ema = optax.incremental_update(params, ema, 1 - self.cfg.ema_decay)
+        metrics |= {
+            "loss/total": total,
+            **{f"loss/{name}": value for name, value in terms.items()},
+            "grad_norm/generator": _global_norm(grads),
+            "lr": self.schedule(step),
+            "codes/acoustic_usage": _usage(out.acoustic.codes_BxTxK, self.codec_cfg.acoustic_quantizer.codebook_size),
+            "codes/semantic_usage": _usage(out.semantic.codes_BxTxK, self.codec_cfg.semantic_quantizer.codebook_size),
+        }
+        model = CodecModel(params, codebooks, ema)
+        training = training.replace(opt_state=opt_state)
+        metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+        return CodecState(step + 1, model, training), metrics
+
+    def eval_step(self, state: CodecState, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Reconstructs with the averaged weights if there are any; distances per item, and the waves."""
+        model = state.model
+        params = model.params if model.ema is None else model.ema
+        features = self.features(batch)
+        out = self.codec.apply({"params": params, "codebooks": model.codebooks}, batch["wave"], features)
+        metrics = {
+            "mel_distance": multi_scale_mel_distance(out.wave_BxS, batch["wave"], self.codec_cfg.sample_rate),
+            "stft_distance": stft_distance(out.wave_BxS, batch["wave"]),
+            "ssl_error": jnp.square(out.features_BxTxD - features).mean((1, 2)),
+        }
+        return metrics, {"target": batch["wave"], "reconstruction": out.wave_BxS}
+
+
+def _differentiable(out: TrainOutputs) -> dict[str, jax.Array]:
+    """The outputs that the objective differentiates."""
+    return {
+        "wave": out.wave_BxS,
+        "features": out.features_BxTxD,
+        "acoustic_commitment": out.acoustic.commit_loss_K,
+        "semantic_commitment": out.semantic.commit_loss_K,
+    }
+
+
+def _usage(codes_BxTxK: jax.Array, codebook_size: int) -> jax.Array:
+    """Share of the codes that the batch uses, mean over codebooks."""
+    codes_NxK = codes_BxTxK.reshape(-1, codes_BxTxK.shape[-1])
+    used = jax.vmap(lambda codes: jnp.zeros(codebook_size).at[codes].max(codes >= 0), in_axes=1)(codes_NxK)
+    return used.mean()
+
+
+def abstract_model(cfg: TrainConfig) -> CodecModel:
+    """Shapes of the model part of a state, boxed."""
+    return jax.eval_shape(CodecProgram(cfg).init).model

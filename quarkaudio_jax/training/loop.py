@@ -1,0 +1,294 @@
+"""The training loop, for every program.
+
+The host never waits on the device to log: it dispatches a step, fetches the next batch while
+the device works, and reports the step before.
+"""
+
+import dataclasses
+import json
+import logging
+import math
+import pathlib
+import signal
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from quarkaudio_jax.data.pipeline import heldout_clips, training_batches
+from quarkaudio_jax.parallel import distributed
+from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, replicated, state_shardings
+from quarkaudio_jax.schema import ConfigError, TrainConfig, nearest_name, to_dict
+from quarkaudio_jax.training.checkpoint import Checkpoints
+from quarkaudio_jax.training.codec_program import CodecProgram
+from quarkaudio_jax.training.metrics import MetricWriter, duration
+from quarkaudio_jax.training.program import Program
+from quarkaudio_jax.training.samples import safe_name, save_sample
+
+log = logging.getLogger(__name__)
+
+PROGRAMS = {"codec": CodecProgram}
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient became NaN or infinite."""
+
+
+def make_program(cfg: TrainConfig) -> Program:
+    """The program that `cfg.program` names."""
+    if cfg.program not in PROGRAMS:
+        raise ConfigError(f"config.program {cfg.program!r} does not exist; {nearest_name(cfg.program, list(PROGRAMS))}")
+    return PROGRAMS[cfg.program](cfg)
+
+
+class Preemption:
+    """Turns SIGTERM and SIGINT into a request to save and stop; a second one acts at once."""
+
+    def __init__(self):
+        self.requested = ""
+        self._old = {s: signal.signal(s, self._request) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def _request(self, number, _frame) -> None:
+        if self.requested:
+            self.restore()
+            signal.raise_signal(number)
+        self.requested = signal.Signals(number).name
+
+    def restore(self) -> None:
+        """Puts the former handlers back."""
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+
+@dataclasses.dataclass
+class Pace:
+    """Where the time of a logging window went."""
+
+    start: float = dataclasses.field(default_factory=time.perf_counter)
+    waited: float = 0.0
+    steps: int = 0
+
+    def scalars(self, audio_seconds_per_step: float) -> dict[str, float]:
+        """Steps and audio-seconds a second, and the share of time spent waiting for data."""
+        elapsed = max(time.perf_counter() - self.start, 1e-9)
+        rate = self.steps / elapsed
+        return {
+            "speed/steps_per_second": rate,
+            "speed/audio_seconds_per_second": rate * audio_seconds_per_step,
+            "speed/data_wait_share": self.waited / elapsed,
+        }
+
+
+class Trainer:
+    """Everything a run holds; `run` trains until the configured step, a signal or an error."""
+
+    def __init__(self, cfg: TrainConfig, workdir: str | pathlib.Path):
+        distributed.initialize()
+        self.cfg = cfg
+        self.workdir = pathlib.Path(workdir).absolute()
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self.is_main = jax.process_index() == 0
+        self.mesh = make_mesh(dataclasses.asdict(cfg.mesh))
+        self._check_batch()
+        self.program = make_program(cfg)
+        hosts = dict(process_index=jax.process_index(), process_count=jax.process_count())
+        self.batches, self.skips = training_batches(cfg.data, self.program.crop, cfg.seed, **hosts)
+        self.writer = MetricWriter(self.workdir, self.is_main)
+        self.checkpoints = Checkpoints(self.workdir, cfg.loop.keep)
+        if self.is_main:
+            (self.workdir / "config.json").write_text(json.dumps(to_dict(cfg), indent=1) + "\n")
+        self._compile()
+        self.state = self._restore_or_init()
+        self._clips = None
+
+    def _check_batch(self) -> None:
+        ways = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        if self.cfg.data.batch_size % ways:
+            raise ConfigError(
+                f"config.data.batch_size is {self.cfg.data.batch_size}, but the mesh splits batches {ways} ways "
+                "(data x fsdp); choose a multiple"
+            )
+
+    def _compile(self) -> None:
+        """Shardings from the abstract state, and the compiled step."""
+        boxed = jax.eval_shape(self.program.init)
+        self.shardings = state_shardings(boxed, self.mesh)
+        self.abstract_state = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            _unboxed(boxed),
+            self.shardings,
+        )
+        spec = self.program.batch_spec(self.cfg.data.batch_size)
+        batch = {
+            k: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=batch_sharding(self.mesh)) for k, s in spec.items()
+        }
+        start = time.perf_counter()
+        self.train_step = (
+            jax.jit(self.program.train_step, donate_argnums=0, out_shardings=(self.shardings, replicated(self.mesh)))
+            .lower(self.abstract_state, batch)
+            .compile()
+        )
+        self.eval_step = jax.jit(self.program.eval_step)
+        params = sum(math.prod(s.shape) for s in jax.tree.leaves(self.abstract_state.model.params))
+        log.info(
+            "%s, %.1f M parameters, mesh %s; step compiled in %s%s",
+            self.cfg.program,
+            params / 1e6,
+            dict(self.mesh.shape),
+            duration(time.perf_counter() - start),
+            _cost(self.train_step),
+        )
+
+    def _restore_or_init(self) -> Any:
+        """Priority: the newest checkpoint of the work directory; else a fresh state, fitted to the first batch."""
+        latest = self.checkpoints.latest()
+        if latest is not None:
+            log.info("resuming from step %d in %s", latest, self.workdir)
+            return self.checkpoints.restore(latest, self.abstract_state, self.batches)
+        start = self.batches.get_state()
+        state = jax.jit(lambda: _unboxed(self.program.init()), out_shardings=self.shardings)()
+        log.info("starting afresh in %s; fitting to the first batch", self.workdir)
+        first = global_batch(next(self.batches), self.mesh)
+        state = jax.jit(self.program.fit, donate_argnums=0, out_shardings=self.shardings)(state, first)
+        self.batches.set_state(start)
+        return state
+
+    def run(self) -> str:
+        """Trains; returns 'finished', or the name of the signal that stopped it. The last state is saved."""
+        cfg, preemption = self.cfg.loop, Preemption()
+        step = int(self.state.step)
+        audio_seconds = self.cfg.data.batch_size * self.program.crop.seconds
+        pace, pending = Pace(), None
+        if step == 0 and cfg.eval_every:
+            self.evaluate(0)
+        try:
+            while step < cfg.steps and not self._should_stop(preemption, step):
+                asked = time.perf_counter()
+                batch = global_batch(next(self.batches), self.mesh)
+                pace.waited += time.perf_counter() - asked
+                self.state, metrics = self.train_step(self.state, batch)
+                step += 1
+                pace.steps += 1
+                self._report(pending, pace, audio_seconds)
+                if pending and _due(cfg.log_every, pending[0]):
+                    pace = Pace()
+                pending = (step, metrics)
+                if _due(cfg.checkpoint_every, step) or _due(cfg.eval_every, step):
+                    self._report(pending, pace, audio_seconds)
+                    pending = None
+                    if _due(cfg.checkpoint_every, step):
+                        self.checkpoints.save(step, self.state, self.batches, self.cfg)
+                    if _due(cfg.eval_every, step):
+                        self.evaluate(step)
+                    pace = Pace()
+            self._report(pending, pace, audio_seconds)
+            if self.checkpoints.latest() != step:
+                self.checkpoints.save(step, self.state, self.batches, self.cfg)
+            self.checkpoints.wait()
+        finally:
+            preemption.restore()
+            self.checkpoints.close()
+            self.writer.close()
+        if preemption.requested:
+            log.info("%s: saved at step %d; the same command goes on from here", preemption.requested, step)
+        return preemption.requested or "finished"
+
+    def _should_stop(self, preemption: Preemption, step: int) -> bool:
+        if jax.process_count() == 1:
+            return bool(preemption.requested)
+        from jax.experimental import multihost_utils
+
+        reached = multihost_utils.reached_preemption_sync_point(step)
+        if reached and not preemption.requested:
+            preemption.requested = "preemption"
+        return reached
+
+    def _report(self, pending, pace: Pace, audio_seconds: float) -> None:
+        """Checks the metrics of a finished step, and logs them when it is their turn."""
+        if pending is None:
+            return
+        step, metrics = pending
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        bad = sorted(name for name, value in values.items() if not math.isfinite(value))
+        if bad:
+            self.checkpoints.wait()
+            kept = self.checkpoints.latest()
+            raise NonFiniteError(
+                f"step {step}: {', '.join(f'{n} is {values[n]}' for n in bad)}; the last good checkpoint is "
+                f"{'none' if kept is None else f'step {kept}'} in {self.workdir}"
+            )
+        if not _due(self.cfg.loop.log_every, step):
+            return
+        speed = pace.scalars(audio_seconds)
+        left = (self.cfg.loop.steps - step) / max(speed["speed/steps_per_second"], 1e-9)
+        self.writer.scalars(step, {**values, **speed, "data/skipped": float(self.skips.count)})
+        terms = " ".join(f"{n.removeprefix('loss/')} {v:.4g}" for n, v in values.items() if n.startswith("loss/"))
+        log.info(
+            "step %d/%d  %s  |  %.2f steps/s, %.1f audio s/s, %.1f%% waiting for data, %s left",
+            step,
+            self.cfg.loop.steps,
+            terms,
+            speed["speed/steps_per_second"],
+            speed["speed/audio_seconds_per_second"],
+            100 * speed["speed/data_wait_share"],
+            duration(left),
+        )
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Held-out distances, and reconstructions to hear and see in WORKDIR/samples/<step>/."""
+        cfg = self.cfg
+        if self._clips is None:
+            self._clips = heldout_clips(cfg.data, self.program.crop, cfg.loop.heldout_clips)
+        if not self._clips:
+            log.warning("no held-out clips: nothing to evaluate")
+            return {}
+        ways = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        totals: dict[str, list[float]] = {}
+        folder = self.workdir / "samples" / f"{step:08d}"
+        rate = self.program.crop.sample_rate
+        for begin in range(0, len(self._clips), ways):
+            chunk = self._clips[begin : begin + ways]
+            padded = chunk + [chunk[-1]] * (ways - len(chunk))
+            arrays = {k: np.stack([c[k] for c in padded]) for k in chunk[0] if k != "name"}
+            batch = {k: jax.device_put(v, batch_sharding(self.mesh)) for k, v in arrays.items()}
+            metrics, outputs = self.eval_step(self.state, batch)
+            metrics = jax.device_get(jax.device_put(metrics, replicated(self.mesh)))
+            for name, values in metrics.items():
+                totals.setdefault(name, []).extend(float(v) for v in values[: len(chunk)])
+            outputs = jax.device_get(jax.device_put(outputs, replicated(self.mesh)))
+            wanted = max(cfg.loop.sample_clips - begin, 0)
+            for i, clip in enumerate(chunk[:wanted] if self.is_main else []):
+                count = round(cfg.loop.sample_seconds * rate)
+                waves = {kind: wave[i, :count] for kind, wave in outputs.items()}
+                picture = save_sample(folder, clip["name"], waves, rate)
+                for kind, wave in waves.items():
+                    shown = picture if kind == "reconstruction" else None
+                    self.writer.clip(step, f"{safe_name(clip['name'])}/{kind}", wave, rate, shown)
+        means = {f"heldout/{name}": float(np.mean(values)) for name, values in totals.items()}
+        self.writer.scalars(step, means)
+        shown = ", ".join(f"{k.removeprefix('heldout/')} {v:.3f}" for k, v in means.items())
+        log.info("held out at step %d (%d clips): %s; listen in %s", step, len(self._clips), shown, folder)
+        return means
+
+
+def _due(every: int, step: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _unboxed(tree: Any) -> Any:
+    import flax.linen as nn
+
+    return nn.meta.unbox(tree)
+
+
+def _cost(compiled) -> str:
+    """Memory and FLOPs of a compiled step, as far as the backend tells."""
+    out = ""
+    memory = compiled.memory_analysis()
+    if memory is not None:
+        used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+        out += f", {used / 2**30:.2f} GiB a device"
+    cost = compiled.cost_analysis()
+    flops = (cost[0] if isinstance(cost, list) else cost or {}).get("flops", 0)
+    return out + (f", {flops / 1e12:.3f} TFLOP a step" if flops else "")

@@ -1,0 +1,68 @@
+"""Writing scalars, sounds and pictures: JSON lines always, TensorBoard beside them."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+
+class MetricWriter:
+    """Writes to DIR/metrics.jsonl (one object a line, `step` first) and DIR/tensorboard; only on the first host."""
+
+    def __init__(self, workdir: str | pathlib.Path, enabled: bool = True):
+        self._file = self._board = None
+        if enabled:
+            from tensorboardX import SummaryWriter
+
+            workdir = pathlib.Path(workdir)
+            _drop_unfinished_line(workdir / "metrics.jsonl")
+            self._file = (workdir / "metrics.jsonl").open("a")
+            self._board = SummaryWriter(str(workdir / "tensorboard"))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One line and one point a name. NaN and infinities are written as strings, which JSON can hold."""
+        if self._file is None:
+            return
+        plain = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, **plain}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def clip(self, step: int, name: str, samples_S: np.ndarray, rate: int, picture_HxWx3: Any = None) -> None:
+        """A sound and, if given, its picture (uint8)."""
+        if self._board is None:
+            return
+        self._board.add_audio(name, np.clip(samples_S, -1, 1)[:, None], step, sample_rate=rate)
+        if picture_HxWx3 is not None:
+            self._board.add_image(name, picture_HxWx3, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Writes out what is left."""
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+
+
+def _drop_unfinished_line(path: pathlib.Path) -> None:
+    """Cuts a last line that a killed run did not finish."""
+    if path.exists():
+        text = path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:
+            os.truncate(path, len(whole))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: 42 s, 3 min 10 s, 5 h 02 min, 3 d 4 h."""
+    seconds = int(round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
