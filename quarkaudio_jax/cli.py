@@ -3,8 +3,11 @@
 import contextlib
 import importlib
 import logging
+import pathlib
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 VERBS = {
     "train": "train a codec",
@@ -26,6 +29,21 @@ def set_up_logging() -> None:
 
         absl_logging.set_verbosity(absl_logging.WARNING)
         absl_logging.use_absl_handler = lambda: None
+
+
+def set_up_compile_cache() -> None:
+    """Keeps compiled programs in JAX_COMPILATION_CACHE_DIR, by default ~/.cache/quarkaudio_jax."""
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "quarkaudio_jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def set_up() -> None:
+    """Logging and the compile cache."""
+    set_up_logging()
+    set_up_compile_cache()
 
 
 @contextlib.contextmanager
@@ -52,6 +70,53 @@ def report_errors() -> Iterator[None]:
 
 class UserError(ValueError):
     """Something the user asked for that can't be done; the message says what to do instead."""
+
+
+def collect_inputs(
+    inputs: Sequence[str], find: Callable[[pathlib.Path], list[pathlib.Path]], output: str, suffix: str
+) -> list[tuple[pathlib.Path, pathlib.Path]]:
+    """(source, target) of every file; below a folder the sub-folders are kept. UserError if a target comes up twice."""
+    out: dict[pathlib.Path, pathlib.Path] = {}
+    for name in inputs:
+        path = pathlib.Path(name)
+        if not path.exists():
+            raise UserError(f"{name}: no such file or folder")
+        for source in find(path) if path.is_dir() else [path]:
+            inner = source.relative_to(path) if path.is_dir() else pathlib.Path(source.name)
+            target = pathlib.Path(output) / inner.with_suffix(suffix)
+            if target in out:
+                raise UserError(f"{out[target]} and {source} would both be written to {target}; rename one")
+            out[target] = source
+    return [(source, target) for target, source in out.items()]
+
+
+def progress(items: Sequence[Any]) -> Iterator[Any]:
+    """Yields the items, with a line on a terminal that says how far it is and how long it still takes."""
+    from quarkaudio_jax.training.metrics import duration
+
+    start = time.perf_counter()
+    for i, item in enumerate(items):
+        yield item
+        if sys.stderr.isatty() and len(items) > 1:
+            left = (time.perf_counter() - start) / (i + 1) * (len(items) - i - 1)
+            print(f"\r{i + 1}/{len(items)}, {duration(left)} left   ", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty() and len(items) > 1:
+        print(file=sys.stderr)
+
+
+def each(files: Sequence[tuple[Any, Any]], one: Callable[[Any, Any], str]) -> None:
+    """Calls one(source, target) for every file and prints its line; SystemExit lists those that failed."""
+    from quarkaudio_jax.codec.container import ContainerError
+    from quarkaudio_jax.data.audio import AudioError
+
+    failed = []
+    for source, target in progress(files):
+        try:
+            print(one(source, target))
+        except (AudioError, ContainerError) as error:
+            failed.append(str(error))
+    if failed:
+        raise SystemExit("\n".join(f"error: {line}" for line in failed))
 
 
 def main() -> None:

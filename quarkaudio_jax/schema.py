@@ -61,12 +61,18 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AdversaryConfig:
-    """The discriminators; from_step: the first step in which they learn and judge."""
+    """The discriminators. from_step: the first step in which they learn and judge.
+
+    crop_seconds: how much of each crop they see, from a random place (0: all of it).
+    bands: edges of the spectral discriminator's bands, as shares of the frequency axis.
+    """
 
     from_step: int = 0
+    crop_seconds: float = 0.0
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
     fft_sizes: tuple[int, ...] = (2048, 1024, 512)
+    bands: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
     spectral_channels: int = 32
 
 

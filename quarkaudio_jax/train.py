@@ -14,10 +14,10 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and s
 
 def run(_) -> None:
     """Trains until done or told to stop."""
-    from quarkaudio_jax.cli import set_up_logging
+    from quarkaudio_jax.cli import set_up
     from quarkaudio_jax.training.loop import Trainer
 
-    set_up_logging()
+    set_up()
     outcome = Trainer(from_config_dict(CONFIG.value), WORKDIR.value).run()
     logging.getLogger(__name__).info("%s; everything is in %s", outcome, WORKDIR.value)
 

@@ -3,17 +3,16 @@
 Each returns, per member, (features of the hidden layers, logits).
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.nn.conv import conv2d
 from quarkaudio_jax.nn.init import logical, torch_bias, torch_kernel
 from quarkaudio_jax.nn.stft import reflect_stft
-
-BANDS = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))
-"""Shares of the frequency axis that the spectral discriminator looks at apart (DAC, arXiv:2306.06546)."""
 
 
 class Judgement(NamedTuple):
@@ -40,13 +39,8 @@ class WeightNormConv2d(nn.Module):
         start = jax.lax.stop_gradient(norm)
         g = self.param("g", logical(lambda key, shape, dtype=jnp.float32: start, "mlp"), (self.features,))
         bias = self.param("bias", logical(torch_bias(fan_in), "mlp"), (self.features,))
-        out = jax.lax.conv_general_dilated(
-            x_BxHxWxC.astype(self.dtype),
-            (v * (g / jnp.maximum(norm, 1e-12))).astype(self.dtype),
-            self.strides,
-            [(k // 2, k // 2) for k in self.kernel_size],
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        kernel = v * (g / jnp.maximum(norm, 1e-12))
+        out = conv2d(x_BxHxWxC.astype(self.dtype), kernel.astype(self.dtype), self.strides)
         return out + bias.astype(self.dtype)
 
 
@@ -72,9 +66,13 @@ class PeriodDiscriminator(nn.Module):
 
 
 class SpectralDiscriminator(nn.Module):
-    """Sees real and imaginary parts of an STFT, each band through convolutions of its own (DAC)."""
+    """Sees real and imaginary parts of an STFT, each band through convolutions of its own (DAC, arXiv:2306.06546).
+
+    bands: edges of the bands as shares of the frequency axis.
+    """
 
     n_fft: int
+    bands: tuple[float, ...]
     channels: int
     dtype: Any = jnp.float32
 
@@ -84,7 +82,7 @@ class SpectralDiscriminator(nn.Module):
         x_BxTxFx2 = jnp.stack([spectrum.real, spectrum.imag], axis=-1)
         bins = x_BxTxFx2.shape[2]
         features, outs = [], []
-        for band, (low, high) in enumerate(BANDS):
+        for band, (low, high) in enumerate(itertools.pairwise(self.bands)):
             x = x_BxTxFx2[:, :, int(low * bins) : int(high * bins)]
             for i in range(5):
                 kernel = (3, 9) if i < 4 else (3, 3)
@@ -106,6 +104,7 @@ class Discriminators(nn.Module):
     periods: tuple[int, ...]
     period_channels: tuple[int, ...]
     fft_sizes: tuple[int, ...]
+    bands: tuple[float, ...]
     spectral_channels: int
     dtype: Any = jnp.float32
 
@@ -115,6 +114,7 @@ class Discriminators(nn.Module):
         wave_BxS = 0.8 * wave_BxS / (jnp.abs(wave_BxS).max(-1, keepdims=True) + 1e-9)
         members = [PeriodDiscriminator(p, self.period_channels, self.dtype, name=f"period_{p}") for p in self.periods]
         members += [
-            SpectralDiscriminator(n, self.spectral_channels, self.dtype, name=f"spectral_{n}") for n in self.fft_sizes
+            SpectralDiscriminator(n, self.bands, self.spectral_channels, self.dtype, name=f"spectral_{n}")
+            for n in self.fft_sizes
         ]
         return [member(wave_BxS) for member in members]

@@ -1,3 +1,144 @@
-"""x."""
+"""The token file: codes of one recording, bit-packed behind a JSON header; no pickle.
+
+    bytes 0-7    magic b"QKAUDIO1"
+    bytes 8-11   length of the header, little-endian uint32
+    header       UTF-8 JSON, see `Header`
+    payload      frames in time order; in a frame the acoustic codebooks, then the semantic
+                 ones, each code in ceil(log2(codebook size)) bits, most significant bit first;
+                 zero bits fill the last byte
+    last 4       CRC-32 of everything before, little-endian
+
+Upstream's code arrays are (B, K, T); frames of K codes are this module's only other layout.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import struct
+import zlib
+
+import numpy as np
+
+MAGIC = b"QKAUDIO1"
+SUFFIX = ".qka"
+
+
 class ContainerError(ValueError):
-    pass
+    """A token file that is damaged, of another kind, or made with another codec."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What the file says of itself.
+
+    codec: the variant's name. sample_rate: of the codec, in Hz; num_samples: of the recording at
+    that rate. codebooks, codebook_sizes: per stream, acoustic then semantic. chunk_frames,
+    context_frames: the grid that `codec.chunked` cut the recording by; decoding uses the same.
+    features: the recipe that made the SSL features. source_rate, source_channels: of the file
+    that was encoded.
+    """
+
+    codec: str
+    sample_rate: int
+    frame_hop: int
+    num_samples: int
+    codebooks: tuple[int, int]
+    codebook_sizes: tuple[int, int]
+    chunk_frames: int
+    context_frames: int
+    features: str
+    source_rate: int
+    source_channels: int
+
+    @property
+    def num_frames(self) -> int:
+        """Code frames in the payload."""
+        return -(-self.num_samples // self.frame_hop)
+
+    @property
+    def bits(self) -> list[int]:
+        """Bits of each code of a frame, in order."""
+        pairs = zip(self.codebooks, self.codebook_sizes, strict=True)
+        return [(size - 1).bit_length() for count, size in pairs for _ in range(count)]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the recording."""
+        return self.num_samples / self.sample_rate
+
+
+def pack(codes_TxK: np.ndarray, bits: list[int]) -> bytes:
+    """Codes (T, K) as a bit stream; code k of a frame takes bits[k]."""
+    if codes_TxK.size and (codes_TxK.min() < 0 or (codes_TxK >= (1 << np.asarray(bits))).any()):
+        raise ContainerError("codes are negative or too large for their codebook")
+    parts = [
+        (codes_TxK[:, k, None] >> np.arange(width - 1, -1, -1)).astype(np.uint8) & 1 for k, width in enumerate(bits)
+    ]
+    return np.packbits(np.concatenate(parts, axis=1)).tobytes() if parts else b""
+
+
+def unpack(payload: bytes, num_frames: int, bits: list[int]) -> np.ndarray:
+    """The inverse of `pack`, (T, K) int32."""
+    stream = np.unpackbits(np.frombuffer(payload, np.uint8), count=num_frames * sum(bits))
+    stream = stream.reshape(num_frames, sum(bits)).astype(np.int32)
+    ends = np.cumsum(bits)
+    columns = [
+        stream[:, end - width : end] @ (1 << np.arange(width - 1, -1, -1)).astype(np.int32)
+        for end, width in zip(ends, bits, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def dumps(header: Header, acoustic_TxK: np.ndarray, semantic_TxK: np.ndarray) -> bytes:
+    """A token file as bytes."""
+    codes = np.concatenate([acoustic_TxK, semantic_TxK], axis=1)
+    if codes.shape != (header.num_frames, sum(header.codebooks)):
+        raise ContainerError(f"codes are {codes.shape}, the header says {(header.num_frames, sum(header.codebooks))}")
+    text = json.dumps(dataclasses.asdict(header)).encode()
+    body = MAGIC + struct.pack("<I", len(text)) + text + pack(codes, header.bits)
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def loads(data: bytes, name: str = "token file") -> tuple[Header, np.ndarray, np.ndarray]:
+    """(header, acoustic codes (T, K), semantic codes (T, K)); ContainerError says what is wrong with `name`."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise ContainerError(f"{name}: not a token file of quarkaudio encode (it does not start with {MAGIC.decode()})")
+    body, check = data[:-4], data[-4:]
+    if len(data) < len(MAGIC) + 8 or struct.pack("<I", zlib.crc32(body)) != check:
+        raise ContainerError(f"{name}: damaged or cut short (its checksum does not fit); encode it again")
+    (length,) = struct.unpack_from("<I", body, len(MAGIC))
+    start = len(MAGIC) + 4 + length
+    try:
+        fields = json.loads(body[len(MAGIC) + 4 : start])
+        fields |= {key: tuple(fields[key]) for key in ("codebooks", "codebook_sizes")}
+        header = Header(**fields)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ContainerError(f"{name}: its header can't be read ({error})") from error
+    if len(body) - start != -(-header.num_frames * sum(header.bits) // 8):
+        raise ContainerError(f"{name}: holds {len(body) - start} bytes of codes, its header promises another number")
+    codes = unpack(body[start:], header.num_frames, header.bits)
+    return header, codes[:, : header.codebooks[0]], codes[:, header.codebooks[0] :]
+
+
+def write(path: str | os.PathLike, header: Header, acoustic_TxK: np.ndarray, semantic_TxK: np.ndarray) -> int:
+    """Writes a token file whole or not at all; returns its size in bytes."""
+    path = pathlib.Path(path)
+    data = dumps(header, acoustic_TxK, semantic_TxK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(data)
+
+
+def read(path: str | os.PathLike) -> tuple[Header, np.ndarray, np.ndarray]:
+    """Reads a token file; ContainerError names it and what is wrong."""
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise ContainerError(f"{path}: {error.strerror}") from error
+    return loads(data, str(path))

@@ -122,4 +122,6 @@ def write(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
     """Every audio file below a folder, by extension, sorted; hidden ones left out."""
     root = pathlib.Path(folder)
-    return sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file())
+    return sorted(
+        p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file()
+    )

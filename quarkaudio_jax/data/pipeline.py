@@ -38,10 +38,14 @@ class CropSpec:
         return self.samples / self.sample_rate
 
 
-def crop_spec(cfg: DataConfig, sample_rate: int, frame_hop: int, feature_hop: int = 0, feature_dim: int = 0) -> CropSpec:
+def crop_spec(
+    cfg: DataConfig, sample_rate: int, frame_hop: int, feature_hop: int = 0, feature_dim: int = 0
+) -> CropSpec:
     """The crop of `cfg.crop_seconds`, rounded up to whole code frames; feature_hop = 0: no precomputed features."""
     samples = round_up(round(cfg.crop_seconds * sample_rate), frame_hop)
-    return CropSpec(sample_rate, samples, samples // feature_hop if feature_hop else 0, feature_dim if feature_hop else 0)
+    return CropSpec(
+        sample_rate, samples, samples // feature_hop if feature_hop else 0, feature_dim if feature_hop else 0
+    )
 
 
 def make_crop(source: Source, index: int, spec: CropSpec, position: float) -> dict[str, np.ndarray]:
@@ -57,7 +61,9 @@ def make_crop(source: Source, index: int, spec: CropSpec, position: float) -> di
     if features is None:
         raise AudioError(f"{source.name(index)}: no precomputed features beside it (NAME.features.npy)")
     if features.shape[1] != spec.feature_dim:
-        raise AudioError(f"{source.name(index)}: features are {features.shape[1]} wide, the codec wants {spec.feature_dim}")
+        raise AudioError(
+            f"{source.name(index)}: features are {features.shape[1]} wide, the codec wants {spec.feature_dim}"
+        )
     hop = spec.samples // spec.feature_frames
     if spec.sample_rate != hop * GRID_HZ:
         raise DataError(f"precomputed features are at {GRID_HZ} Hz, the codec's at {spec.sample_rate / hop} Hz")
@@ -161,7 +167,9 @@ def _without_problem(example: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: value for name, value in example.items() if name != "problem"}
 
 
-def heldout_clips(cfg: DataConfig, spec: CropSpec, count: int, process_index: int = 0, process_count: int = 1) -> list[dict[str, Any]]:
+def heldout_clips(
+    cfg: DataConfig, spec: CropSpec, count: int, process_index: int = 0, process_count: int = 1
+) -> list[dict[str, Any]]:
     """Up to `count` held-out crops, spread over the domains and the same in every run: {'wave', 'name'[, 'features']}.
 
     With several hosts each takes its share. Unusable files are skipped with a warning.

@@ -213,7 +213,9 @@ def read_scp(path: str | os.PathLike) -> FileSource:
             continue
         fields = line.split(maxsplit=1)
         if len(fields) != 2 or fields[1].rstrip().endswith("|") or ".ark:" in fields[1]:
-            raise SourceError(f"{path}, line {number}: {line!r} is not `id path` (pipes and .ark archives can't be read)")
+            raise SourceError(
+                f"{path}, line {number}: {line!r} is not `id path` (pipes and .ark archives can't be read)"
+            )
         names.append(fields[0])
         paths.append(str(root / fields[1].strip()))
     return FileSource(paths, names)

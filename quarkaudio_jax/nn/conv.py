@@ -23,6 +23,50 @@ def depthwise_conv(x_BxTxC: jax.Array, kernel_KxC: jax.Array, padding: tuple[int
     return sum(x_BxTxC[:, k : k + out_len] * kernel_KxC[k] for k in range(kernel_KxC.shape[0]))
 
 
+def folded_conv2d(x_BxHxWxC: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
+    """`conv2d` with strides and rows folded into channels, so that it and its gradients are dense and unstrided."""
+    batch, channels, features = x_BxHxWxC.shape[0], x_BxHxWxC.shape[-1], kernel.shape[-1]
+    counts, taps = [], []
+    for axis, stride in zip((1, 2), strides, strict=True):
+        size, length = kernel.shape[axis - 1], x_BxHxWxC.shape[axis]
+        counts.append((length + size // 2 * 2 - size) // stride + 1)
+        taps.append(-(-size // stride))
+        needed = (counts[-1] + taps[-1] - 1) * stride
+        widths = [(0, 0)] * 4
+        widths[axis] = (size // 2, max(needed - length - size // 2, 0))
+        x_BxHxWxC = jax.lax.slice_in_dim(jnp.pad(x_BxHxWxC, widths), 0, needed, axis=axis)
+        widths = [(0, 0)] * 4
+        widths[axis - 1] = (0, taps[-1] * stride - size)
+        kernel = jnp.pad(kernel, widths)
+    (high, wide), (rows, columns), (sh, sw) = counts, taps, strides
+    x = x_BxHxWxC.reshape(batch, high + rows - 1, sh, wide + columns - 1, sw, channels)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, high + rows - 1, wide + columns - 1, -1)
+    x = jnp.concatenate([x[:, i : i + high] for i in range(rows)], axis=-1)
+    kernel = kernel.reshape(rows, sh, columns, sw, channels, features)
+    kernel = kernel.transpose(2, 0, 1, 3, 4, 5).reshape(columns, -1, features)
+    out = jax.lax.conv_general_dilated(
+        x.reshape(batch * high, *x.shape[2:]), kernel, (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
+    )
+    return out.reshape(batch, high, wide, features)
+
+
+def conv2d(x_BxHxWxC: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
+    """Convolution with kernel (h, w, in, out), padded by h // 2 and w // 2 on both sides.
+
+    On CPU, where the gradients of strided convolutions are slow, by `folded_conv2d`.
+    """
+
+    def native(x, kernel):
+        padding = [(k // 2, k // 2) for k in kernel.shape[:2]]
+        dims = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dims)
+
+    def folded(x, kernel):
+        return folded_conv2d(x, kernel, strides)
+
+    return jax.lax.platform_dependent(x_BxHxWxC, kernel, cpu=folded, default=native)
+
+
 class Conv1d(nn.Module):
     """Convolution over time, zero-padded by `padding` (default: (k - 1) // 2 on both sides)."""
 

@@ -35,13 +35,12 @@ def mel_features(wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int) -> j
     if dim % NEIGHBOURS:
         raise ValueError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
     n_fft = max(4096 * sample_rate // 48000, hop)
-    pad = n_fft - hop
-    spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad // 2, pad - pad // 2))), n_fft, hop)
+    pad, length = n_fft - hop, wave_BxS.shape[1] // hop
+    # One frame of silence more on each side is the neighbour of the first and of the last frame.
+    spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad // 2 + hop, pad - pad // 2 + hop))), n_fft, hop)
     mel = magnitude(spectrum) @ mel_filters(sample_rate, n_fft, dim // NEIGHBOURS)
     log_BxTxM = (jnp.log10(jnp.maximum(mel, 1e-5)) + 2.0) / 1.5
-    padded = jnp.pad(log_BxTxM, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    length = log_BxTxM.shape[1]
-    return jnp.concatenate([padded[:, i : i + length] for i in range(NEIGHBOURS)], axis=-1)
+    return jnp.concatenate([log_BxTxM[:, i : i + length] for i in range(NEIGHBOURS)], axis=-1)
 
 
 RECIPES = {

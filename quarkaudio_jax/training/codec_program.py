@@ -71,7 +71,12 @@ class CodecProgram:
         self.codec = HCodec(self.codec_cfg, dtype=dtype, remat=cfg.codec.remat)
         adversary = cfg.adversary
         self.adversary = Discriminators(
-            adversary.periods, adversary.period_channels, adversary.fft_sizes, adversary.spectral_channels, dtype
+            adversary.periods,
+            adversary.period_channels,
+            adversary.fft_sizes,
+            adversary.bands,
+            adversary.spectral_channels,
+            dtype,
         )
         self.recipe = get_recipe(cfg.features.recipe)
         self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
@@ -116,7 +121,7 @@ class CodecProgram:
         params = variables["params"]
         training = CodecTraining(self.optimizer.init(params), None, None)
         if self.adversarial:
-            adversary = self.adversary.init(adversary_key, jnp.zeros((1, self.crop.samples)))["params"]
+            adversary = self.adversary.init(adversary_key, jnp.zeros((1, self._judged_samples)))["params"]
             training = CodecTraining(training.opt_state, adversary, self.adversary_optimizer.init(adversary))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
         return CodecState(jnp.zeros((), jnp.int32), CodecModel(params, variables["codebooks"], ema), training)
@@ -145,8 +150,18 @@ class CodecProgram:
         )
         return _differentiable(out), (out, variables["codebooks"])
 
-    def _judge(self, params, wave_BxS):
-        return self.adversary.apply({"params": params}, wave_BxS)
+    @property
+    def _judged_samples(self) -> int:
+        """How much of a crop the discriminators see."""
+        wanted = round(self.cfg.adversary.crop_seconds * self.codec_cfg.sample_rate)
+        return min(wanted, self.crop.samples) if wanted else self.crop.samples
+
+    def _judge(self, params, wave_BxS, step):
+        """Judgements of the crops' part that is this step's turn (the same of real and generated waves)."""
+        spare = self.crop.samples - self._judged_samples
+        start = jax.random.randint(jax.random.fold_in(self._key(step), 1), (), 0, spare + 1)
+        part = jax.lax.dynamic_slice_in_dim(wave_BxS, start, self._judged_samples, axis=1)
+        return self.adversary.apply({"params": params}, part)
 
     def _objective(self, parts, adversary_params, batch, step) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The generator's objective of its differentiable outputs: (weighted sum, terms)."""
@@ -173,7 +188,7 @@ class CodecProgram:
             add("perceptual", jnp.where(step >= weights.perceptual_from, weights.perceptual, 0.0), value)
         if self.adversarial:
             active = jnp.where(step >= self.cfg.adversary.from_step, 1.0, 0.0)
-            fake, real = self._judge(adversary_params, parts["wave"]), self._judge(adversary_params, target)
+            fake, real = (self._judge(adversary_params, wave, step) for wave in (parts["wave"], target))
             add("adversarial", active * weights.adversarial, generator_loss(fake))
             matching = feature_losses.feature_matching([j.features for j in fake], [j.features for j in real])
             add("feature_matching", active * weights.feature_matching, matching)
@@ -183,7 +198,7 @@ class CodecProgram:
         """One step of the discriminators on a finished reconstruction: (training state, metrics)."""
 
         def loss(params):
-            return discriminator_loss(self._judge(params, target_BxS), self._judge(params, wave_BxS))
+            return discriminator_loss(self._judge(params, target_BxS, step), self._judge(params, wave_BxS, step))
 
         value, grads = jax.value_and_grad(loss)(training.adversary_params)
         updates, opt_state = self.adversary_optimizer.update(

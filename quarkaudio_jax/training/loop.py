@@ -120,9 +120,7 @@ class Trainer:
             self.shardings,
         )
         spec = self.program.batch_spec(self.cfg.data.batch_size)
-        batch = {
-            k: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=batch_sharding(self.mesh)) for k, s in spec.items()
-        }
+        batch = {k: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=batch_sharding(self.mesh)) for k, s in spec.items()}
         start = time.perf_counter()
         self.train_step = (
             jax.jit(self.program.train_step, donate_argnums=0, out_shardings=(self.shardings, replicated(self.mesh)))

@@ -58,7 +58,7 @@ def _drop_unfinished_line(path: pathlib.Path) -> None:
 
 def duration(seconds: float) -> str:
     """Seconds as people read them: 42 s, 3 min 10 s, 5 h 02 min, 3 d 4 h."""
-    seconds = int(round(seconds))
+    seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
     minutes, seconds = divmod(seconds, 60)

@@ -1,0 +1,108 @@
+"""Encoding and decoding of any length in bounded memory.
+
+A recording of T frames is cut into chunks of C frames, and each chunk is computed with X
+frames of context on both sides that are thrown away. The grid depends on T, C and X alone,
+never on how the samples arrived, so the same recording always gives the same codes. What the
+context does not reach (the whole-time statistics of GroupNorm, attention, the LSTM's memory)
+differs from one pass over everything; docs/chunks.md states by how much.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """chunk: frames kept of a window; context: frames around them."""
+
+    chunk: int
+    context: int
+
+    def __post_init__(self):
+        if self.chunk < 1 or self.context < 0:
+            raise ValueError(f"chunks of {self.chunk} frames with {self.context} of context can't be")
+
+    @property
+    def window(self) -> int:
+        """Frames of the longest window."""
+        return self.chunk + 2 * self.context
+
+    def windows(self, num_frames: int) -> Iterator["Window"]:
+        """The windows of a recording, in order; one window if it fits into the longest."""
+        if num_frames <= self.window:
+            yield Window(0, num_frames, 0, num_frames)
+            return
+        for first in range(0, num_frames, self.chunk):
+            last = min(first + self.chunk, num_frames)
+            yield Window(max(first - self.context, 0), min(last + self.context, num_frames), first, last)
+
+    def padded(self, num_frames: int) -> int:
+        """The frames that a window of `num_frames` is computed at: a power of two, or the longest window.
+
+        Few lengths mean few compilations.
+        """
+        if num_frames >= self.window:
+            return self.window
+        return min(1 << max(num_frames - 1, 0).bit_length(), self.window)
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Frames [start, stop) are computed, [first, last) are kept."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+ReadSamples = Callable[[int, int], np.ndarray]
+"""read(start, stop) -> samples [start, stop) at the codec's rate, fewer at the end of the recording."""
+
+
+def encode(
+    encode_window: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+    read: ReadSamples,
+    num_samples: int,
+    frame_hop: int,
+    grid: Grid,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (acoustic, semantic) codes (T, K) of each chunk.
+
+    encode_window(wave_S, valid_samples) gives both codes of a window padded with zeros.
+    """
+    num_frames = -(-num_samples // frame_hop)
+    for window in grid.windows(num_frames):
+        start = window.start * frame_hop
+        samples = read(start, min(window.stop * frame_hop, num_samples))
+        size = grid.padded(window.stop - window.start) * frame_hop
+        wave = np.zeros(size, np.float32)
+        wave[: len(samples)] = samples
+        keep = slice(window.first - window.start, window.last - window.start)
+        acoustic, semantic = encode_window(wave, len(samples))
+        yield acoustic[keep], semantic[keep]
+
+
+def decode(
+    decode_window: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
+    acoustic_TxK: np.ndarray,
+    semantic_TxK: np.ndarray,
+    num_samples: int,
+    frame_hop: int,
+    grid: Grid,
+) -> Iterator[np.ndarray]:
+    """Yields the samples of each chunk, `num_samples` in all.
+
+    decode_window(acoustic, semantic, valid_frames) gives the samples of a window padded with code 0.
+    """
+    num_frames = len(acoustic_TxK)
+    for window in grid.windows(num_frames):
+        size, valid = grid.padded(window.stop - window.start), window.stop - window.start
+        padding = ((0, size - valid), (0, 0))
+        acoustic, semantic = (np.pad(c[window.start : window.stop], padding) for c in (acoustic_TxK, semantic_TxK))
+        wave = decode_window(acoustic, semantic, valid)
+        begin, end = window.first * frame_hop, min(window.last * frame_hop, num_samples)
+        offset = window.start * frame_hop
+        yield wave[begin - offset : end - offset]

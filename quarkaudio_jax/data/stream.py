@@ -1,0 +1,90 @@
+"""Reading and writing recordings of any length in bounded memory."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from quarkaudio_jax.data import audio
+
+BLOCK = 1 << 18
+
+
+class ResampledReader:
+    """A file as mono samples at another rate, read forward.
+
+    `num_samples` is the length at the new rate, round(frames * rate / file's rate) and at least
+    1. Calling read(start, stop) gives those samples; `start` must not go back. Memory holds
+    what lies between the last `start` and the furthest `stop`.
+    """
+
+    def __init__(self, path: str | os.PathLike, rate: int):
+        import soundfile
+        import soxr
+
+        self.path = pathlib.Path(path)
+        frames, self.source_rate, self.source_channels = audio.info(path)
+        self.num_samples = max(round(frames * rate / self.source_rate), 1)
+        self._file = soundfile.SoundFile(str(path))
+        self._resampler = None
+        if self.source_rate != rate:
+            self._resampler = soxr.ResampleStream(self.source_rate, rate, 1, dtype="float32", quality="VHQ")
+        self._buffer = np.zeros(0, np.float32)
+        self._start, self._ended = 0, False
+
+    def __enter__(self) -> "ResampledReader":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def _more(self) -> None:
+        block = self._file.read(BLOCK, dtype="float32", always_2d=True)
+        if not np.isfinite(block).all():
+            raise audio.AudioError(f"{self.path}: samples are NaN or infinite")
+        self._ended = len(block) < BLOCK
+        mono = block.mean(axis=1, dtype=np.float32)
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(mono, last=self._ended)
+        self._buffer = np.concatenate([self._buffer, mono])
+
+    def __call__(self, start: int, stop: int) -> np.ndarray:
+        if start < self._start:
+            raise ValueError(f"{self.path}: sample {start} is behind sample {self._start}, which was read already")
+        stop = min(stop, self.num_samples)
+        while not self._ended and self._start + len(self._buffer) < stop:
+            self._more()
+        drop = start - self._start
+        self._buffer, self._start = self._buffer[drop:], start
+        found = self._buffer[: stop - start]
+        return np.pad(found, (0, stop - start - len(found)))
+
+
+class Writer:
+    """A 16-bit file written block by block; it appears under its name only when finished without an error."""
+
+    def __init__(self, path: str | os.PathLike, rate: int):
+        import soundfile
+
+        self.path = pathlib.Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self.path.with_name(f".{self.path.name}.part{self.path.suffix}")
+        try:
+            self._file = soundfile.SoundFile(str(self._temporary), "w", rate, 1, subtype="PCM_16")
+        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+            self._temporary.unlink(missing_ok=True)
+            raise audio.AudioError(f"{self.path}: can't be written as audio; name it .wav or .flac") from error
+
+    def write(self, samples_S: np.ndarray) -> None:
+        """Appends samples; those beyond [-1, 1] are clipped."""
+        self._file.write(np.clip(samples_S, -1, 1))
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        self._file.close()
+        if kind is None:
+            os.replace(self._temporary, self.path)
+        else:
+            self._temporary.unlink(missing_ok=True)

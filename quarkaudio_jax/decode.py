@@ -1,0 +1,52 @@
+"""Token files to audio: python -m quarkaudio_jax.decode tokens/ --checkpoint=runs/first --output=decoded"""
+
+import argparse
+import pathlib
+import sys
+
+from quarkaudio_jax.cli import UserError, collect_inputs, each, report_errors, set_up
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `python -m quarkaudio_jax.decode` and `quarkaudio decode`."""
+    argv = sys.argv if argv is None else argv
+    parser = argparse.ArgumentParser(prog=argv[0], description="Decodes token files to mono audio at the codec's rate.")
+    parser.add_argument("input", nargs="+", help="token files (.qka) or folders of them")
+    parser.add_argument("--checkpoint", required=True, help="the checkpoint that the files were encoded with")
+    parser.add_argument("--output", required=True, help="folder for the audio files")
+    parser.add_argument("--format", choices=("wav", "flac"), default="wav")
+    args = parser.parse_args(argv[1:])
+    set_up()
+    with report_errors():
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Decodes every input; a file that can't be is named, the others go on, the exit status tells."""
+    from quarkaudio_jax.codec import container
+    from quarkaudio_jax.codec.chunked import Grid
+    from quarkaudio_jax.data.stream import Writer
+    from quarkaudio_jax.inference import load_runner
+
+    def find(folder):
+        return sorted(pathlib.Path(folder).rglob(f"*{container.SUFFIX}"))
+
+    files = collect_inputs(args.input, find, args.output, f".{args.format}")
+    if not files:
+        raise UserError(f"no token files ({container.SUFFIX}) in {', '.join(args.input)}")
+    runner = load_runner(args.checkpoint)
+
+    def one(source, target) -> str:
+        header, acoustic, semantic = container.read(source)
+        runner.check(header, str(source))
+        grid = Grid(header.chunk_frames, header.context_frames)
+        with Writer(target, header.sample_rate) as writer:
+            for samples in runner.decode(acoustic, semantic, header.num_samples, grid):
+                writer.write(samples)
+        return f"{target}: {header.seconds:.2f} s at {header.sample_rate} Hz"
+
+    each(files, one)
+
+
+if __name__ == "__main__":
+    main()
