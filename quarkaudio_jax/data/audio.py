@@ -10,6 +10,9 @@ import numpy as np
 EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 
 
+MP3_WARM_UP = 16 * 1152
+
+
 class AudioError(ValueError):
     """A file that is no readable, whole audio; the message names it and the reason."""
 
@@ -93,8 +96,10 @@ def read(path: str | os.PathLike, start: int = 0, count: int = -1) -> tuple[np.n
     try:
         with soundfile.SoundFile(str(path)) as file:
             expected = file.frames - start if count < 0 else min(count, file.frames - start)
-            file.seek(start)
-            samples = file.read(count, dtype="float32", always_2d=True)
+            # An mp3 decoder that starts in the middle needs some frames before its output is right.
+            early = min(start, MP3_WARM_UP) if file.format == "MP3" else 0
+            file.seek(start - early)
+            samples = file.read(count + early if count >= 0 else -1, dtype="float32", always_2d=True)[early:]
             rate = file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"{path}: not readable as audio ({getattr(error, 'error_string', error)})") from error

@@ -38,7 +38,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-    """A word and when it is spoken, in seconds."""
+    """A word, or a pair that eSpeak joins ("on the"), and when it is spoken, in seconds."""
 
     text: str
     start: float
@@ -83,7 +83,7 @@ def speak(text: str, voice: Voice) -> tuple[np.ndarray, int, tuple[Word, ...]]:
 
 def _speak(library, data: str, text: str, voice: Voice):
     chunks: list[np.ndarray] = []
-    marks: list[tuple[int, int, int]] = []
+    marks: list[tuple[int, int]] = []
 
     def receive(samples, count, events):
         if samples and count > 0:
@@ -91,7 +91,7 @@ def _speak(library, data: str, text: str, voice: Voice):
         i = 0
         while events[i].type != _EVENT_END:
             if events[i].type == _EVENT_WORD:
-                marks.append((events[i].text_position, events[i].length, events[i].sample))
+                marks.append((events[i].text_position, events[i].sample))
             i += 1
         return 0
 
@@ -115,9 +115,10 @@ def _speak(library, data: str, text: str, voice: Voice):
     if not chunks:
         raise ValueError(f"eSpeak NG made no sound of {text!r}")
     samples = np.concatenate(chunks)
-    ends = [start for _, _, start in marks[1:]] + [len(samples)]
+    begins = [position - 1 for position, _ in marks] + [len(text)]
+    times = [start / rate for _, start in marks] + [len(samples) / rate]
     words = tuple(
-        Word(text[position - 1 : position - 1 + length], start / rate, end / rate)
-        for (position, length, start), end in zip(marks, ends, strict=True)
+        Word(text[begins[i] : begins[i + 1]].strip().rstrip(".,;:!?"), times[i], times[i + 1])
+        for i in range(len(marks))
     )
     return samples.astype(np.float32) / 32768, rate, words

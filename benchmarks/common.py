@@ -1,0 +1,49 @@
+"""What the benchmarks share: medians, the machine, real audio."""
+
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+
+def audio_folder() -> pathlib.Path:
+    """The folder of real audio: QUARKAUDIO_AUDIO, by default ../shared/audio beside the project."""
+    folder = pathlib.Path(os.environ.get("QUARKAUDIO_AUDIO", pathlib.Path(__file__).parents[2] / "shared" / "audio"))
+    if not folder.is_dir():
+        raise SystemExit(f"{folder}: no such folder; set QUARKAUDIO_AUDIO to a folder with speech/ and events/")
+    return folder
+
+
+def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
+    """Median time of a call after one to warm up."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def machine() -> str:
+    """Processor, cores and devices in words."""
+    import jax
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    devices = ", ".join(sorted({d.device_kind for d in jax.devices()}))
+    return f"{model}, {os.cpu_count()} cores; JAX {jax.__version__} on {jax.device_count()} x {devices}"
+
+
+def yardstick(repeats: int = 30) -> float:
+    """u: median seconds of one float32 (500 x 1536) (1536 x 4608) product in PyTorch, two threads."""
+    import torch
+
+    torch.set_num_threads(2)
+    a, b = torch.randn(500, 1536), torch.randn(1536, 4608)
+    return median_seconds(lambda: a @ b, repeats)

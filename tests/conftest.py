@@ -1,0 +1,57 @@
+"""Fixtures that tests of several rooms share."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+from quarkaudio_jax.schema import from_config_dict
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "/tmp/quarkaudio_jax_test_cache")
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_audio() -> pathlib.Path:
+    """The folder of real audio, or a skip that says how to give one."""
+    folder = pathlib.Path(os.environ.get("QUARKAUDIO_AUDIO", ROOT.parent / "shared" / "audio"))
+    if not folder.is_dir():
+        pytest.skip(f"no real audio in {folder}; set QUARKAUDIO_AUDIO to a folder with speech/ and events/")
+    return folder
+
+
+def small_config(**changes):
+    """codec48k:tiny made smaller still for tests; changes are dotted fields with __ for the dot."""
+    from configs.codec48k import get_config
+
+    config = get_config("tiny")
+    config.data.batch_size = 2
+    config.data.crop_seconds = 0.4
+    config.data.threads = 2
+    config.loop.log_every = 1
+    config.loop.eval_every = 0
+    config.loop.heldout_clips = 2
+    config.loop.sample_clips = 1
+    config.adversary.crop_seconds = 0.1
+    for name, value in changes.items():
+        *groups, field = name.split("__")
+        target = config
+        for group in groups:
+            target = getattr(target, group)
+        setattr(target, field, value)
+    return config
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> pathlib.Path:
+    """A work directory with a codec trained for two steps on the embedded corpus, its samples and metrics."""
+    from quarkaudio_jax.training.loop import Trainer
+
+    workdir = tmp_path_factory.mktemp("trained")
+    config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9)
+    assert Trainer(from_config_dict(config), workdir).run() == "finished"
+    return workdir

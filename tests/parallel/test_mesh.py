@@ -1,0 +1,60 @@
+"""Mesh sizes and shardings."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec
+
+from quarkaudio_jax.parallel.mesh import _fitted, make_mesh, state_shardings
+from quarkaudio_jax.schema import from_config_dict
+from quarkaudio_jax.training.codec_program import CodecProgram
+from tests.conftest import small_config
+
+
+def abstract_mesh(**sizes):
+    class Fake:
+        shape = sizes
+
+    return Fake
+
+
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        (dict(data=2, fsdp=1, tensor=1), "does not fill the 1 devices"),
+        (dict(data=-1, fsdp=-1, tensor=1), "at most one is -1"),
+        (dict(data=0, fsdp=1, tensor=1), "at least 1"),
+    ],
+)
+def test_wrong_sizes_are_named(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        make_mesh(sizes, jax.devices()[:1])
+
+
+def test_minus_one_takes_the_rest():
+    assert dict(make_mesh(dict(data=-1, fsdp=1, tensor=1), jax.devices()[:1]).shape) == dict(data=1, fsdp=1, tensor=1)
+
+
+def test_axes_that_do_not_divide_stay_whole():
+    mesh = abstract_mesh(data=1, fsdp=4, tensor=2)
+    assert _fitted(PartitionSpec("fsdp", "tensor"), (8, 6), mesh) == PartitionSpec("fsdp", "tensor")
+    assert _fitted(PartitionSpec("fsdp", "tensor"), (6, 7), mesh) == PartitionSpec(None, None)
+
+
+def test_every_parameter_of_the_codec_has_names():
+    """The large matrices are split; only vectors and the codebooks stay whole."""
+    boxed = jax.eval_shape(CodecProgram(from_config_dict(small_config())).init)
+    mesh = make_mesh(dict(data=1, fsdp=1, tensor=1), jax.devices()[:1])
+    assert jax.tree.structure(state_shardings(boxed, mesh)).num_leaves == len(jax.tree.leaves(boxed))
+    import flax.linen as nn
+
+    specs = nn.logical_to_mesh(
+        nn.get_partition_spec(boxed.model.params), (("embed", "fsdp"), ("mlp", "tensor"), ("heads", "tensor"))
+    )
+    shapes = nn.meta.unbox(boxed.model.params)
+    flat = zip(
+        jax.tree.leaves(shapes), jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, PartitionSpec)), strict=True
+    )
+    for shape, spec in flat:
+        if jnp.prod(jnp.asarray(shape.shape)) > 20_000:
+            assert any(spec), (shape, spec)

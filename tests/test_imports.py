@@ -1,0 +1,53 @@
+"""Who may import whom: the rooms keep to the table of the design."""
+
+import ast
+import pathlib
+
+import pytest
+
+import quarkaudio_jax
+
+PACKAGE = pathlib.Path(quarkaudio_jax.__file__).parent
+MODELS = {"codec", "ssl", "text", "adversary", "losses", "lm", "metrics"}
+EVERYTHING = MODELS | {"nn", "types", "schema", "tasks", "data", "parallel", "training", "bridge", "cli", "inference"}
+ALLOWED = {
+    "types": set(),
+    "schema": set(),
+    "nn": {"types"},
+    **{room: {"nn", "types", "schema"} for room in MODELS},
+    "tasks": {"types", "schema", "lm"},
+    "data": {"types", "schema", "tasks"},
+    "parallel": set(),
+    "training": MODELS | {"nn", "types", "schema", "tasks", "data", "parallel"},
+    "bridge": MODELS | {"nn", "types", "schema"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """Full names of the modules that a file imports anywhere."""
+    out = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            out |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            out.add(node.module)
+    return out
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("quarkaudio_jax.")}
+    assert ours - {room} <= ALLOWED.get(room, EVERYTHING)
+
+
+def test_data_workers_need_no_jax():
+    for path in [PACKAGE / "types.py", PACKAGE / "schema.py", *(PACKAGE / "data").rglob("*.py")]:
+        assert not {n for n in imported(path) if n.split(".")[0] in ("jax", "flax", "torch", "tensorflow")}, path
+
+
+def test_nothing_needs_torch():
+    for path in FILES:
+        assert not {n for n in imported(path) if n.split(".")[0] in ("torch", "transformers", "tensorflow")}, path
