@@ -1,0 +1,153 @@
+"""encode, decode and evaluate on a trained checkpoint, as a person calls them."""
+
+import csv
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from quarkaudio_jax import cli, decode, encode, evaluate
+from quarkaudio_jax.codec import container
+from quarkaudio_jax.codec.chunked import Grid
+from quarkaudio_jax.data import audio
+from quarkaudio_jax.inference import load_runner
+
+RNG = np.random.default_rng(0)
+
+
+def noise(count, rate=48000):
+    return 0.1 * RNG.standard_normal(count).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def runner(trained):
+    return load_runner(trained)
+
+
+def call(verb, *args):
+    verb.main(["quarkaudio", *map(str, args)])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3839, 3840, 3841, 48000])
+def test_length_is_kept(runner, count):
+    assert len(runner.reconstruct(noise(count))) == count
+
+
+def test_round_trip_through_files(trained, tmp_path, capsys):
+    source = tmp_path / "in"
+    (source / "deep").mkdir(parents=True)
+    soundfile.write(source / "a.wav", noise(30000)[:, None].repeat(2, 1), 44100)
+    soundfile.write(source / "deep" / "b.flac", noise(1), 8000)
+    call(encode, source, "--checkpoint", trained, "--output", tmp_path / "tokens")
+    printed = capsys.readouterr().out
+    header, acoustic, semantic = container.read(tmp_path / "tokens" / "a.qka")
+    assert header.num_samples == round(30000 * 48000 / 44100) and header.source_rate == 44100
+    assert acoustic.shape == semantic.shape == (header.num_frames, 4)
+    size = (tmp_path / "tokens" / "a.qka").stat().st_size
+    assert f"{size * 8 / header.seconds / 1000:.2f} kbit/s with header ({size} bytes)" in printed
+    call(decode, tmp_path / "tokens", "--checkpoint", trained, "--output", tmp_path / "out", "--format", "flac")
+    assert audio.info(tmp_path / "out" / "a.flac") == (header.num_samples, 48000, 1)
+    assert audio.info(tmp_path / "out" / "deep" / "b.flac") == (6, 48000, 1)
+
+
+def test_chunks_do_not_depend_on_how_the_file_was_fed(runner):
+    runner.grid, grid = Grid(6, 2), runner.grid
+    try:
+        wave = noise(40 * 3840 + 17)
+        fed = list(runner.encode(lambda a, b: wave[a:b], len(wave)))
+        assert len(fed) == 7 and sum(len(a) for a, _ in fed) == 41
+        whole = runner.encode_wave(wave)
+        np.testing.assert_array_equal(np.concatenate([a for a, _ in fed]), whole[0])
+        assert len(runner.reconstruct(wave)) == len(wave)
+    finally:
+        runner.grid = grid
+
+
+def test_errors_are_one_clear_line(trained, tmp_path):
+    (tmp_path / "text.wav").write_text("no audio")
+    soundfile.write(tmp_path / "ok.wav", noise(100), 16000)
+    with pytest.raises(SystemExit, match="error: .*text.wav: not readable as audio"):
+        call(encode, tmp_path / "text.wav", tmp_path / "ok.wav", "--checkpoint", trained, "--output", tmp_path / "t")
+    assert (tmp_path / "t" / "ok.qka").exists()
+    with pytest.raises(SystemExit, match="error: /nowhere: no such checkpoint"):
+        call(encode, tmp_path / "ok.wav", "--checkpoint", "/nowhere", "--output", tmp_path)
+    with pytest.raises(SystemExit, match="no such file or folder"):
+        call(encode, tmp_path / "none.wav", "--checkpoint", trained, "--output", tmp_path)
+    with pytest.raises(SystemExit, match="ok.wav: not a token file"):
+        call(decode, tmp_path / "ok.wav", "--checkpoint", trained, "--output", tmp_path / "d")
+    header, acoustic, semantic = container.read(tmp_path / "t" / "ok.qka")
+    other = dataclasses.replace(header, sample_rate=16000, frame_hop=640, codec="hcodec_16k", num_samples=640)
+    container.write(tmp_path / "other.qka", other, acoustic[:1], semantic[:1])
+    with pytest.raises(
+        SystemExit, match=r"other.qka: made with codec hcodec_16k \(16000 Hz.*the checkpoint is hcodec_48k_tiny"
+    ):
+        call(decode, tmp_path / "other.qka", "--checkpoint", trained, "--output", tmp_path / "d")
+    assert not (tmp_path / "d").exists() or not list((tmp_path / "d").iterdir())
+    with pytest.raises(SystemExit, match="metric 'mos' does not exist"):
+        call(evaluate, tmp_path, "--checkpoint", trained, "--metrics", "mos")
+
+
+def test_two_inputs_with_one_target_are_refused(trained, tmp_path):
+    for name in ("a.wav", "a.flac"):
+        soundfile.write(tmp_path / name, noise(100), 16000)
+    with pytest.raises(SystemExit, match=r"a\.(wav|flac) would both be written to"):
+        call(encode, tmp_path, "--checkpoint", trained, "--output", tmp_path / "t")
+
+
+def test_evaluate_writes_table_and_csv(trained, tmp_path, capsys):
+    for i in range(2):
+        soundfile.write(tmp_path / f"{i}.wav", noise(24000), 24000)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(SystemExit, match="not measured:\n.*broken.wav"):
+        call(
+            evaluate,
+            tmp_path,
+            "--checkpoint",
+            trained,
+            "--output",
+            tmp_path / "r.csv",
+            "--metrics",
+            "mel_distance,si_sdr",
+        )
+    assert "| mean of 2 |" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert [r["file"] for r in rows] == ["0.wav", "1.wav"] and float(rows[0]["mel_distance"]) > 0
+
+
+def test_evaluate_takes_reconstructions_made_elsewhere(real_audio, tmp_path, capsys):
+    folder = real_audio / "tasks" / "sr"
+    call(evaluate, folder / "clean", "--reconstructions", folder / "clean", "--metrics", "mel_distance,stoi")
+    assert "| mean of 2 | 7.712   | 0.000        | 1.000 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_memory_is_bounded(trained, tmp_path):
+    """Ten times the audio does not take ten times the memory: encode holds windows, not the file."""
+    if not pathlib.Path("/proc/self/status").exists():
+        pytest.skip("peak memory is read from /proc, which this system does not have")
+    peaks = {}
+    for minutes in (1, 10):
+        path = tmp_path / f"{minutes}.wav"
+        soundfile.write(path, noise(minutes * 60 * 48000), 48000)
+        code = (
+            "import re\nfrom quarkaudio_jax import encode, decode\n"
+            f"encode.main(['e', {str(path)!r}, '--checkpoint', {str(trained)!r}, '--output', {str(tmp_path)!r}])\n"
+            f"decode.main(['d', {str(path.with_suffix('.qka'))!r}, '--checkpoint', {str(trained)!r}, "
+            f"'--output', {str(tmp_path / 'out')!r}])\n"
+            "print('PEAK', re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+        )
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        peaks[minutes] = int(out.split("PEAK")[1])
+        assert audio.info(tmp_path / "out" / f"{minutes}.wav")[0] == minutes * 60 * 48000
+    assert peaks[10] < peaks[1] + 60_000  # the file of ten minutes alone is 115 MB of float32
+
+
+def test_the_command_lists_its_verbs(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["quarkaudio"])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 0 and all(verb in capsys.readouterr().out for verb in cli.VERBS)
