@@ -62,6 +62,8 @@ def _global_norm(tree) -> jax.Array:
 class CodecProgram:
     """See `training.program.Program`. Batches are {'wave': (B, S)[, 'features': (B, T, D)]}."""
 
+    outputs = ("target", "reconstruction")
+
     def __init__(self, cfg: TrainConfig):
         if cfg.codec.dtype not in DTYPES:
             raise ValueError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")

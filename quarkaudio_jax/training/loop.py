@@ -258,7 +258,7 @@ class Trainer:
             wanted = max(cfg.loop.sample_clips - begin, 0)
             for i, clip in enumerate(chunk[:wanted] if self.is_main else []):
                 count = round(cfg.loop.sample_seconds * rate)
-                waves = {kind: wave[i, :count] for kind, wave in outputs.items()}
+                waves = {kind: outputs[kind][i, :count] for kind in self.program.outputs}
                 picture = save_sample(folder, clip["name"], waves, rate)
                 for kind, wave in waves.items():
                     shown = picture if kind == "reconstruction" else None

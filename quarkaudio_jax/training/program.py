@@ -16,6 +16,9 @@ class Program(Protocol):
     mean reading its optimiser.
     """
 
+    outputs: tuple[str, ...]
+    """The waves (B, S) that `eval_step` gives, in the order to show them."""
+
     def init(self) -> State:
         """A fresh state; parameters carry logical axis names (boxed)."""
         ...
