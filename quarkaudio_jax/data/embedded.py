@@ -24,14 +24,16 @@ class Item:
     speaker: str = ""
 
 
+# Variants with breath are left out: eSpeak computes their noise from memory it never set.
 VARIANTS = (
     *(f"m{i}" for i in range(1, 9)),
-    *(f"f{i}" for i in range(1, 6)),
-    *("Alex", "Alicia", "Andrea", "Andy", "Annie", "David", "Gene", "Henrique", "Hugo", "Jacky"),
-    *("Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "Reed", "Storm", "adam", "anika"),
-    *("antonio", "belinda", "benjamin", "boris", "caleb", "ed", "edward", "grandma", "grandpa"),
+    "f1",
+    "f4",
+    *("Alex", "Andrea", "Andy", "Annie", "David", "Gene", "Henrique", "Hugo", "Jacky"),
+    *("Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "adam", "anika"),
+    *("antonio", "belinda", "benjamin", "boris", "ed", "edward", "grandma", "grandpa"),
     *("gustave", "ian", "linda", "marcelo", "max", "michel", "miguel", "norbert", "pablo", "paul"),
-    *("pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "travis", "victor", "zac"),
+    *("pedro", "quincy", "rob", "robert", "shelby", "steph", "travis", "zac"),
 )
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 

@@ -98,6 +98,7 @@ def _speak(library, data: str, text: str, voice: Voice):
     callback = _Callback(receive)
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_ng_SetRandSeed(1)
+    ctypes.CDLL(None).srand(1)  # the Klatt voices draw their noise from the C library
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), 0)
     if rate <= 0:
         raise RuntimeError(f"eSpeak NG did not start (code {rate}) with its data in {data}")

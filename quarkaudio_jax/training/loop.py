@@ -63,15 +63,25 @@ class Preemption:
 
 @dataclasses.dataclass
 class Pace:
-    """Where the time of a logging window went."""
+    """Where the time of a logging window went; checkpoints and evaluations are left out."""
 
     start: float = dataclasses.field(default_factory=time.perf_counter)
     waited: float = 0.0
     steps: int = 0
+    last: float = 0.0
+
+    def finish_step(self) -> None:
+        """Counts a step whose results have arrived."""
+        self.steps += 1
+        self.last = time.perf_counter()
+
+    def without_pause(self) -> "Pace":
+        """The same window, as if the time since the last finished step had not passed."""
+        return dataclasses.replace(self, start=self.start + time.perf_counter() - (self.last or self.start))
 
     def scalars(self, audio_seconds_per_step: float) -> dict[str, float]:
         """Steps and audio-seconds a second, and the share of time spent waiting for data."""
-        elapsed = max(time.perf_counter() - self.start, 1e-9)
+        elapsed = max(self.last - self.start, 1e-9)
         rate = self.steps / elapsed
         return {
             "speed/steps_per_second": rate,
@@ -167,19 +177,16 @@ class Trainer:
                 pace.waited += time.perf_counter() - asked
                 self.state, metrics = self.train_step(self.state, batch)
                 step += 1
-                pace.steps += 1
-                self._report(pending, pace, audio_seconds)
-                if pending and _due(cfg.log_every, pending[0]):
-                    pace = Pace()
+                pace = self._report(pending, pace, audio_seconds)
                 pending = (step, metrics)
                 if _due(cfg.checkpoint_every, step) or _due(cfg.eval_every, step):
-                    self._report(pending, pace, audio_seconds)
+                    pace = self._report(pending, pace, audio_seconds)
                     pending = None
                     if _due(cfg.checkpoint_every, step):
                         self.checkpoints.save(step, self.state, self.batches, self.cfg)
                     if _due(cfg.eval_every, step):
                         self.evaluate(step)
-                    pace = Pace()
+                    pace = pace.without_pause()
             self._report(pending, pace, audio_seconds)
             if self.checkpoints.latest() != step:
                 self.checkpoints.save(step, self.state, self.batches, self.cfg)
@@ -202,10 +209,10 @@ class Trainer:
             preemption.requested = "preemption"
         return reached
 
-    def _report(self, pending, pace: Pace, audio_seconds: float) -> None:
-        """Checks the metrics of a finished step, and logs them when it is their turn."""
+    def _report(self, pending, pace: Pace, audio_seconds: float) -> Pace:
+        """Checks the metrics of a finished step, and logs them when it is their turn; returns the pace to go on with."""
         if pending is None:
-            return
+            return pace
         step, metrics = pending
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         bad = sorted(name for name, value in values.items() if not math.isfinite(value))
@@ -216,8 +223,9 @@ class Trainer:
                 f"step {step}: {', '.join(f'{n} is {values[n]}' for n in bad)}; the last good checkpoint is "
                 f"{'none' if kept is None else f'step {kept}'} in {self.workdir}"
             )
+        pace.finish_step()
         if not _due(self.cfg.loop.log_every, step):
-            return
+            return pace
         speed = pace.scalars(audio_seconds)
         left = (self.cfg.loop.steps - step) / max(speed["speed/steps_per_second"], 1e-9)
         self.writer.scalars(step, {**values, **speed, "data/skipped": float(self.skips.count)})
@@ -232,6 +240,7 @@ class Trainer:
             100 * speed["speed/data_wait_share"],
             duration(left),
         )
+        return Pace()
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Held-out distances, and reconstructions to hear and see in WORKDIR/samples/<step>/."""

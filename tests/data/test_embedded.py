@@ -32,6 +32,13 @@ def test_items_do_not_depend_on_what_was_made_before(kind):
     np.testing.assert_array_equal(embedded.KINDS[kind].make(3).samples_S, first)
 
 
+def test_speech_is_the_same_in_any_order():
+    """eSpeak keeps state, draws from the C library and leaves memory unset; none of it may show."""
+    first = [embedded.speech(i).samples_S for i in range(80)]
+    for i in reversed(range(80)):
+        np.testing.assert_array_equal(embedded.speech(i).samples_S, first[i], err_msg=str(i))
+
+
 def test_another_process_makes_the_same():
     code = (
         "from tests.data.test_embedded import fingerprint\n"

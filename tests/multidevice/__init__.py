@@ -1,0 +1,20 @@
+"""Tests on eight virtual CPU devices, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_cpu_enable_concurrency_optimized_scheduler=false"
+"""Eight devices. With the concurrency-optimised scheduler devices may start collectives in different
+orders, and on a machine with fewer cores than devices wait for each other for ever."""
+
+
+def train(mesh: str) -> dict:
+    """What `tests.multidevice.losses` prints for a mesh (data,fsdp,tensor)."""
+    env = dict(os.environ, XLA_FLAGS=FLAGS, JAX_PLATFORMS="cpu")
+    command = [sys.executable, "-m", "tests.multidevice.losses", mesh]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return json.loads(done.stdout.splitlines()[-1])
