@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import pathlib
-import signal
 import time
 from typing import Any
 
@@ -22,7 +21,8 @@ from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh
 from quarkaudio_jax.schema import ConfigError, TrainConfig, nearest_name, to_dict
 from quarkaudio_jax.training.checkpoint import Checkpoints
 from quarkaudio_jax.training.codec_program import CodecProgram
-from quarkaudio_jax.training.metrics import MetricWriter, duration
+from quarkaudio_jax.training.metrics import MetricWriter, Pace, duration
+from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.program import Program
 from quarkaudio_jax.training.samples import safe_name, save_sample
 
@@ -40,54 +40,6 @@ def make_program(cfg: TrainConfig) -> Program:
     if cfg.program not in PROGRAMS:
         raise ConfigError(f"config.program {cfg.program!r} does not exist; {nearest_name(cfg.program, list(PROGRAMS))}")
     return PROGRAMS[cfg.program](cfg)
-
-
-class Preemption:
-    """Turns SIGTERM and SIGINT into a request to save and stop; a second one acts at once."""
-
-    def __init__(self):
-        self.requested = ""
-        self._old = {s: signal.signal(s, self._request) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def _request(self, number, _frame) -> None:
-        if self.requested:
-            self.restore()
-            signal.raise_signal(number)
-        self.requested = signal.Signals(number).name
-
-    def restore(self) -> None:
-        """Puts the former handlers back."""
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-
-@dataclasses.dataclass
-class Pace:
-    """Where the time of a logging window went; checkpoints and evaluations are left out."""
-
-    start: float = dataclasses.field(default_factory=time.perf_counter)
-    waited: float = 0.0
-    steps: int = 0
-    last: float = 0.0
-
-    def finish_step(self) -> None:
-        """Counts a step whose results have arrived."""
-        self.steps += 1
-        self.last = time.perf_counter()
-
-    def without_pause(self) -> "Pace":
-        """The same window, as if the time since the last finished step had not passed."""
-        return dataclasses.replace(self, start=self.start + time.perf_counter() - (self.last or self.start))
-
-    def scalars(self, audio_seconds_per_step: float) -> dict[str, float]:
-        """Steps and audio-seconds a second, and the share of time spent waiting for data."""
-        elapsed = max(self.last - self.start, 1e-9)
-        rate = self.steps / elapsed
-        return {
-            "speed/steps_per_second": rate,
-            "speed/audio_seconds_per_second": rate * audio_seconds_per_step,
-            "speed/data_wait_share": self.waited / elapsed,
-        }
 
 
 class Trainer:

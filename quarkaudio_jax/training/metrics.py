@@ -1,9 +1,11 @@
-"""Writing scalars, sounds and pictures: JSON lines always, TensorBoard beside them."""
+"""Measuring the pace of a run; writing scalars, sounds and pictures: JSON lines always, TensorBoard beside them."""
 
+import dataclasses
 import json
 import math
 import os
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,35 @@ class MetricWriter:
         if self._file is not None:
             self._file.close()
             self._board.close()
+
+
+@dataclasses.dataclass
+class Pace:
+    """Where the time of a logging window went; checkpoints and evaluations are left out."""
+
+    start: float = dataclasses.field(default_factory=time.perf_counter)
+    waited: float = 0.0
+    steps: int = 0
+    last: float = 0.0
+
+    def finish_step(self) -> None:
+        """Counts a step whose results have arrived."""
+        self.steps += 1
+        self.last = time.perf_counter()
+
+    def without_pause(self) -> "Pace":
+        """The same window, as if the time since the last finished step had not passed."""
+        return dataclasses.replace(self, start=self.start + time.perf_counter() - (self.last or self.start))
+
+    def scalars(self, audio_seconds_per_step: float) -> dict[str, float]:
+        """Steps and audio-seconds a second, and the share of time spent waiting for data."""
+        elapsed = max(self.last - self.start, 1e-9)
+        rate = self.steps / elapsed
+        return {
+            "speed/steps_per_second": rate,
+            "speed/audio_seconds_per_second": rate * audio_seconds_per_step,
+            "speed/data_wait_share": self.waited / elapsed,
+        }
 
 
 def _drop_unfinished_line(path: pathlib.Path) -> None:

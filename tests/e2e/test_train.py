@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-STEPS = 80
+STEPS = 40
 SMALL = [
     "--config.data.batch_size=2",
     "--config.data.crop_seconds=0.4",
