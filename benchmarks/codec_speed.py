@@ -1,6 +1,6 @@
 """Encoding and decoding 4.8 s at batch 1, against the yardstick and public peers, in one run.
 
-    python -m benchmarks.codec_speed [--peers] [--upstream-encode 43 --upstream-decode 52]
+    python -m benchmarks.codec_speed [--torch] [--peers]
 
 Full size, random weights, float32. u is the yardstick of benchmarks.common. The peers are
 transformers' EncodecModel (24 kHz), DacModel (44.1 kHz) and MimiModel with default configurations
@@ -43,6 +43,22 @@ def ours(variant: str) -> dict[str, float]:
     }
 
 
+def torch_layers() -> dict[str, float]:
+    """The same arithmetic in plain torch.nn modules (benchmarks.torch_layers)."""
+    import torch
+
+    from benchmarks.torch_layers import LATENT, Decoder, Encoder
+
+    wave, features = 0.1 * torch.randn(1, int(SECONDS * 48000)), torch.randn(1, 768, int(SECONDS * 50))
+    vectors = torch.randn(1, 2 * LATENT, int(SECONDS * 12.5))
+    out = {}
+    with torch.inference_mode():
+        for name, build, inputs in (("encode", Encoder, (wave, features)), ("decode", Decoder, (vectors,))):
+            module = build().eval()
+            out[name] = median_seconds(lambda module=module, inputs=inputs: module(*inputs))
+    return out
+
+
 def peers() -> dict[str, dict[str, float]]:
     """The same for transformers' codecs."""
     import torch
@@ -73,11 +89,15 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", default="hcodec_48k")
+    parser.add_argument("--torch", action="store_true", help="measure the same layers in PyTorch too")
     parser.add_argument("--peers", action="store_true", help="measure transformers' codecs too")
     args = parser.parse_args()
     rows, units = {}, [yardstick()]
     rows[f"quarkaudio_jax {args.variant}"] = ours(args.variant)
     units.append(yardstick())
+    if args.torch:
+        rows["the same layers in torch.nn"] = torch_layers()
+        units.append(yardstick())
     if args.peers:
         rows |= peers()
         units.append(yardstick())
