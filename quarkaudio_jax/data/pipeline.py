@@ -7,9 +7,11 @@ from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from quarkaudio_jax.data.audio import AudioError
-from quarkaudio_jax.data.sources import GRID_HZ, Source, open_source, split_heldout
+from quarkaudio_jax.data.crops import GRID_HZ
+from quarkaudio_jax.data.sources import Source, open_source, split_heldout
 from quarkaudio_jax.data.transforms import resample, scale_peak, to_mono, wrap_pad
 from quarkaudio_jax.schema import DataConfig
 from quarkaudio_jax.types import round_up
@@ -156,6 +158,8 @@ def training_batches(
     mixed = grain.MapDataset.mix(datasets, weights)[process_index::process_count]
     examples = mixed.to_iter_dataset(grain.ReadOptions(num_threads=cfg.threads, prefetch_buffer_size=cfg.prefetch))
     if cfg.workers:
+        if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags; a notebook or a test never parses any
+            flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=4)
         examples = examples.mp_prefetch(options)
     monitor = SkipMonitor(cfg.strict, patience=max(100, 3 * files))

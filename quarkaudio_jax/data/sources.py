@@ -5,7 +5,6 @@ is wanted.
 """
 
 import bisect
-import dataclasses
 import glob
 import itertools
 import os
@@ -17,26 +16,11 @@ from typing import Protocol
 import numpy as np
 
 from quarkaudio_jax.data import audio, embedded
+from quarkaudio_jax.data.crops import GRID_HZ, Crop, SourceError, cut, start_frame
+from quarkaudio_jax.data.tfds_source import TfdsSource
 
 FEATURES_SUFFIX = ".features.npy"
 """Precomputed features of clip.wav lie beside it in clip.features.npy, (T, D)."""
-
-GRID_HZ = 50
-"""Crops start on this grid, the frame rate of SSL features, so that both can be cut together."""
-
-
-class SourceError(ValueError):
-    """A source that does not exist, is empty, or is written wrongly."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Crop:
-    """samples_SxC at `rate` Hz, from `start` seconds of the clip; features_TxD: its precomputed features, if any."""
-
-    samples_SxC: np.ndarray
-    rate: int
-    start: float
-    features_TxD: np.ndarray | None = None
 
 
 class Source(Protocol):
@@ -51,18 +35,6 @@ class Source(Protocol):
     def read(self, index: int, seconds: float | None, position: float) -> Crop:
         """At most `seconds` (None: all) of the clip, from `position` in [0, 1) of what can start a crop."""
         ...
-
-
-def _start_frame(total: int, rate: int, seconds: float | None, position: float) -> int:
-    spare = 0 if seconds is None else total / rate - seconds
-    return int(position * (int(spare * GRID_HZ) + 1)) if spare > 0 else 0
-
-
-def _cut(samples: np.ndarray, rate: int, seconds: float | None, position: float) -> Crop:
-    frame = _start_frame(len(samples), rate, seconds, position)
-    start = round(frame * rate / GRID_HZ)
-    stop = len(samples) if seconds is None else start + int(np.ceil(seconds * rate))
-    return Crop(samples[start:stop], rate, start / rate)
 
 
 class FileSource:
@@ -81,7 +53,7 @@ class FileSource:
     def read(self, index: int, seconds: float | None, position: float) -> Crop:
         path = self._paths[index]
         total, rate, _ = audio.info(path)
-        frame = _start_frame(total, rate, seconds, position)
+        frame = start_frame(total, rate, seconds, position)
         start = round(frame * rate / GRID_HZ)
         samples, rate = audio.read(path, start, -1 if seconds is None else int(np.ceil(seconds * rate)))
         features = None
@@ -103,49 +75,6 @@ def _read_features(path: pathlib.Path) -> np.ndarray:
     return array
 
 
-class TfdsSource:
-    """A TFDS set with an Audio feature, stored as ArrayRecord. spec: NAME[/CONFIG]:SPLIT."""
-
-    def __init__(self, spec: str, data_dir: str):
-        import tensorflow_datasets as tfds
-
-        name, _, split = spec.partition(":")
-        try:
-            builder = tfds.builder(name, data_dir=data_dir or None, file_format="array_record")
-            self._records = builder.as_data_source(split=split or "train")
-        except Exception as error:  # tfds raises many kinds; the first line says what is wrong
-            first = str(error).strip().splitlines()[0]
-            raise SourceError(
-                f"tfds:{spec} can't be opened in {data_dir or 'the default TFDS folder'}: {first}. Prepare it there "
-                "as ArrayRecord first (tfds build --file_format=array_record), or set config.data.tfds_dir"
-            ) from error
-        features = builder.info.features
-        found = [k for k, v in features.items() if isinstance(v, tfds.features.Audio)]
-        if not found:
-            raise SourceError(f"tfds:{spec} has no Audio feature; it has {', '.join(features)}")
-        self._key, self._spec = found[0], spec
-        self._rate = features[self._key].sample_rate
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def name(self, index: int) -> str:
-        return f"tfds:{self._spec}/{index}"
-
-    def read(self, index: int, seconds: float | None, position: float) -> Crop:
-        record = self._records[index]
-        samples = np.asarray(record[self._key])
-        rate = self._rate or int(record.get("rate", record.get("sample_rate", 0)))
-        if not rate:
-            raise audio.AudioError(f"{self.name(index)}: the set does not state its sample rate")
-        if np.issubdtype(samples.dtype, np.integer):
-            samples = samples.astype(np.float32) / 32768
-        samples = samples.astype(np.float32).reshape(len(samples), -1)
-        if not len(samples) or not np.isfinite(samples).all():
-            raise audio.AudioError(f"{self.name(index)}: the record is empty, NaN or infinite")
-        return _cut(samples, rate, seconds, position)
-
-
 class EmbeddedSource:
     """A part of the embedded corpus: speech, music or events."""
 
@@ -162,7 +91,7 @@ class EmbeddedSource:
 
     def read(self, index: int, seconds: float | None, position: float) -> Crop:
         item = embedded.KINDS[self._kind].make(index)
-        return _cut(item.samples_S[:, None], embedded.SAMPLE_RATE, seconds, position)
+        return cut(item.samples_S[:, None], embedded.SAMPLE_RATE, seconds, position)
 
 
 class Subset:

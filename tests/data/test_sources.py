@@ -1,5 +1,9 @@
 """Sources: folders, globs, lists, TFDS sets, the embedded corpus."""
 
+import io
+import json
+import pickle
+
 import numpy as np
 import pytest
 import soundfile
@@ -39,7 +43,7 @@ def test_globs_lists_and_several_at_once(folder, tmp_path):
         ("/no/such/folder", "no such file or folder"),
         ("", "no audio in"),
         ("embedded:whales", "choose one of speech, music, events"),
-        ("tfds:no_such_set:train", "can't be opened"),
+        ("tfds:no_such_set:train", "no ArrayRecord files"),
     ],
 )
 def test_wrong_sources_are_named(spec, message):
@@ -65,15 +69,29 @@ def test_heldout_parts_are_apart_and_stable(folder):
     assert len(split_heldout(source, 0.0)[1]) == 1 and len(split_heldout(source, 1.0)[0]) == 1
 
 
-@pytest.mark.slow
-def test_a_tfds_set(tmp_path):
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_tfds_set(tmp_path, lazy):
+    """A set as TFDS stores it. Its Audio feature can only be built with TensorFlow, so it is written as the
+    tensor that it is stored as, and features.json then says Audio, as TFDS would."""
     import tensorflow_datasets as tfds
 
-    class TinyAudio(tfds.core.GeneratorBasedBuilder):
+    def encoded(samples):
+        if not lazy:
+            return samples
+        file = io.BytesIO()
+        soundfile.write(file, samples.astype(np.int16), 16000, format="FLAC")
+        return file.getvalue()
+
+    class TinyAudio(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
-            features = tfds.features.FeaturesDict({"speech": tfds.features.Audio(sample_rate=16000), "id": str})
+            kind = (
+                tfds.features.Tensor(shape=(), dtype=np.str_)
+                if lazy
+                else tfds.features.Tensor(shape=(None,), dtype=np.int64)
+            )
+            features = tfds.features.FeaturesDict({"speech": kind, "id": tfds.features.Text()})
             return tfds.core.DatasetInfo(builder=self, features=features)
 
         def _split_generators(self, _):
@@ -81,12 +99,21 @@ def test_a_tfds_set(tmp_path):
 
         def _generate_examples(self):
             for i in range(3):
-                yield i, {"speech": np.full(16000 + i, 1000 * i, np.int64), "id": str(i)}
+                yield i, {"speech": encoded(np.full(16000 + i, 1000 * i, np.int64)), "id": str(i)}
 
-    builder = TinyAudio(data_dir=tmp_path, file_format="array_record")
-    builder.download_and_prepare()
+    TinyAudio(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    path = tmp_path / "tiny_audio" / "1.0.0" / "features.json"
+    description = json.loads(path.read_text())
+    description["featuresDict"]["features"]["speech"] = {
+        "pythonClassName": "tensorflow_datasets.core.features.audio_feature.Audio",
+        "audio": {"shape": {"dimensions": ["-1"]}, "dtype": "int64", "sampleRate": "16000", "lazyDecode": lazy},
+    }
+    path.write_text(json.dumps(description))
     source = open_source("tfds:tiny_audio:train", str(tmp_path))
     assert len(source) == 3
     crops = [source.read(i, None, 0.0) for i in range(3)]
     assert {len(c.samples_SxC) - 16000 for c in crops} == {0, 1, 2} and crops[0].rate == 16000
     assert max(float(c.samples_SxC.max()) for c in crops) == pytest.approx(2000 / 32768)
+    assert len(pickle.loads(pickle.dumps(source)).read(0, 0.5, 0.5).samples_SxC) == 8000
+    with pytest.raises(SourceError, match="no ArrayRecord files of that set and split"):
+        open_source("tfds:tiny_audio:test", str(tmp_path))

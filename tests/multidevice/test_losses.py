@@ -18,4 +18,9 @@ def test_losses_equal_one_device(mesh):
     assert many["sharded"] == 0 if mesh == "8,1,1" else many["sharded"] > 0.9
     for step, (a, b) in enumerate(zip(one["metrics"], many["metrics"], strict=True)):
         for name in a:
+            if name.startswith("codes/"):
+                # Counts of codes in use. k-means on so few vectors leaves equal code vectors behind, and
+                # rounding decides between them: at most two of the 1024 codes may differ.
+                assert abs(b[name] - a[name]) <= 2 / 1024, (step, name)
+                continue
             assert b[name] == pytest.approx(a[name], rel=3e-4, abs=1e-6), (step, name)

@@ -150,4 +150,5 @@ def test_the_command_lists_its_verbs(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["quarkaudio"])
     with pytest.raises(SystemExit) as done:
         cli.main()
-    assert done.value.code == 0 and all(verb in capsys.readouterr().out for verb in cli.VERBS)
+    printed = capsys.readouterr().out
+    assert done.value.code == 0 and all(verb in printed for verb in cli.VERBS)

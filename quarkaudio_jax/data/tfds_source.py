@@ -1,0 +1,99 @@
+"""Audio sets of TFDS, prepared as ArrayRecord, read without TensorFlow.
+
+TFDS's own Audio feature needs TensorFlow as soon as it is built. So the set's features.json is
+read with every Audio feature taken for the plain tensor that it is stored as, and the records
+are decoded by TFDS from there.
+"""
+
+import io
+import json
+import pathlib
+
+import numpy as np
+
+from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.data.crops import Crop, SourceError, cut
+
+_TENSOR = "tensorflow_datasets.core.features.tensor_feature.Tensor"
+
+
+class TfdsSource:
+    """The clips of a split. spec: NAME[/CONFIG[/VERSION]][:SPLIT] (train) below the TFDS folder `data_dir`."""
+
+    def __init__(self, spec: str, data_dir: str):
+        import tensorflow_datasets as tfds
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        name, _, split = spec.partition(":")
+        root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+        folder = _latest(root / name)
+        shards = sorted(folder.glob(f"*-{split or 'train'}.array_record*")) if folder else []
+        if not shards:
+            raise SourceError(
+                f"tfds:{spec}: no ArrayRecord files of that set and split in {root / name}; prepare it there "
+                "(tfds build --file_format=array_record), or say where it is with config.data.tfds_dir"
+            )
+        self._spec = spec
+        self._key, self._rate, self._features = _features(folder, spec)
+        self._records = ArrayRecordDataSource([str(p) for p in shards])
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def name(self, index: int) -> str:
+        return f"tfds:{self._spec}/{index}"
+
+    def read(self, index: int, seconds: float | None, position: float) -> Crop:
+        record = self._features.deserialize_example_np(self._records[index])
+        samples, rate = record[self._key], self._rate
+        if isinstance(samples, bytes):
+            samples, rate = _decode(samples, self.name(index))
+        if not rate:
+            raise AudioError(f"{self.name(index)}: the set does not state its sample rate")
+        samples = np.asarray(samples)
+        if np.issubdtype(samples.dtype, np.integer):
+            samples = samples.astype(np.float32) / 32768
+        samples = samples.astype(np.float32).reshape(len(samples), -1)
+        if not len(samples) or not np.isfinite(samples).all():
+            raise AudioError(f"{self.name(index)}: the record is empty, NaN or infinite")
+        return cut(samples, rate, seconds, position)
+
+
+def _latest(folder: pathlib.Path) -> pathlib.Path | None:
+    """The folder itself if it is a version, else its newest version."""
+    if (folder / "features.json").is_file():
+        return folder
+    versions = [p.parent for p in folder.glob("*/features.json") if p.parent.name.replace(".", "").isdigit()]
+    return max(versions, key=lambda p: [int(n) for n in p.name.split(".")], default=None)
+
+
+def _features(folder: pathlib.Path, spec: str):
+    """(name of the audio feature, its sample rate or 0, TFDS features that decode a record)."""
+    import tensorflow_datasets as tfds
+
+    description = json.loads((folder / "features.json").read_text())
+    fields = description.get("featuresDict", {}).get("features", {})
+    found = [name for name, field in fields.items() if field["pythonClassName"].endswith(".Audio")]
+    if not found:
+        raise SourceError(f"tfds:{spec} has no Audio feature; it has {', '.join(fields)}")
+    rate = 0
+    for name in found:
+        stored = fields[name]["audio"]
+        rate = rate or int(stored.get("sampleRate", 0))
+        lazy = stored.get("lazyDecode", False)
+        tensor = {
+            "shape": {} if lazy else stored["shape"],
+            "dtype": "string" if lazy else stored.get("dtype", "int64"),
+            "encoding": stored.get("encoding", "none"),
+        }
+        fields[name] = {"pythonClassName": _TENSOR, "tensor": tensor}
+    return found[0], rate, tfds.features.FeaturesDict.from_json(description)
+
+
+def _decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
+    import soundfile
+
+    try:
+        return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{name}: not readable as audio ({error.error_string})") from error
