@@ -5,8 +5,8 @@
 Variants, after the colon:
 
     large  the official size, 1.24 G parameters (the default). Hardware: a TPU pod slice. Not yet run.
-    base   about a tenth of it, for one accelerator. Not yet run beyond a few steps.
-    tiny   2.6 M parameters, for a laptop's CPU; results in docs/benchmarks.md.
+    base   78 M parameters, meant for one accelerator. Not yet run.
+    tiny   3.4 M parameters, for a laptop's CPU; results in docs/benchmarks.md.
 
 Your own audio: --config.data.speech.paths=/my/folder (folders, globs, .scp lists, TFDS sets, by
 commas), and --config.data.music.paths= --config.data.events.paths= to leave those out.

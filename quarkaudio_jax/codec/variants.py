@@ -94,7 +94,7 @@ HCODEC_48K_BASE = hcodec2(
     codebook_size=1024,
     strides=(2, 1, 2),
 )
-"""A codec of a tenth of the size (ours), for one accelerator."""
+"""A codec of 78 M parameters (ours), meant for one accelerator."""
 
 HCODEC_48K_TINY = hcodec2(
     "hcodec_48k_tiny",
