@@ -17,7 +17,7 @@ ALLOWED = {
     **{room: {"nn", "types", "schema"} for room in MODELS},
     "tasks": {"types", "schema", "lm"},
     "data": {"types", "schema", "tasks"},
-    "parallel": set(),
+    "parallel": {"nn"},
     "training": MODELS | {"nn", "types", "schema", "tasks", "data", "parallel"},
     "bridge": MODELS | {"nn", "types", "schema"},
 }

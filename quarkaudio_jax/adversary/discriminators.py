@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.nn.conv import conv2d
 from quarkaudio_jax.nn.init import logical, torch_bias, torch_kernel
+from quarkaudio_jax.nn.partition import constrain, gathered
 from quarkaudio_jax.nn.stft import reflect_stft
 
 
@@ -39,8 +40,8 @@ class WeightNormConv2d(nn.Module):
         start = jax.lax.stop_gradient(norm)
         g = self.param("g", logical(lambda key, shape, dtype=jnp.float32: start, "mlp"), (self.features,))
         bias = self.param("bias", logical(torch_bias(fan_in), "mlp"), (self.features,))
-        kernel = v * (g / jnp.maximum(norm, 1e-12))
-        out = conv2d(x_BxHxWxC.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+        kernel = gathered((v * (g / jnp.maximum(norm, 1e-12))).astype(self.dtype), (None, None, "embed", "mlp"))
+        out = conv2d(constrain(x_BxHxWxC, "batch").astype(self.dtype), kernel, self.strides)
         return out + bias.astype(self.dtype)
 
 

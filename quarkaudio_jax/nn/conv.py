@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import kernel_and_bias, logical, trunc_normal
+from quarkaudio_jax.nn.partition import constrain, gathered
 from quarkaudio_jax.nn.stft import overlap_add
 
 
@@ -87,8 +88,8 @@ class Conv1d(nn.Module):
         kernel = self.param("kernel", logical(kernel_init, *self.axes), shape)
         side = self.dilation * (self.kernel_size - 1) // 2
         out = jax.lax.conv_general_dilated(
-            zero_invalid(x_BxTxC, mask_BxT).astype(self.dtype),
-            kernel.astype(self.dtype),
+            constrain(zero_invalid(x_BxTxC, mask_BxT), "batch").astype(self.dtype),
+            gathered(kernel.astype(self.dtype), self.axes),
             window_strides=(self.stride,),
             padding=[self.padding or (side, side)],
             rhs_dilation=(self.dilation,),
@@ -137,8 +138,9 @@ class ConvTranspose1d(nn.Module):
         kernel_init, bias_init = kernel_and_bias(self.torch_init, size * self.features)
         kernel = self.param("kernel", logical(kernel_init, "kernel", "embed", "mlp"), shape)
         bias = self.param("bias", logical(bias_init, "mlp"), (self.features,))
-        x_BxTxC = zero_invalid(x_BxTxC, mask_BxT).astype(self.dtype)
-        taps = jnp.einsum("btc,kcd->btkd", x_BxTxC, kernel.astype(self.dtype))
+        x_BxTxC = constrain(zero_invalid(x_BxTxC, mask_BxT), "batch").astype(self.dtype)
+        kernel = gathered(kernel.astype(self.dtype), ("kernel", "embed", "mlp"))
+        taps = jnp.einsum("btc,kcd->btkd", x_BxTxC, kernel)
         out = overlap_add(taps, self.stride)
         left = (self.stride + 1) // 2
         return out[:, left : left + x_BxTxC.shape[1] * self.stride] + bias.astype(self.dtype)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import kernel_and_bias, logical
+from quarkaudio_jax.nn.partition import gathered
 
 
 class Linear(nn.Module):
@@ -23,7 +24,7 @@ class Linear(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel_init, bias_init = kernel_and_bias(self.torch_init, x.shape[-1])
         kernel = self.param("kernel", logical(kernel_init, *self.axes), (x.shape[-1], self.features))
-        out = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        out = x.astype(self.dtype) @ gathered(kernel.astype(self.dtype), self.axes)
         if self.use_bias:
             bias = self.param("bias", logical(bias_init, self.axes[-1]), (self.features,))
             out = out + bias.astype(self.dtype)

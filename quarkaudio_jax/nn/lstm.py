@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import logical, torch_bias
+from quarkaudio_jax.nn.partition import gathered
 
 
 def lstm(gates_BxTx4H: jax.Array, w_hh_Hx4H: jax.Array) -> jax.Array:
@@ -41,5 +42,6 @@ class LSTM(nn.Module):
         w_hh = self.param("w_hh", logical(init, "embed", "mlp"), (dim, 4 * dim))
         b_ih = self.param("b_ih", logical(init, "mlp"), (4 * dim,))
         b_hh = self.param("b_hh", logical(init, "mlp"), (4 * dim,))
-        gates = x_BxTxD.astype(self.dtype) @ w_ih.astype(self.dtype) + (b_ih + b_hh).astype(self.dtype)
-        return lstm(gates, w_hh.astype(self.dtype))
+        w_ih, w_hh = (gathered(w.astype(self.dtype), ("embed", "mlp")) for w in (w_ih, w_hh))
+        gates = x_BxTxD.astype(self.dtype) @ w_ih + (b_ih + b_hh).astype(self.dtype)
+        return lstm(gates, w_hh)

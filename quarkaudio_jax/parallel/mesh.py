@@ -1,12 +1,15 @@
 """The device mesh, and the one table from logical axes to mesh axes."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from quarkaudio_jax.nn.partition import fitted, placement
 
 AXES = ("data", "fsdp", "tensor")
 
@@ -51,14 +54,15 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Drops mesh axes that do not divide the dimension they are to split."""
-    out = []
-    for dim, axes in zip(shape, tuple(spec) + (None,) * (len(shape) - len(spec)), strict=True):
-        names = (axes,) if isinstance(axes, str) else tuple(axes or ())
-        size = int(np.prod([mesh.shape[name] for name in names])) if names else 1
-        out.append(axes if size > 1 and dim % size == 0 else None)
-    return PartitionSpec(*out)
+def on_mesh(fn: Callable, mesh: Mesh) -> Callable:
+    """`fn` to be traced with its layers' arrays placed on `mesh` by the rules table."""
+
+    @functools.wraps(fn)
+    def placed(*args):
+        with placement(mesh, RULES):
+            return fn(*args)
+
+    return placed
 
 
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
@@ -70,7 +74,7 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     specs = nn.logical_to_mesh(nn.get_partition_spec(abstract_state), RULES)
     shapes = nn.meta.unbox(abstract_state)
     return jax.tree.map(
-        lambda leaf, spec: NamedSharding(mesh, _fitted(spec, leaf.shape, mesh)),
+        lambda leaf, spec: NamedSharding(mesh, fitted(spec, leaf.shape, mesh)),
         shapes,
         specs,
         is_leaf=lambda x: isinstance(x, PartitionSpec),

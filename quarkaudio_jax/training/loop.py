@@ -17,7 +17,7 @@ import numpy as np
 
 from quarkaudio_jax.data.pipeline import heldout_clips, training_batches
 from quarkaudio_jax.parallel import distributed
-from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, replicated, state_shardings
+from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
 from quarkaudio_jax.schema import ConfigError, TrainConfig, nearest_name, to_dict
 from quarkaudio_jax.training.checkpoint import Checkpoints
 from quarkaudio_jax.training.codec_program import CodecProgram
@@ -84,12 +84,13 @@ class Trainer:
         spec = self.program.batch_spec(self.cfg.data.batch_size)
         batch = {k: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=batch_sharding(self.mesh)) for k, s in spec.items()}
         start = time.perf_counter()
+        outputs = (self.shardings, replicated(self.mesh))
         self.train_step = (
-            jax.jit(self.program.train_step, donate_argnums=0, out_shardings=(self.shardings, replicated(self.mesh)))
+            jax.jit(on_mesh(self.program.train_step, self.mesh), donate_argnums=0, out_shardings=outputs)
             .lower(self.abstract_state, batch)
             .compile()
         )
-        self.eval_step = jax.jit(self.program.eval_step)
+        self.eval_step = jax.jit(on_mesh(self.program.eval_step, self.mesh))
         params = sum(math.prod(s.shape) for s in jax.tree.leaves(self.abstract_state.model.params))
         log.info(
             "%s, %.1f M parameters, mesh %s; step compiled in %s%s",
@@ -110,7 +111,8 @@ class Trainer:
         state = jax.jit(lambda: _unboxed(self.program.init()), out_shardings=self.shardings)()
         log.info("starting afresh in %s; fitting to the first batch", self.workdir)
         first = global_batch(next(self.batches), self.mesh)
-        state = jax.jit(self.program.fit, donate_argnums=0, out_shardings=self.shardings)(state, first)
+        fit = on_mesh(self.program.fit, self.mesh)
+        state = jax.jit(fit, donate_argnums=0, out_shardings=self.shardings)(state, first)
         self.batches.set_state(start)
         return state
 

@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 
-from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, replicated, state_shardings
+from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
 from quarkaudio_jax.schema import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from tests.conftest import small_config
@@ -32,8 +32,8 @@ def main() -> None:
     batches = [{k: 0.1 * rng.standard_normal(s.shape, dtype=np.float32) for k, s in spec.items()} for _ in range(3)]
     batches = [global_batch(b, mesh) for b in batches]
     assert batches[0]["wave"].sharding == batch_sharding(mesh)
-    state = jax.jit(program.fit, out_shardings=shardings)(state, batches[0])
-    step = jax.jit(program.train_step, out_shardings=(shardings, replicated(mesh)))
+    state = jax.jit(on_mesh(program.fit, mesh), out_shardings=shardings)(state, batches[0])
+    step = jax.jit(on_mesh(program.train_step, mesh), out_shardings=(shardings, replicated(mesh)))
     metrics = []
     for batch in batches:
         state, values = step(state, batch)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
-from quarkaudio_jax.parallel.mesh import _fitted, make_mesh, state_shardings
+from quarkaudio_jax.nn.partition import fitted
+from quarkaudio_jax.parallel.mesh import make_mesh, state_shardings
 from quarkaudio_jax.schema import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from tests.conftest import small_config
@@ -37,8 +38,8 @@ def test_minus_one_takes_the_rest():
 
 def test_axes_that_do_not_divide_stay_whole():
     mesh = abstract_mesh(data=1, fsdp=4, tensor=2)
-    assert _fitted(PartitionSpec("fsdp", "tensor"), (8, 6), mesh) == PartitionSpec("fsdp", "tensor")
-    assert _fitted(PartitionSpec("fsdp", "tensor"), (6, 7), mesh) == PartitionSpec(None, None)
+    assert fitted(PartitionSpec("fsdp", "tensor"), (8, 6), mesh) == PartitionSpec("fsdp", "tensor")
+    assert fitted(PartitionSpec("fsdp", "tensor"), (6, 7), mesh) == PartitionSpec(None, None)
 
 
 def test_every_parameter_of_the_codec_has_names():
