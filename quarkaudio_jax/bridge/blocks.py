@@ -1,6 +1,6 @@
 """Tables of the building blocks: each function names one block on both sides."""
 
-from quarkaudio_jax.bridge.rules import CONV, DEPTHWISE, LINEAR, SAME, Layout, Rule
+from quarkaudio_jax.bridge.rules import CONV, DEPTHWISE, LINEAR, POINTWISE, QKV, QUERY, SAME, VECTOR, Layout, Rule
 
 Rules = list[Rule]
 
@@ -59,3 +59,48 @@ def resnet(torch: str, path: str) -> Rules:
     for i in (1, 2):
         rules += norm(f"{torch}.norm{i}", f"{path}/norm{i}") + conv(f"{torch}.conv{i}.conv", f"{path}/conv{i}")
     return rules
+
+
+def weight_norm(torch: str, path: str) -> Rules:
+    """A weight-normalised convolution over time."""
+    return [
+        Rule(f"{torch}.weight_g", f"{path}/g", VECTOR),
+        Rule(f"{torch}.weight_v", f"{path}/v", CONV),
+        Rule(f"{torch}.bias", f"{path}/bias"),
+    ]
+
+
+def subpixel(torch: str, path: str) -> Rules:
+    """The decoder's upsampling of H-Codec 1.0 and 1.5."""
+    return [*dense(f"{torch}.up", f"{path}/up", POINTWISE), *dense(f"{torch}.dw", f"{path}/smooth", DEPTHWISE)]
+
+
+def mimi(torch: str, path: str) -> Rules:
+    """A Mimi transformer without the projections around it (`mimi_projections`)."""
+    torch, path = f"{torch}.transformer.layers.*", f"{path}/blocks/layers"
+    return [
+        Rule(f"{torch}.self_attn.in_proj_weight", f"{path}/qkv", QKV),
+        *dense(f"{torch}.self_attn.out_proj", f"{path}/out", bias=False),
+        *norm(f"{torch}.norm1", f"{path}/norm1"),
+        *norm(f"{torch}.norm2", f"{path}/norm2"),
+        *dense(f"{torch}.linear1", f"{path}/up", bias=False),
+        *dense(f"{torch}.linear2", f"{path}/down", bias=False),
+        Rule(f"{torch}.layer_scale_1.scale", f"{path}/scale1"),
+        Rule(f"{torch}.layer_scale_2.scale", f"{path}/scale2"),
+    ]
+
+
+def mimi_projections(torch: str, path: str) -> Rules:
+    """The projections of a Mimi transformer whose widths differ."""
+    return [
+        *dense(f"{torch}.input_proj", f"{path}/project_in", bias=False),
+        *dense(f"{torch}.output_projs.0", f"{path}/project_out", bias=False),
+    ]
+
+
+def aggregator(torch: str, path: str) -> Rules:
+    """A query aggregator of H-Codec 1.5."""
+    return [
+        Rule(f"{torch}.query_embedding", f"{path}/query", QUERY),
+        *mimi(f"{torch}.transformer", f"{path}/transformer"),
+    ]

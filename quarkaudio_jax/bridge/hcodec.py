@@ -20,6 +20,7 @@ from quarkaudio_jax.bridge.rules import (
 )
 from quarkaudio_jax.codec.decoder import SpectralDecoderConfig
 from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
 from quarkaudio_jax.nn.stft import hann_window
@@ -42,10 +43,27 @@ def spectral_encoder(cfg: SpectralEncoderConfig) -> list[Rule | Constant]:
     return [*_params(rules), Constant("encoder.stft.window", lambda: hann_window(cfg.n_fft))]
 
 
-def spectral_decoder(cfg: SpectralDecoderConfig) -> list[Rule | Constant]:
-    """The decoder of H-Codec 2.0."""
+def seanet_encoder(cfg: SeanetEncoderConfig) -> list[Rule | Constant]:
+    """The acoustic encoder of H-Codec 1.0 and 1.5."""
+    tail = 3 * len(cfg.strides) + 2
     rules = [
-        *blocks.conv("decoder.embed.conv", "decoder/embed"),
+        *blocks.weight_norm("encoder.model.0.conv.conv", "encoder/embed"),
+        *blocks.transformer(f"encoder.model.{tail}.layers.*", "encoder/transformer/layers"),
+        *blocks.weight_norm(f"encoder.model.{tail + 3}.conv.conv", "encoder/out"),
+    ]
+    for i in range(len(cfg.strides)):
+        torch, ours = f"encoder.model.{3 * i + 1}", f"encoder/blocks_{i}"
+        for theirs, name in (("block.1", "conv1"), ("block.3", "conv2"), ("shortcut", "shortcut")):
+            rules += blocks.weight_norm(f"{torch}.{theirs}.conv.conv", f"{ours}/{name}")
+        rules += blocks.weight_norm(f"encoder.model.{3 * i + 3}.conv.conv", f"{ours}_down")
+    return _params(rules)
+
+
+def spectral_decoder(cfg: SpectralDecoderConfig) -> list[Rule | Constant]:
+    """The decoder, with either way of upsampling."""
+    embed = blocks.subpixel("decoder.embed", "decoder/embed")
+    rules = [
+        *(embed if cfg.subpixel else blocks.conv("decoder.embed.conv", "decoder/embed")),
         *blocks.transformer("decoder.prior_net.3.layers.*", "decoder/prior_transformer/layers"),
         *blocks.norm("decoder.prior_net.7", "decoder/prior_norm"),
         *blocks.norm("decoder.norm", "decoder/norm"),
@@ -87,7 +105,21 @@ def quantizer(torch: str, path: str) -> list[Rule | Constant]:
     return [*rules, Constant(f"{torch}.layers.{{i}}._codebook.initted", lambda i: np.ones(1, np.float32))]
 
 
-SLOT_TABLES = {SpectralEncoderConfig: spectral_encoder, SpectralDecoderConfig: spectral_decoder}
+def aggregation() -> list[Rule]:
+    """Grouping of H-Codec 1.5."""
+    rules = [
+        *blocks.aggregator("acoustic_aggregator", "acoustic_aggregator"),
+        *blocks.aggregator("semantic_aggregator", "semantic_aggregator"),
+        *blocks.mimi("bottleneck_transformer", "bottleneck"),
+    ]
+    return _params(rules)
+
+
+SLOT_TABLES = {
+    SeanetEncoderConfig: seanet_encoder,
+    SpectralEncoderConfig: spectral_encoder,
+    SpectralDecoderConfig: spectral_decoder,
+}
 
 
 def table(cfg: HCodecConfig) -> list[Rule | Constant]:
@@ -98,6 +130,7 @@ def table(cfg: HCodecConfig) -> list[Rule | Constant]:
         *semantic(cfg.semantic),
         *quantizer("quantizer", "quantizer"),
         *quantizer("semantic_quantizer", "semantic_quantizer"),
+        *([] if cfg.aggregation is None else aggregation()),
     ]
 
 

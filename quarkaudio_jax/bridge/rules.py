@@ -27,6 +27,14 @@ LINEAR = Layout("linear (out, in)", lambda x: x.T, lambda x: x.T)
 CONV = Layout("conv (out, in, k)", lambda x: x.transpose(2, 1, 0), lambda x: x.transpose(2, 1, 0))
 DEPTHWISE = Layout("depthwise (channels, 1, k)", lambda x: x[:, 0].T, lambda x: x.T[:, None])
 DECONV = Layout("transposed conv (in, out, k)", lambda x: x.transpose(2, 0, 1), lambda x: x.transpose(1, 2, 0))
+POINTWISE = Layout("pointwise conv (out, in, 1)", lambda x: x[..., 0].T, lambda x: x.T[..., None])
+VECTOR = Layout("(channels, 1, 1)", lambda x: x[:, 0, 0], lambda x: x[:, None, None])
+QUERY = Layout("(1, channels, 1)", lambda x: x[0, :, 0], lambda x: x[None, :, None])
+QKV = Layout(
+    "stacked projections (3 * out, in)",
+    lambda x: x.reshape(3, -1, x.shape[1]).transpose(2, 0, 1),
+    lambda x: x.transpose(1, 2, 0).reshape(-1, x.shape[0]),
+)
 LEADING_ONE = Layout("(1, ...)", lambda x: x[0], lambda x: x[None])
 
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.nn.conv import Conv1d
+from quarkaudio_jax.nn.conv import Conv1d, SubpixelConv1d
 from quarkaudio_jax.nn.convnext import ConvNeXtBlock
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import GroupNorm, LayerNorm
@@ -19,7 +19,11 @@ from quarkaudio_jax.nn.transformer import TransformerBlock
 
 @dataclasses.dataclass(frozen=True)
 class SpectralDecoderConfig:
-    """dim: width; hidden: ConvNeXt MLP; n_fft, hop: samples; upsample: spectral frames per code frame (even)."""
+    """dim: width; hidden: ConvNeXt MLP; n_fft, hop: samples; upsample: spectral frames per code frame.
+
+    subpixel: upsample by a sub-pixel convolution (H-Codec 1.0 and 1.5) instead of repeating
+    each frame and smoothing (2.0; `upsample` must then be even).
+    """
 
     dim: int
     hidden: int
@@ -30,6 +34,7 @@ class SpectralDecoderConfig:
     num_heads: int
     mlp_hidden: int
     upsample: int
+    subpixel: bool = False
 
 
 class ISTFTHead(nn.Module):
@@ -51,8 +56,7 @@ class ISTFTHead(nn.Module):
 class SpectralDecoder(nn.Module):
     """(B, T, C) -> (B, T * upsample * hop). `mask_BxT` is at the code frame rate.
 
-    Each code frame is repeated `upsample` times and smoothed by a convolution of kernel
-    upsample + 1 (H-Codec 2.0).
+    Repeated frames are smoothed by a convolution of kernel upsample + 1.
     """
 
     cfg: SpectralDecoderConfig
@@ -64,9 +68,12 @@ class SpectralDecoder(nn.Module):
     def __call__(self, x_BxTxC: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         cfg = self.cfg
         stack = dict(scan=self.scan, remat=self.remat)
-        x = jnp.repeat(x_BxTxC, cfg.upsample, axis=1)
         mask = None if mask_BxT is None else jnp.repeat(mask_BxT, cfg.upsample, axis=1)
-        x = Conv1d(cfg.dim, cfg.upsample + 1, dtype=self.dtype, name="embed")(x, mask)
+        if cfg.subpixel:
+            x = SubpixelConv1d(cfg.dim, 5, cfg.upsample, self.dtype, name="embed")(x_BxTxC, mask)
+        else:
+            x = jnp.repeat(x_BxTxC, cfg.upsample, axis=1)
+            x = Conv1d(cfg.dim, cfg.upsample + 1, dtype=self.dtype, name="embed")(x, mask)
         for i in (0, 1):
             x = ResnetBlock(self.dtype, name=f"prior_resnet_{i}")(x, mask)
         block = dict(num_heads=cfg.num_heads, hidden=cfg.mlp_hidden, torch_init=True, dtype=self.dtype)

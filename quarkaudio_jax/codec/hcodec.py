@@ -1,4 +1,4 @@
-"""The wiring that every H-Codec shares: two encoders, two residual VQs, two decoders.
+"""The wiring that every H-Codec shares: two encoders, two residual VQs, two decoders, and grouping of frames.
 
 A frozen `HCodecConfig` fills the slots; the classes that build them are looked up by the
 type of the slot's configuration. The codec never computes SSL features: they are an argument.
@@ -11,13 +11,28 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.codec.aggregate import (
+    AggregationConfig,
+    Groups,
+    QueryAggregator,
+    expand,
+    group_frames,
+    neighbour_similarity,
+    segments_of,
+)
 from quarkaudio_jax.codec.decoder import SpectralDecoder, SpectralDecoderConfig
 from quarkaudio_jax.codec.quantize import Quantized, QuantizerConfig, ResidualVQ
+from quarkaudio_jax.codec.seanet import SeanetEncoder, SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig, SemanticDecoder, SemanticEncoder
 from quarkaudio_jax.codec.spectral import SpectralEncoder, SpectralEncoderConfig
+from quarkaudio_jax.nn.mimi import MimiTransformer
 from quarkaudio_jax.types import Codes, Wave, ceil_div
 
-SLOTS = {SpectralEncoderConfig: SpectralEncoder, SpectralDecoderConfig: SpectralDecoder}
+SLOTS = {
+    SeanetEncoderConfig: SeanetEncoder,
+    SpectralEncoderConfig: SpectralEncoder,
+    SpectralDecoderConfig: SpectralDecoder,
+}
 
 jax.tree_util.register_dataclass(Wave, ["samples_BxS", "lengths_B"], ["sample_rate"])
 jax.tree_util.register_dataclass(
@@ -27,15 +42,19 @@ jax.tree_util.register_dataclass(
 
 @dataclasses.dataclass(frozen=True)
 class HCodecConfig:
-    """A member of the family. sample_rate in Hz; the quantisers and the semantic branch share the frame rate."""
+    """A member of the family. sample_rate in Hz; the quantisers and the semantic branch share the frame rate.
+
+    aggregation: how frames are grouped before they are quantised; None quantises every frame.
+    """
 
     name: str
     sample_rate: int
-    encoder: SpectralEncoderConfig
+    encoder: SpectralEncoderConfig | SeanetEncoderConfig
     semantic: SemanticConfig
     acoustic_quantizer: QuantizerConfig
     semantic_quantizer: QuantizerConfig
     decoder: SpectralDecoderConfig
+    aggregation: AggregationConfig | None = None
 
     @property
     def frame_hop(self) -> int:
@@ -49,20 +68,23 @@ class HCodecConfig:
 
     @property
     def frame_rate(self) -> float:
-        """Code frames a second."""
+        """Code frames a second (before any grouping)."""
         return self.sample_rate / self.frame_hop
 
     @property
+    def duration_bits(self) -> int:
+        """Bits that the length of a group takes; 0 without grouping."""
+        return 0 if self.aggregation is None else (self.aggregation.max_group - 1).bit_length()
+
+    @property
     def bits_per_frame(self) -> int:
-        """Bits that one frame of codes takes, packed."""
-        return sum(
-            q.num_codebooks * (q.codebook_size - 1).bit_length()
-            for q in (self.acoustic_quantizer, self.semantic_quantizer)
-        )
+        """Bits that one frame, or one group of frames, takes, packed."""
+        quantizers = (self.acoustic_quantizer, self.semantic_quantizer)
+        return self.duration_bits + sum(q.num_codebooks * (q.codebook_size - 1).bit_length() for q in quantizers)
 
     @property
     def bitrate(self) -> float:
-        """Bits a second of the codes alone."""
+        """Bits a second of the codes alone; with grouping the most that can occur (a group for each frame)."""
         return self.bits_per_frame * self.frame_rate
 
     def num_frames(self, num_samples):
@@ -71,11 +93,17 @@ class HCodecConfig:
 
 
 class Embeddings(NamedTuple):
-    """Encoder outputs before quantisation, (B, T, D) float32, and the valid frames (B, T) or None."""
+    """Encoder outputs before quantisation, (B, T, D) float32.
+
+    mask_BxT: valid ones, or None. groups: with grouping, T counts slots of groups; frame_mask
+    is then the mask of the frames.
+    """
 
     acoustic_BxTxD: jax.Array
     semantic_BxTxD: jax.Array
     mask_BxT: jax.Array | None
+    groups: Groups | None = None
+    frame_mask_BxT: jax.Array | None = None
 
 
 class TrainOutputs(NamedTuple):
@@ -87,12 +115,31 @@ class TrainOutputs(NamedTuple):
     semantic: Quantized
 
 
+def expand_codes(codes: Codes, num_frames: int | None = None) -> Codes:
+    """Codes of groups repeated for each of their frames; codes without durations as they are.
+
+    num_frames: frames of the result, at least those of the longest item; needed under jit,
+    otherwise counted.
+    """
+    if codes.durations_BxT is None:
+        return codes
+    durations = jnp.asarray(codes.durations_BxT)
+    lengths = durations.sum(1, dtype=jnp.int32)
+    num_frames = int(lengths.max()) if num_frames is None else num_frames
+    segment = segments_of(durations, num_frames)
+    streams = (expand(jnp.asarray(c), segment) for c in (codes.acoustic_BxTxK, codes.semantic_BxTxK))
+    return Codes(*streams, codes.frame_rate, lengths)
+
+
 class HCodec(nn.Module):
     """A codec of the family; apply one of its methods, for example `codec.apply(v, wave, feats, method="encode")`.
 
     Waves are (B, S) float32 with S a multiple of `cfg.frame_hop` (zero-pad the end), features
     (B, S / cfg.feature_hop, D). `lengths_B` are valid samples; what an item gives does not
     depend on the padding behind it. `scan`: see `nn.stack`.
+
+    With grouping, `threshold` (a number or one an item, (B,)) and `max_group` replace the
+    configuration's, and `starts_BxT` are frames at which a group starts in any case.
     """
 
     cfg: HCodecConfig
@@ -109,9 +156,15 @@ class HCodec(nn.Module):
         self.semantic_decoder = SemanticDecoder(cfg.semantic, self.dtype)
         self.quantizer = ResidualVQ(cfg.acoustic_quantizer)
         self.semantic_quantizer = ResidualVQ(cfg.semantic_quantizer)
+        if cfg.aggregation is not None:
+            self.acoustic_aggregator = QueryAggregator(cfg.aggregation, **deep)
+            self.semantic_aggregator = QueryAggregator(cfg.aggregation, **deep)
+            mimi = cfg.aggregation.bottleneck
+            shape = (mimi.dim, mimi.dim, mimi.num_layers, mimi.num_heads, mimi.hidden, mimi.layer_scale)
+            self.bottleneck = MimiTransformer(*shape, **deep)
 
-    def embed(self, wave_BxS, features_BxTxD, lengths_B=None) -> Embeddings:
-        """Both encoders."""
+    def encode_frames(self, wave_BxS, features_BxTxD, lengths_B=None) -> Embeddings:
+        """Both encoders, before any grouping."""
         cfg = self.cfg
         if wave_BxS.shape[1] % cfg.frame_hop:
             raise ValueError(f"wave has {wave_BxS.shape[1]} samples, not a multiple of {cfg.frame_hop}: pad its end")
@@ -121,35 +174,66 @@ class HCodec(nn.Module):
                 f"features are {features_BxTxD.shape[1:]} (frames, width) where {num_frames * cfg.semantic.stride} "
                 f"frames of width {cfg.semantic.feature_dim} belong to {wave_BxS.shape[1]} samples"
             )
-        mask = mask_fine = None
+        mask = mask_features = None
         if lengths_B is not None:
             mask = jnp.arange(num_frames) < cfg.num_frames(jnp.asarray(lengths_B))[:, None]
-            mask_fine = jnp.repeat(mask, cfg.encoder.stride, axis=1)
+            mask_features = jnp.repeat(mask, cfg.semantic.stride, axis=1)
             wave_BxS = jnp.where(jnp.arange(wave_BxS.shape[1]) < jnp.asarray(lengths_B)[:, None], wave_BxS, 0.0)
-        acoustic = self.encoder(wave_BxS, mask_fine)
-        mask_features = None if mask is None else jnp.repeat(mask, cfg.semantic.stride, axis=1)
-        return Embeddings(acoustic, self.semantic_encoder(features_BxTxD, mask_features), mask)
+        acoustic = self.encoder(wave_BxS, mask)
+        return Embeddings(acoustic, self.semantic_encoder(features_BxTxD, mask_features), mask, None, mask)
 
-    def encode(self, wave_BxS, features_BxTxD, lengths_B=None) -> Codes:
-        """Wave and features to codes; frames behind an item's end hold code 0."""
-        acoustic, semantic, mask = self.embed(wave_BxS, features_BxTxD, lengths_B)
-        codes = [self.quantizer.encode(acoustic), self.semantic_quantizer.encode(semantic)]
+    def embed(
+        self, wave_BxS, features_BxTxD, lengths_B=None, threshold=None, max_group=None, starts_BxT=None
+    ) -> Embeddings:
+        """What is quantised: the encoders' frames, or groups of them."""
+        cfg = self.cfg.aggregation
+        frames = self.encode_frames(wave_BxS, features_BxTxD, lengths_B)
+        if cfg is None:
+            if threshold is not None or max_group is not None:
+                raise ValueError(f"{self.cfg.name} has a fixed frame rate: it takes no threshold or group length")
+            return frames
+        if max_group is not None and not 1 <= max_group <= cfg.max_group:
+            raise ValueError(f"groups of at most {max_group} frames: {self.cfg.name} allows 1 to {cfg.max_group}")
+        groups = group_frames(
+            neighbour_similarity(frames.semantic_BxTxD),
+            cfg.threshold if threshold is None else threshold,
+            cfg.max_group if max_group is None else max_group,
+            frames.mask_BxT,
+            starts_BxT,
+        )
+        acoustic = self.acoustic_aggregator(frames.acoustic_BxTxD, groups, frames.mask_BxT)
+        semantic = self.semantic_aggregator(frames.semantic_BxTxD, groups, frames.mask_BxT)
+        return Embeddings(acoustic, semantic, groups.mask_BxG, groups, frames.mask_BxT)
+
+    def encode(
+        self, wave_BxS, features_BxTxD, lengths_B=None, threshold=None, max_group=None, starts_BxT=None
+    ) -> Codes:
+        """Wave and features to codes; frames (or slots of groups) behind an item's end hold code 0."""
+        emb = self.embed(wave_BxS, features_BxTxD, lengths_B, threshold, max_group, starts_BxT)
+        codes = [self.quantizer.encode(emb.acoustic_BxTxD), self.semantic_quantizer.encode(emb.semantic_BxTxD)]
         lengths = None
-        if mask is not None:
-            codes = [jnp.where(mask[..., None], c, 0) for c in codes]
-            lengths = mask.sum(-1, dtype=jnp.int32)
-        return Codes(codes[0], codes[1], self.cfg.frame_rate, lengths)
+        if emb.mask_BxT is not None:
+            codes = [jnp.where(emb.mask_BxT[..., None], c, 0) for c in codes]
+            lengths = emb.mask_BxT.sum(-1, dtype=jnp.int32)
+        durations = None if emb.groups is None else emb.groups.durations_BxG
+        return Codes(codes[0], codes[1], self.cfg.frame_rate, lengths, durations)
 
     def dequantize(self, codes: Codes) -> tuple[jax.Array, jax.Array]:
         """Sums of the acoustic and of the semantic code vectors, each (B, T, D)."""
         return self.quantizer.decode(codes.acoustic_BxTxK), self.semantic_quantizer.decode(codes.semantic_BxTxK)
 
-    def synthesize(self, acoustic_BxTxD, semantic_BxTxD, mask_BxT=None) -> jax.Array:
-        """Code vectors to a wave, (B, T * frame_hop)."""
-        return self.decoder(jnp.concatenate([acoustic_BxTxD, semantic_BxTxD], axis=-1), mask_BxT)
+    def mix(self, acoustic_BxTxD, semantic_BxTxD, mask_BxT=None) -> jax.Array:
+        """The decoder's input: both streams' vectors side by side, through the bottleneck if there is one."""
+        x = jnp.concatenate([acoustic_BxTxD, semantic_BxTxD], axis=-1)
+        return x if self.cfg.aggregation is None else self.bottleneck(x, mask_BxT)
 
-    def decode(self, codes: Codes) -> jax.Array:
-        """Codes to a wave, (B, T * frame_hop); samples behind an item's end are 0."""
+    def synthesize(self, acoustic_BxTxD, semantic_BxTxD, mask_BxT=None) -> jax.Array:
+        """Code vectors of frames to a wave, (B, T * frame_hop)."""
+        return self.decoder(self.mix(acoustic_BxTxD, semantic_BxTxD, mask_BxT), mask_BxT)
+
+    def decode(self, codes: Codes, num_frames: int | None = None) -> jax.Array:
+        """Codes to a wave, (B, T * frame_hop); samples behind an item's end are 0. num_frames: see `expand_codes`."""
+        codes = expand_codes(codes, num_frames)
         mask = None
         if codes.lengths_B is not None:
             mask = jnp.arange(codes.acoustic_BxTxK.shape[1]) < jnp.asarray(codes.lengths_B)[:, None]
@@ -157,30 +241,45 @@ class HCodec(nn.Module):
         return wave if mask is None else jnp.where(jnp.repeat(mask, self.cfg.frame_hop, axis=1), wave, 0.0)
 
     def predict_features(self, semantic_BxTxD, mask_BxT=None) -> jax.Array:
-        """Semantic code vectors to SSL features, (B, T * stride, D)."""
+        """Semantic code vectors of frames to SSL features, (B, T * stride, D)."""
         return self.semantic_decoder(semantic_BxTxD, mask_BxT)
 
+    def _training_threshold(self, batch: int):
+        cfg = self.cfg.aggregation
+        if cfg is None or cfg.train_thresholds is None:
+            return None
+        low, high = cfg.train_thresholds
+        return jax.random.uniform(self.make_rng("codec"), (batch,), minval=low, maxval=high)
+
+    def _reconstruct(self, emb: Embeddings, acoustic: Quantized, semantic: Quantized) -> TrainOutputs:
+        vectors = acoustic.quantized_BxTxD, semantic.quantized_BxTxD
+        if emb.groups is not None:
+            vectors = tuple(expand(v, emb.groups.segment_BxT) for v in vectors)
+        wave = self.synthesize(*vectors, emb.frame_mask_BxT)
+        return TrainOutputs(wave, self.predict_features(vectors[1], emb.frame_mask_BxT), acoustic, semantic)
+
     def fit_codebooks(self, wave_BxS, features_BxTxD, lengths_B=None) -> None:
-        """k-means initialisation of both quantisers from a batch (mutable `codebooks`, rng `quantizer`)."""
-        acoustic, semantic, mask = self.embed(wave_BxS, features_BxTxD, lengths_B)
-        self.quantizer.fit(acoustic, mask)
-        self.semantic_quantizer.fit(semantic, mask)
+        """k-means initialisation of both quantisers from a batch (mutable `codebooks`, rng `codec`)."""
+        emb = self.embed(wave_BxS, features_BxTxD, lengths_B, self._training_threshold(len(wave_BxS)))
+        self.quantizer.fit(emb.acoustic_BxTxD, emb.mask_BxT)
+        self.semantic_quantizer.fit(emb.semantic_BxTxD, emb.mask_BxT)
 
     def train(self, wave_BxS, features_BxTxD, lengths_B=None) -> TrainOutputs:
-        """A training pass, updating the codebooks (mutable `codebooks`, rng `quantizer`)."""
-        acoustic, semantic, mask = self.embed(wave_BxS, features_BxTxD, lengths_B)
-        acoustic, semantic = self.quantizer.update(acoustic, mask), self.semantic_quantizer.update(semantic, mask)
-        wave = self.synthesize(acoustic.quantized_BxTxD, semantic.quantized_BxTxD, mask)
-        return TrainOutputs(wave, self.predict_features(semantic.quantized_BxTxD, mask), acoustic, semantic)
+        """A training pass, updating the codebooks (mutable `codebooks`, rng `codec`)."""
+        emb = self.embed(wave_BxS, features_BxTxD, lengths_B, self._training_threshold(len(wave_BxS)))
+        acoustic = self.quantizer.update(emb.acoustic_BxTxD, emb.mask_BxT)
+        return self._reconstruct(emb, acoustic, self.semantic_quantizer.update(emb.semantic_BxTxD, emb.mask_BxT))
 
     def __call__(self, wave_BxS, features_BxTxD, lengths_B=None) -> TrainOutputs:
         """Reconstruction in evaluation mode (initialises every parameter)."""
-        acoustic, semantic, mask = self.embed(wave_BxS, features_BxTxD, lengths_B)
-        codes = Codes(self.quantizer.encode(acoustic), self.semantic_quantizer.encode(semantic), self.cfg.frame_rate)
-        vectors = self.dequantize(codes)
-        zeros = [jnp.zeros(q.num_codebooks) for q in (self.cfg.acoustic_quantizer, self.cfg.semantic_quantizer)]
-        streams = [
-            Quantized(v, c, z)
-            for v, c, z in zip(vectors, (codes.acoustic_BxTxK, codes.semantic_BxTxK), zeros, strict=True)
-        ]
-        return TrainOutputs(self.synthesize(*vectors, mask), self.predict_features(vectors[1], mask), *streams)
+        emb = self.embed(wave_BxS, features_BxTxD, lengths_B)
+
+        def quantize(quantizer, x_BxTxD):
+            codes = quantizer.encode(x_BxTxD)
+            return Quantized(quantizer.decode(codes), codes, jnp.zeros(codes.shape[-1]))
+
+        streams = (
+            quantize(self.quantizer, emb.acoustic_BxTxD),
+            quantize(self.semantic_quantizer, emb.semantic_BxTxD),
+        )
+        return self._reconstruct(emb, *streams)

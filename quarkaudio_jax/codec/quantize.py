@@ -45,7 +45,7 @@ class Codebooks(NamedTuple):
 
 
 class Quantized(NamedTuple):
-    """Result of a training pass. commit_loss_K: mean squared error per codebook, 0 where dropped (codes -1)."""
+    """Result of a training pass. commit_loss_K: mean squared error per codebook, 0 where dropped. Codes are -1 where dropped or masked."""
 
     quantized_BxTxD: jax.Array
     codes_BxTxK: jax.Array
@@ -188,6 +188,8 @@ def quantize_and_update(
     inputs = (jnp.arange(cfg.num_codebooks), books, revive_keys)
     (_, total), (codes_KxN, loss_K, books) = jax.lax.scan(step, (x_NxD, jnp.zeros_like(x_NxD)), inputs)
     codes_BxTxK = codes_KxN.T.reshape(*x_BxTxD.shape[:2], -1)
+    if mask_BxT is not None:
+        codes_BxTxK = jnp.where(mask_BxT[..., None], codes_BxTxK, -1)
     books = jax.tree.map(jax.lax.stop_gradient, books)
     return Quantized(total.reshape(x_BxTxD.shape), codes_BxTxK, loss_K), books
 
@@ -236,11 +238,11 @@ class ResidualVQ(nn.Module):
         return decode(self.books.value.embed_KxVxD, codes_BxTxK)
 
     def update(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> Quantized:
-        """A training pass; needs the rng stream `quantizer` and mutable `codebooks`."""
-        key = self.make_rng("quantizer")
+        """A training pass; needs the rng stream `codec` and mutable `codebooks`."""
+        key = self.make_rng("codec")
         out, self.books.value = quantize_and_update(self.cfg, self.books.value, x_BxTxD, key, mask_BxT)
         return out
 
     def fit(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> None:
-        """Sets the codebooks by k-means; needs the rng stream `quantizer` and mutable `codebooks`."""
-        self.books.value = kmeans_codebooks(self.cfg, x_BxTxD, self.make_rng("quantizer"), mask_BxT)
+        """Sets the codebooks by k-means; needs the rng stream `codec` and mutable `codebooks`."""
+        self.books.value = kmeans_codebooks(self.cfg, x_BxTxD, self.make_rng("codec"), mask_BxT)

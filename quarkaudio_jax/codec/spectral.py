@@ -45,7 +45,7 @@ def log_magnitude_and_phase(wave_BxS: jax.Array, n_fft: int, hop: int) -> jax.Ar
 
 
 class SpectralEncoder(nn.Module):
-    """(B, S) -> (B, T, out_dim), T = S / (hop * stride). `mask_BxT` is at the STFT frame rate."""
+    """(B, S) -> (B, T, out_dim), T = S / (hop * stride). `mask_BxT` is at the code frame rate."""
 
     cfg: SpectralEncoderConfig
     dtype: Any = jnp.float32
@@ -56,6 +56,8 @@ class SpectralEncoder(nn.Module):
     def __call__(self, wave_BxS: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         cfg = self.cfg
         stack = dict(scan=self.scan, remat=self.remat)
+        if mask_BxT is not None:
+            mask_BxT = jnp.repeat(mask_BxT, cfg.stride, axis=1)
         x = log_magnitude_and_phase(wave_BxS, cfg.n_fft, cfg.hop)
         x = Conv1d(cfg.dim, 3, dtype=self.dtype, name="embed")(x, mask_BxT)
         x = LayerNorm(dtype=self.dtype, name="norm")(x)

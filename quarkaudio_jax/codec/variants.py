@@ -2,11 +2,58 @@
 
 import dataclasses
 
+from quarkaudio_jax.codec.aggregate import AggregationConfig, MimiConfig
 from quarkaudio_jax.codec.decoder import SpectralDecoderConfig
 from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.codec.quantize import QuantizerConfig
+from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
+
+
+def hcodec1(
+    name: str,
+    *,
+    filters: int,
+    strides: tuple[int, ...],
+    dim: int,
+    hidden: int,
+    convnext_layers: int,
+    transformer_layers: int,
+    feature_dim: int,
+    semantic_channels: int,
+    codebook_size: int = 1024,
+    num_heads: int = 8,
+    kmeans_iters: int = 50,
+    aggregation: AggregationConfig | None = None,
+) -> HCodecConfig:
+    """An H-Codec 1.0, or with `aggregation` 1.5: 16 kHz, 25 Hz before grouping, 4 + 4 codebooks.
+
+    The encoder's embedding is 16 * filters wide. strides: of the SEANet, 320 samples in all.
+    """
+    latent = 16 * filters
+    quantizer = QuantizerConfig(4, codebook_size, latent, kmeans_iters=kmeans_iters, dropout=True)
+    return HCodecConfig(
+        name=name,
+        sample_rate=16000,
+        encoder=SeanetEncoderConfig(filters, strides, latent, transformer_layers, num_heads, 4 * latent),
+        semantic=SemanticConfig(feature_dim, latent, semantic_channels, (1, 1), (2, 1)),
+        acoustic_quantizer=quantizer,
+        semantic_quantizer=quantizer,
+        decoder=SpectralDecoderConfig(
+            dim=dim,
+            hidden=hidden,
+            n_fft=1280,
+            hop=320,
+            convnext_layers=convnext_layers,
+            transformer_layers=transformer_layers,
+            num_heads=num_heads,
+            mlp_hidden=4 * dim,
+            upsample=2,
+            subpixel=True,
+        ),
+        aggregation=aggregation,
+    )
 
 
 def hcodec2(
@@ -50,6 +97,80 @@ def hcodec2(
         decoder=SpectralDecoderConfig(**shared, convnext_layers=decoder_layers, upsample=semantic.stride),
     )
 
+
+HCODEC_16K = hcodec1(
+    "hcodec_16k",
+    filters=32,
+    strides=(2, 4, 5, 8),
+    dim=768,
+    hidden=2304,
+    convnext_layers=12,
+    transformer_layers=2,
+    feature_dim=768,
+    semantic_channels=768,
+)
+"""H-Codec 1.0, 25 Hz: 137 M parameters, 4 + 4 codebooks of 1024, 2 kbit/s; HuBERT features."""
+
+HCODEC_16K_ADAPTIVE = hcodec1(
+    "hcodec_16k_adaptive",
+    filters=32,
+    strides=(8, 5, 4, 2),
+    dim=1024,
+    hidden=2304,
+    convnext_layers=12,
+    transformer_layers=2,
+    feature_dim=1024,
+    semantic_channels=1024,
+    aggregation=AggregationConfig(
+        aggregator=MimiConfig(512, 32, 8, 2048), bottleneck=MimiConfig(1024, 32, 8, 2048), threshold=0.6
+    ),
+)
+"""H-Codec 1.5, at most 25 Hz: 678 M parameters, 4 + 4 codebooks of 1024; wav2vec 2.0 (xlsr-53) features."""
+
+
+def attending_to_padding(cfg: HCodecConfig) -> HCodecConfig:
+    """The same codec with the original's unmasked group slots (see `AggregationConfig.mask_padding`)."""
+    aggregation = dataclasses.replace(cfg.aggregation, mask_padding=False)
+    return dataclasses.replace(cfg, name=f"{cfg.name}_unmasked", aggregation=aggregation)
+
+
+HCODEC_16K_ADAPTIVE_UNMASKED = attending_to_padding(HCODEC_16K_ADAPTIVE)
+"""H-Codec 1.5 as the original computes batches: an item's codes depend on the longest item beside it."""
+
+HCODEC_16K_TINY = hcodec1(
+    "hcodec_16k_tiny",
+    filters=8,
+    strides=(2, 4, 5, 8),
+    dim=128,
+    hidden=384,
+    convnext_layers=2,
+    transformer_layers=1,
+    feature_dim=768,
+    semantic_channels=64,
+    codebook_size=256,
+    num_heads=4,
+    kmeans_iters=10,
+)
+"""H-Codec 1.0 in a size that trains on a laptop's CPU (ours)."""
+
+HCODEC_16K_ADAPTIVE_TINY = hcodec1(
+    "hcodec_16k_adaptive_tiny",
+    filters=8,
+    strides=(8, 5, 4, 2),
+    dim=128,
+    hidden=384,
+    convnext_layers=2,
+    transformer_layers=1,
+    feature_dim=1024,
+    semantic_channels=64,
+    codebook_size=256,
+    num_heads=4,
+    kmeans_iters=10,
+    aggregation=AggregationConfig(
+        aggregator=MimiConfig(128, 2, 4, 256), bottleneck=MimiConfig(256, 2, 4, 512), threshold=0.6
+    ),
+)
+"""H-Codec 1.5 in a size that trains on a laptop's CPU (ours)."""
 
 HCODEC_48K = hcodec2(
     "hcodec_48k",
@@ -112,7 +233,20 @@ HCODEC_48K_TINY = hcodec2(
 )
 """A codec that trains on a laptop's CPU (ours), for tests and first runs."""
 
-VARIANTS = {v.name: v for v in (HCODEC_48K, HCODEC_48K_6HZ, HCODEC_48K_BASE, HCODEC_48K_TINY)}
+VARIANTS = {
+    v.name: v
+    for v in (
+        HCODEC_16K,
+        HCODEC_16K_ADAPTIVE,
+        HCODEC_16K_ADAPTIVE_UNMASKED,
+        HCODEC_16K_TINY,
+        HCODEC_16K_ADAPTIVE_TINY,
+        HCODEC_48K,
+        HCODEC_48K_6HZ,
+        HCODEC_48K_BASE,
+        HCODEC_48K_TINY,
+    )
+}
 
 
 def get_variant(name: str) -> HCodecConfig:

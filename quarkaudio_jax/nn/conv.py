@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import kernel_and_bias, logical, trunc_normal
+from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.partition import constrain, gathered
 from quarkaudio_jax.nn.stft import overlap_add
 
@@ -102,9 +103,10 @@ class Conv1d(nn.Module):
 
 
 class DepthwiseConv1d(nn.Module):
-    """Depthwise convolution over time with an odd kernel and zero padding on both sides."""
+    """Depthwise convolution over time with an odd kernel and zero padding on both sides (`causal`: on the left)."""
 
     kernel_size: int
+    causal: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -112,9 +114,29 @@ class DepthwiseConv1d(nn.Module):
         channels = x_BxTxC.shape[-1]
         kernel = self.param("kernel", logical(trunc_normal, "kernel", "embed"), (self.kernel_size, channels))
         bias = self.param("bias", logical(nn.initializers.zeros, "embed"), (channels,))
-        side = self.kernel_size // 2
+        right = 0 if self.causal else self.kernel_size // 2
         x_BxTxC = zero_invalid(x_BxTxC, mask_BxT).astype(self.dtype)
-        return depthwise_conv(x_BxTxC, kernel.astype(self.dtype), (side, side)) + bias.astype(self.dtype)
+        return depthwise_conv(x_BxTxC, kernel.astype(self.dtype), (self.kernel_size - 1 - right, right)) + bias.astype(
+            self.dtype
+        )
+
+
+class SubpixelConv1d(nn.Module):
+    """Upsampling: a linear layer makes `stride` frames of each, a depthwise convolution smooths them.
+
+    (B, T, C) -> (B, T * stride, features). `mask_BxT` is at the output's rate.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxTxC: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
+        x = Linear(self.stride * self.features, dtype=self.dtype, name="up")(x_BxTxC)
+        x = x.reshape(x.shape[0], -1, self.features)
+        return DepthwiseConv1d(self.kernel_size, dtype=self.dtype, name="smooth")(x, mask_BxT)
 
 
 class ConvTranspose1d(nn.Module):

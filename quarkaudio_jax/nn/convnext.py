@@ -17,12 +17,13 @@ class ConvNeXtBlock(nn.Module):
 
     hidden: int
     layer_scale: float
+    causal: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         dim = x_BxTxD.shape[-1]
-        x = DepthwiseConv1d(7, self.dtype, name="dwconv")(x_BxTxD, mask_BxT)
+        x = DepthwiseConv1d(7, self.causal, self.dtype, name="dwconv")(x_BxTxD, mask_BxT)
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
         x = Linear(self.hidden, dtype=self.dtype, name="pwconv1")(x)
         x = nn.gelu(x, approximate=False)

@@ -136,7 +136,7 @@ class CodecProgram:
             self.features(batch),
             method="fit_codebooks",
             mutable=["codebooks"],
-            rngs={"quantizer": self._key(2**31 - 1)},
+            rngs={"codec": self._key(2**31 - 1)},
         )
         return state.replace(model=state.model.replace(codebooks=variables["codebooks"]))
 
@@ -148,7 +148,7 @@ class CodecProgram:
             self.features(batch),
             method="train",
             mutable=["codebooks"],
-            rngs={"quantizer": self._key(step)},
+            rngs={"codec": self._key(step)},
         )
         return _differentiable(out), (out, variables["codebooks"])
 

@@ -10,11 +10,19 @@ import pytest
 
 from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec, import_hcodec
 from quarkaudio_jax.bridge.rules import UnmatchedError
-from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.variants import HCODEC_48K, HCODEC_48K_6HZ, hcodec2
 from quarkaudio_jax.nn.stack import stack_params, unstack_params
 from quarkaudio_jax.types import Codes
 from tests.parity import golden
+from tests.parity.codecs import (
+    close,
+    exported_shapes,
+    golden_state_dict,
+    inputs,
+    stored_codes,
+    zeros_like_abstract,
+)
 
 SMALL = dict(
     dim=128,
@@ -33,40 +41,11 @@ CASES = {
 }
 
 
-def zeros_like_abstract(cfg: HCodecConfig):
-    """Variables of the right shapes that take no memory."""
-    return jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), abstract_variables(cfg))
-
-
-def golden_state_dict(cfg: HCodecConfig) -> dict[str, np.ndarray]:
-    """The PyTorch state dict that the fixtures were made with."""
-    shapes = {name: value for name, value in export_hcodec(cfg, zeros_like_abstract(cfg)).items()}
-    drawn = {name: golden.tensor(name, value.shape) for name, value in shapes.items()}
-    return {name: shapes[name] if value is None else value for name, value in drawn.items()}
-
-
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     arrays, meta = golden.load(request.param)
     cfg = CASES[request.param]
     return cfg, import_hcodec(cfg, golden_state_dict(cfg)), arrays, meta
-
-
-def close(got, meta, arrays, name):
-    """Compares channel-last `got` with the channels-first array of the fixture."""
-    want = arrays[name]
-    got = np.asarray(got)
-    got = got if want.ndim == 2 else got.swapaxes(1, 2)
-    assert got.shape == want.shape
-    np.testing.assert_allclose(got, want, rtol=0, atol=golden.tolerance(meta, name), err_msg=name)
-
-
-def inputs(arrays):
-    return arrays["wav"], arrays["feats"].swapaxes(1, 2)
-
-
-def stored_codes(cfg, arrays):
-    return Codes(*(arrays[f"{s}_codes"].swapaxes(1, 2) for s in ("acoustic", "semantic")), cfg.frame_rate)
 
 
 def test_embeddings(case):
@@ -138,16 +117,8 @@ def test_full_size_names_and_shapes(cfg):
     params = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
     if cfg is HCODEC_48K:
         assert params == manifest["total_params"]
-    exported = {k: v.shape for k, v in _exported_shapes(cfg).items()}
+    exported = {k: v.shape for k, v in exported_shapes(cfg).items()}
     assert exported == shapes
-
-
-def _exported_shapes(cfg):
-    """Names and shapes of the export, on arrays whose strides are zero (np.ascontiguousarray would fill memory)."""
-    import unittest.mock
-
-    with unittest.mock.patch("numpy.ascontiguousarray", lambda x: x):
-        return export_hcodec(cfg, zeros_like_abstract(cfg))
 
 
 def test_import_then_export_is_the_identity(case):
