@@ -33,9 +33,14 @@ class CodecConfig:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureConfig:
-    """Where SSL features come from: the name of a recipe of `ssl.features`."""
+    """Where SSL features come from.
+
+    recipe: a name of `ssl.features`. weights: the Hugging Face folder or hub name of its model
+    (empty: the recipe's own).
+    """
 
     recipe: str = "mel"
+    weights: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ ALLOWED = {
     "tasks": {"types", "schema", "lm"},
     "data": {"types", "schema", "tasks"},
     "parallel": {"nn"},
-    "training": MODELS | {"nn", "types", "schema", "tasks", "data", "parallel"},
+    "training": MODELS | {"bridge", "nn", "types", "schema", "tasks", "data", "parallel"},
     "bridge": MODELS | {"nn", "types", "schema"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -50,4 +50,5 @@ def test_data_workers_need_no_jax():
 
 def test_nothing_needs_torch():
     for path in FILES:
-        assert not {n for n in imported(path) if n.split(".")[0] in ("torch", "transformers", "tensorflow")}, path
+        if path != PACKAGE / "bridge" / "files.py":  # reads and writes PyTorch files, importing it then only
+            assert not {n for n in imported(path) if n.split(".")[0] in ("torch", "transformers", "tensorflow")}, path

@@ -30,6 +30,8 @@ DECONV = Layout("transposed conv (in, out, k)", lambda x: x.transpose(2, 0, 1), 
 POINTWISE = Layout("pointwise conv (out, in, 1)", lambda x: x[..., 0].T, lambda x: x.T[..., None])
 VECTOR = Layout("(channels, 1, 1)", lambda x: x[:, 0, 0], lambda x: x[:, None, None])
 QUERY = Layout("(1, channels, 1)", lambda x: x[0, :, 0], lambda x: x[None, :, None])
+TAPS = Layout("(1, 1, k)", lambda x: x[0, 0], lambda x: x[None, None])
+HEADS = Layout("(1, heads, 1, 1)", lambda x: x[0, :, 0, 0], lambda x: x[None, :, None, None])
 QKV = Layout(
     "stacked projections (3 * out, in)",
     lambda x: x.reshape(3, -1, x.shape[1]).transpose(2, 0, 1),

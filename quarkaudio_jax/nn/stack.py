@@ -23,24 +23,32 @@ REMAT_POLICIES = {
 
 
 class Stack(nn.Module):
-    """Applies `length` copies of `layer`, a module class called as layer(**kwargs)(x, mask)."""
+    """Applies `length` copies of `layer`, a module class called as layer(**kwargs)(x, context).
+
+    context: the same for every layer, for most a mask (B, T) or None. collect: return what
+    every layer gave, (length, B, T, D), instead of what the last one gave.
+    """
 
     layer: type[nn.Module]
     kwargs: Mapping[str, Any]
     length: int
     scan: bool = True
     remat: str = "none"
+    collect: bool = False
 
     @nn.compact
-    def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x_BxTxD: jax.Array, context: Any = None) -> jax.Array:
         kwargs = dict(self.kwargs)
         if not self.scan:
+            outputs = []
             for i in range(self.length):
-                x_BxTxD = self.layer(**kwargs, name=f"{STACKED}_{i}")(x_BxTxD, mask_BxT)
-            return x_BxTxD
+                x_BxTxD = self.layer(**kwargs, name=f"{STACKED}_{i}")(x_BxTxD, context)
+                outputs.append(x_BxTxD)
+            return jnp.stack(outputs) if self.collect else x_BxTxD
 
-        def step(module, x, mask):
-            return module(x, mask), None
+        def step(module, x, context):
+            x = module(x, context)
+            return x, x if self.collect else None
 
         if self.remat not in REMAT_POLICIES:
             raise ValueError(f"remat {self.remat!r} is not one of {', '.join(REMAT_POLICIES)}")
@@ -54,7 +62,8 @@ class Stack(nn.Module):
             length=self.length,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        return scanned(self.layer(**kwargs, name=STACKED), x_BxTxD, mask_BxT)[0]
+        last, outputs = scanned(self.layer(**kwargs, name=STACKED), x_BxTxD, context)
+        return outputs if self.collect else last
 
 
 def unstack_params(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,26 +1,36 @@
 """Recipes: how the features that enter a semantic encoder are made.
 
-A recipe is data: a name, what it computes, and the function (or None where the features come
-with the data). Features are (B, T, D) float32 at S / hop frames of a wave (B, S).
+A recipe is data: a name and what it computes. An `Extractor` is a recipe with the weights it
+needs. Features are (B, T, D) float32 at S / hop frames of a wave (B, S).
 """
 
 import dataclasses
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.mel import magnitude, mel_filters
+from quarkaudio_jax.nn.resample import resample
 from quarkaudio_jax.nn.stft import stft
+from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
+
+SSL_RATE, SSL_HOP, SSL_MARGIN = 16000, 320, 160
+"""Every SSL model here: Hz, samples per frame, and the zeros put before and behind a wave."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """extract(wave_BxS, sample_rate, hop, dim) -> (B, S // hop, dim), or None: read from the data."""
+    """hub: the Hugging Face model whose hidden states are mixed, or None. layers: which of them (empty: all, the
+    input of the first layer included), averaged; compress: then sign(x) |x|^0.3. stored: features come with the data.
+    """
 
     name: str
     about: str
-    extract: Callable[[jax.Array, int, int, int], jax.Array] | None
+    hub: str | None = None
+    layers: tuple[int, ...] = ()
+    compress: bool = True
+    stored: bool = False
 
 
 NEIGHBOURS = 3
@@ -43,11 +53,69 @@ def mel_features(wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int) -> j
     return jnp.concatenate([log_BxTxM[:, i : i + length] for i in range(NEIGHBOURS)], axis=-1)
 
 
+def mix_states(states_NxBxTxD: jax.Array, recipe: Recipe) -> jax.Array:
+    """A recipe's features from all hidden states; sign(0) is -1, as upstream computes it."""
+    chosen = states_NxBxTxD[jnp.asarray(recipe.layers)] if recipe.layers else states_NxBxTxD
+    x = chosen.mean(0)
+    return jnp.where(x > 0, 1.0, -1.0) * jnp.abs(x) ** 0.3 if recipe.compress else x
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """A recipe ready to compute. params, cfg: weights and switches of its SSL model, if it has one."""
+
+    recipe: Recipe
+    params: Any = None
+    cfg: SSLConfig | None = None
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.name
+
+    @property
+    def stored(self) -> bool:
+        """Whether features come with the data and can't be computed."""
+        return self.recipe.stored
+
+    def check(self, sample_rate: int, hop: int, dim: int) -> None:
+        """ValueError unless frames of `hop` samples and width `dim` are what this makes."""
+        if self.stored or self.recipe.hub is None:
+            return
+        if self.cfg is None:
+            raise ValueError(f"features {self.name!r} need the weights of {self.recipe.hub}: load them first")
+        if hop * SSL_RATE != SSL_HOP * sample_rate or dim != self.cfg.dim:
+            raise ValueError(
+                f"features {self.name!r} are {SSL_RATE / SSL_HOP:g} a second and {self.cfg.dim} wide; the codec wants "
+                f"{sample_rate / hop:g} a second, {dim} wide: choose another config.features.recipe"
+            )
+
+    def __call__(
+        self, params: Any, wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int, lengths_B: jax.Array | None = None
+    ) -> jax.Array:
+        """(B, S) -> (B, S // hop, dim); params: this extractor's, as an argument so that they are not compiled in.
+
+        lengths_B: valid samples, multiples of hop; what lies behind must be silent.
+        """
+        self.check(sample_rate, hop, dim)
+        if self.stored:
+            raise ValueError(f"features {self.name!r} come with the data and can't be computed")
+        if self.recipe.hub is None:
+            return mel_features(wave_BxS, sample_rate, hop, dim)
+        wave = jnp.pad(resample(wave_BxS, sample_rate, SSL_RATE), ((0, 0), (SSL_MARGIN, SSL_MARGIN)))
+        if lengths_B is not None:
+            lengths_B = lengths_B * SSL_RATE // sample_rate + 2 * SSL_MARGIN
+        return mix_states(SSLEncoder(self.cfg).apply({"params": params}, wave, lengths_B), self.recipe)
+
+
 RECIPES = {
     r.name: r
     for r in (
-        Recipe("mel", "log mel spectrogram, a stand-in that needs no weights", mel_features),
-        Recipe("precomputed", "arrays that come with the data (the field `features` of each example)", None),
+        Recipe("mel", "log mel spectrogram, a stand-in that needs no weights"),
+        Recipe("precomputed", "arrays that come with the data (the field `features` of each example)", stored=True),
+        Recipe("hubert", "H-Codec 1.0 and 2.0: all hidden states", "facebook/hubert-base-ls960"),
+        Recipe("wav2vec2", "H-Codec 1.5: states 11, 14 and 16", "facebook/wav2vec2-large-xlsr-53", (11, 14, 16)),
+        Recipe("wavlm", "UniSE: all hidden states, not compressed", "microsoft/wavlm-base-plus", compress=False),
     )
 }
 

@@ -36,14 +36,15 @@ class Checkpoints:
 
     def save(self, step: int, state: Any, iterator: grain.DatasetIterator, cfg: TrainConfig) -> None:
         """Starts saving; the state may be donated as soon as this returns."""
+        saved = {"model": state.model, "training": {"step": state.step, "training": state.training}}
         if jax.default_backend() == "cpu":
             # On CPU "device to host" is no copy, and the next step overwrites donated buffers.
-            state = jax.tree.map(jnp.copy, state)
+            saved = jax.tree.map(jnp.copy, saved)
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave(state.model),
-                training=ocp.args.StandardSave({"step": state.step, "training": state.training}),
+                model=ocp.args.StandardSave(saved["model"]),
+                training=ocp.args.StandardSave(saved["training"]),
                 data=grain.checkpoint.CheckpointSave(iterator),
                 config=ocp.args.JsonSave({"config": to_dict(cfg), "step": step}),
             ),

@@ -16,7 +16,7 @@ from quarkaudio_jax.data.pipeline import CropSpec, crop_spec
 from quarkaudio_jax.losses import features as feature_losses
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
 from quarkaudio_jax.schema import CodecConfig, TrainConfig
-from quarkaudio_jax.ssl.features import get_recipe
+from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -42,11 +42,12 @@ class CodecTraining:
 
 @flax.struct.dataclass
 class CodecState:
-    """step: finished steps, int32."""
+    """step: finished steps, int32. frozen: weights that are not trained nor saved, those of the feature extractor."""
 
     step: jax.Array
     model: CodecModel
     training: CodecTraining
+    frozen: Any = None
 
 
 def configured_codec(cfg: CodecConfig) -> HCodecConfig:
@@ -60,11 +61,14 @@ def _global_norm(tree) -> jax.Array:
 
 
 class CodecProgram:
-    """See `training.program.Program`. Batches are {'wave': (B, S)[, 'features': (B, T, D)]}."""
+    """See `training.program.Program`. Batches are {'wave': (B, S)[, 'features': (B, T, D)]}.
+
+    extractor: makes the features; by default the configured recipe, if it needs no weights.
+    """
 
     outputs = ("target", "reconstruction")
 
-    def __init__(self, cfg: TrainConfig):
+    def __init__(self, cfg: TrainConfig, extractor: Extractor | None = None):
         if cfg.codec.dtype not in DTYPES:
             raise ValueError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
         self.cfg = cfg
@@ -80,20 +84,22 @@ class CodecProgram:
             adversary.spectral_channels,
             dtype,
         )
-        self.recipe = get_recipe(cfg.features.recipe)
+        self.extractor = extractor or Extractor(get_recipe(cfg.features.recipe))
+        self.frozen = self.extractor.params
         self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
         self.adversary_optimizer = make_optimizer(cfg.adversary_optim, cfg.loop.steps)
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
         self.adversarial = cfg.losses.adversarial > 0 or cfg.losses.feature_matching > 0
-        if cfg.losses.perceptual > 0 and self.recipe.extract is None:
-            raise ValueError(f"config.losses.perceptual needs a recipe that can be computed, not {self.recipe.name!r}")
+        if cfg.losses.perceptual > 0 and self.extractor.stored:
+            raise ValueError(
+                f"config.losses.perceptual needs a recipe that can be computed, not {self.extractor.name!r}"
+            )
 
     @functools.cached_property
     def crop(self) -> CropSpec:
         """What the data must hold."""
         codec = self.codec_cfg
-        stored = self.recipe.extract is None
-        feature_hop = codec.feature_hop if stored else 0
+        feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -103,13 +109,13 @@ class CodecProgram:
             spec["features"] = jax.ShapeDtypeStruct(shape, jnp.float32)
         return spec
 
-    def features(self, batch) -> jax.Array:
-        """The batch's SSL features: stored ones, or computed by the recipe."""
-        return batch["features"] if self.recipe.extract is None else self._extract(batch["wave"])
+    def features(self, frozen, batch) -> jax.Array:
+        """The batch's SSL features: stored ones, or computed with the extractor's weights `frozen`."""
+        return batch["features"] if self.extractor.stored else self._extract(frozen, batch["wave"])
 
-    def _extract(self, wave_BxS) -> jax.Array:
+    def _extract(self, frozen, wave_BxS) -> jax.Array:
         codec = self.codec_cfg
-        return self.recipe.extract(wave_BxS, codec.sample_rate, codec.feature_hop, codec.semantic.feature_dim)
+        return self.extractor(frozen, wave_BxS, codec.sample_rate, codec.feature_hop, codec.semantic.feature_dim)
 
     def _key(self, step) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self.cfg.seed + 1), step)
@@ -133,19 +139,19 @@ class CodecProgram:
         _, variables = self.codec.apply(
             {"params": state.model.params, "codebooks": state.model.codebooks},
             batch["wave"],
-            self.features(batch),
+            self.features(state.frozen, batch),
             method="fit_codebooks",
             mutable=["codebooks"],
             rngs={"codec": self._key(2**31 - 1)},
         )
         return state.replace(model=state.model.replace(codebooks=variables["codebooks"]))
 
-    def _generate(self, params, codebooks, batch, step):
+    def _generate(self, params, codebooks, batch, features, step):
         """A training pass: (the outputs that losses differentiate, (all outputs, new codebooks))."""
         out, variables = self.codec.apply(
             {"params": params, "codebooks": codebooks},
             batch["wave"],
-            self.features(batch),
+            features,
             method="train",
             mutable=["codebooks"],
             rngs={"codec": self._key(step)},
@@ -165,9 +171,9 @@ class CodecProgram:
         part = jax.lax.dynamic_slice_in_dim(wave_BxS, start, self._judged_samples, axis=1)
         return self.adversary.apply({"params": params}, part)
 
-    def _objective(self, parts, adversary_params, batch, step) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _objective(self, parts, adversary_params, frozen, target, features, step) -> tuple[jax.Array, dict]:
         """The generator's objective of its differentiable outputs: (weighted sum, terms)."""
-        weights, target, rate = self.cfg.losses, batch["wave"], self.codec_cfg.sample_rate
+        weights, rate = self.cfg.losses, self.codec_cfg.sample_rate
         terms, total = {}, jnp.zeros(())
 
         def add(name: str, weight, value) -> None:
@@ -181,12 +187,12 @@ class CodecProgram:
         if weights.stft > 0:
             add("stft", weights.stft, stft_distance(parts["wave"], target, weights.stft_windows).mean())
         if weights.ssl > 0:
-            value = feature_losses.ssl_reconstruction(parts["features"], self.features(batch))
+            value = feature_losses.ssl_reconstruction(parts["features"], features)
             add("ssl", weights.ssl, value)
         commitment = feature_losses.commitment(parts["acoustic_commitment"], parts["semantic_commitment"])
         add("commitment", weights.commitment, commitment)
         if weights.perceptual > 0:
-            value = feature_losses.perceptual(self._extract(parts["wave"]), self._extract(target))
+            value = feature_losses.perceptual(self._extract(frozen, parts["wave"]), self._extract(frozen, target))
             add("perceptual", jnp.where(step >= weights.perceptual_from, weights.perceptual, 0.0), value)
         if self.adversarial:
             active = jnp.where(step >= self.cfg.adversary.from_step, 1.0, 0.0)
@@ -219,8 +225,9 @@ class CodecProgram:
     def train_step(self, state: CodecState, batch) -> tuple[CodecState, dict[str, jax.Array]]:
         """Discriminators first, on the reconstruction; then the generator against the new discriminators."""
         model, training, step = state.model, state.training, state.step
+        features = self.features(state.frozen, batch)
         parts, pull_back, (out, codebooks) = jax.vjp(
-            lambda params: self._generate(params, model.codebooks, batch, step), model.params, has_aux=True
+            lambda params: self._generate(params, model.codebooks, batch, features, step), model.params, has_aux=True
         )
         metrics = {}
         if self.adversarial:
@@ -228,7 +235,9 @@ class CodecProgram:
             training, metrics = self._train_adversary(training, still, batch["wave"], step)
 
         objective = jax.value_and_grad(self._objective, has_aux=True)
-        (total, terms), cotangent = objective(parts, training.adversary_params, batch, step)
+        (total, terms), cotangent = objective(
+            parts, training.adversary_params, state.frozen, batch["wave"], features, step
+        )
         (grads,) = pull_back(cotangent)
         updates, opt_state = self.optimizer.update(grads, training.opt_state, model.params)
         params = optax.apply_updates(model.params, updates)
@@ -246,13 +255,13 @@ class CodecProgram:
         model = CodecModel(params, codebooks, ema)
         training = training.replace(opt_state=opt_state)
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
-        return CodecState(step + 1, model, training), metrics
+        return CodecState(step + 1, model, training, state.frozen), metrics
 
     def eval_step(self, state: CodecState, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Reconstructs with the averaged weights if there are any; distances per item, and the waves."""
         model = state.model
         params = model.params if model.ema is None else model.ema
-        features = self.features(batch)
+        features = self.features(state.frozen, batch)
         out = self.codec.apply({"params": params, "codebooks": model.codebooks}, batch["wave"], features)
         metrics = {
             "mel_distance": multi_scale_mel_distance(out.wave_BxS, batch["wave"], self.codec_cfg.sample_rate),

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from quarkaudio_jax.bridge.ssl import load_extractor
 from quarkaudio_jax.data.pipeline import heldout_clips, training_batches
 from quarkaudio_jax.parallel import distributed
 from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
@@ -39,7 +40,7 @@ def make_program(cfg: TrainConfig) -> Program:
     """The program that `cfg.program` names."""
     if cfg.program not in PROGRAMS:
         raise ConfigError(f"config.program {cfg.program!r} does not exist; {nearest_name(cfg.program, list(PROGRAMS))}")
-    return PROGRAMS[cfg.program](cfg)
+    return PROGRAMS[cfg.program](cfg, load_extractor(cfg.features.recipe, cfg.features.weights))
 
 
 class Trainer:
@@ -75,6 +76,11 @@ class Trainer:
     def _compile(self) -> None:
         """Shardings from the abstract state, and the compiled step."""
         boxed = jax.eval_shape(self.program.init)
+        whole = replicated(self.mesh)
+        self.frozen = jax.tree.map(lambda leaf: jax.device_put(leaf, whole), self.program.frozen)
+        boxed = boxed.replace(
+            frozen=jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.frozen)
+        )
         self.shardings = state_shardings(boxed, self.mesh)
         self.abstract_state = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -84,7 +90,7 @@ class Trainer:
         spec = self.program.batch_spec(self.cfg.data.batch_size)
         batch = {k: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=batch_sharding(self.mesh)) for k, s in spec.items()}
         start = time.perf_counter()
-        outputs = (self.shardings, replicated(self.mesh))
+        outputs = (self.shardings, whole)
         self.train_step = (
             jax.jit(on_mesh(self.program.train_step, self.mesh), donate_argnums=0, out_shardings=outputs)
             .lower(self.abstract_state, batch)
@@ -106,9 +112,10 @@ class Trainer:
         latest = self.checkpoints.latest()
         if latest is not None:
             log.info("resuming from step %d in %s", latest, self.workdir)
-            return self.checkpoints.restore(latest, self.abstract_state, self.batches)
+            return self.checkpoints.restore(latest, self.abstract_state, self.batches).replace(frozen=self.frozen)
         start = self.batches.get_state()
-        state = jax.jit(lambda: _unboxed(self.program.init()), out_shardings=self.shardings)()
+        shardings = self.shardings.replace(frozen=None)
+        state = jax.jit(lambda: _unboxed(self.program.init()), out_shardings=shardings)().replace(frozen=self.frozen)
         log.info("starting afresh in %s; fitting to the first batch", self.workdir)
         first = global_batch(next(self.batches), self.mesh)
         fit = on_mesh(self.program.fit, self.mesh)

@@ -16,6 +16,9 @@ class Program(Protocol):
     mean reading its optimiser.
     """
 
+    frozen: Any
+    """Arrays that `state.frozen` holds: used, but neither trained nor saved; None if there are none."""
+
     outputs: tuple[str, ...]
     """The waves (B, S) that `eval_step` gives, in the order to show them."""
 

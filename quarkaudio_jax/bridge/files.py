@@ -1,0 +1,127 @@
+"""Weight files of other stacks, read and written without trusting them."""
+
+import os
+import pathlib
+import pickle
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+class WeightFileError(ValueError):
+    """A weight file that can't be read, or that can't be trusted."""
+
+
+def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The tensors of a .safetensors file, or of a PyTorch pickle (.bin, .pt, .pth, .ckpt; weights only).
+
+    Lightning checkpoints and other wrappers are opened at `state_dict`, and a `generator.` or
+    `module.` prefix that hides the model is taken off. Half-precision values become float32.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise WeightFileError(f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        return _from_safetensors(path)
+    return _named(_from_pickle(path), path)
+
+
+def _from_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return _stripped({k: _float32(v) for k, v in load_file(path).items()})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightFileError(f"{path}: can't be read as safetensors ({error})") from error
+
+
+def _from_pickle(path: pathlib.Path):
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightFileError(
+            f"{path}: reading a PyTorch pickle needs PyTorch (pip install torch), or convert the file to .safetensors"
+        ) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        raise WeightFileError(
+            f"{path}: refused, the pickle asks for more than weights ({str(error).splitlines()[0]}); "
+            "get the weights as .safetensors from someone you trust"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise WeightFileError(f"{path}: can't be read as a PyTorch file ({str(error).splitlines()[0]})") from error
+
+
+def _is_zip(path: pathlib.Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _named(loaded, path: pathlib.Path) -> dict[str, np.ndarray]:
+    for wrapper in ("state_dict", "model", "generator"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping):
+        raise WeightFileError(f"{path}: holds a {type(loaded).__name__}, not a state dict")
+    tensors = {k: v for k, v in loaded.items() if hasattr(v, "detach")}
+    if not tensors:
+        raise WeightFileError(f"{path}: holds no tensors")
+    return _stripped({k: _from_torch(v) for k, v in tensors.items()})
+
+
+def _from_torch(tensor) -> np.ndarray:
+    tensor = tensor.detach()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16", "float64") else array
+
+
+def _stripped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without the prefix of a wrapper; what stands beside a `generator.` (discriminators) is training state."""
+    for prefix in ("generator.", "module.", "model."):
+        inside = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        if inside and (prefix == "generator." or len(inside) == len(tensors)):
+            return _stripped(inside)
+    return tensors
+
+
+def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] = {}) -> None:
+    """Writes .safetensors, or for .pt and .pth a PyTorch state dict; whole or not at all."""
+    path = pathlib.Path(path)
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise WeightFileError(f"{path}: the name should end in .safetensors, .pt or .pth")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            save_file(dict(tensors), temporary, metadata=dict(metadata))
+        else:
+            import torch
+
+            torch.save({k: torch.from_numpy(v) for k, v in tensors.items()}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def hub_snapshot(name: str, wanted: Sequence[str]) -> pathlib.Path | None:
+    """The folder of a hub model in the Hugging Face cache, downloaded if it is not there yet; None if impossible."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        return None
+    for offline in (True, False):
+        try:
+            return pathlib.Path(
+                huggingface_hub.snapshot_download(name, allow_patterns=list(wanted), local_files_only=offline)
+            )
+        except Exception:  # the library raises network, cache and validation errors of many kinds
+            continue
+    return None

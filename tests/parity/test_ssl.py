@@ -1,0 +1,123 @@
+"""HuBERT, wav2vec 2.0 and WavLM against transformers, with the weights of the golden rule."""
+
+import dataclasses
+import json
+
+import flax.traverse_util
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from quarkaudio_jax.bridge.ssl import abstract_params, config_from_hf, export_ssl, import_ssl, load_extractor, table
+from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.ssl.features import RECIPES, mix_states
+from quarkaudio_jax.ssl.model import HUBERT_BASE, WAV2VEC2_LARGE, WAVLM_BASE, SSLEncoder
+from tests.parity import golden
+
+CASES = ["hf_hubert", "hf_wav2vec2_group", "hf_wav2vec2_stable", "hf_wavlm"]
+
+
+def state_dict(cfg):
+    params = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), abstract_params(cfg))
+    return {k: golden.tensor(k, v.shape) for k, v in export_ssl(cfg, params).items()}
+
+
+def load(case):
+    arrays, meta = golden.load(case)
+    cfg = config_from_hf(meta["config"])
+    return cfg, import_ssl(cfg, state_dict(cfg)), arrays, meta
+
+
+def close(got, arrays, meta, name):
+    np.testing.assert_allclose(got, arrays[name], rtol=0, atol=golden.tolerance(meta, name), err_msg=name)
+
+
+@pytest.mark.parametrize("scan", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_hidden_states_and_recipe(case, scan):
+    cfg, params, arrays, meta = load(case)
+    encode = jax.jit(
+        lambda w: SSLEncoder(cfg, scan=scan).apply({"params": params if scan else unstack_params(params)}, w)
+    )
+    for i, state in enumerate(encode(arrays["wav"])):
+        close(state, arrays, meta, f"hidden_{i}")
+    states = encode(np.pad(arrays["wav"], ((0, 0), (160, 160))))
+    for i, state in enumerate(states[:-1]):
+        close(state, arrays, meta, f"padded_hidden_{i}")
+    plain = dataclasses.replace(RECIPES["hubert"], compress=False)
+    close(mix_states(states, plain), arrays, meta, "mean_of_hidden")
+    close(mix_states(states, RECIPES["hubert"]), arrays, meta, "feats")
+
+
+def test_mix_of_hcodec_1_5():
+    cfg, params, arrays, meta = load("hf_wav2vec2_stable17")
+    states = SSLEncoder(cfg).apply({"params": params}, np.pad(arrays["wav"], ((0, 0), (160, 160))))
+    close(mix_states(states, RECIPES["wav2vec2"]), arrays, meta, "mix_1_5")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_padded_batch_gives_what_its_items_give(case):
+    cfg, params, arrays, _ = load(case)
+    wave = arrays["wav"].copy()
+    lengths = np.array([16000, 9333])
+    encode = jax.jit(lambda w, n: SSLEncoder(cfg).apply({"params": params}, w, n))
+    batch = encode(wave, lengths)
+    one = SSLEncoder(cfg).apply({"params": params}, wave[1:, :9333])
+    np.testing.assert_allclose(batch[:, 1, : one.shape[2]], one[:, 0], atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    "cfg, name",
+    [
+        (HUBERT_BASE, "hf_hubert_base"),
+        (WAV2VEC2_LARGE, "hf_wav2vec2_large_xlsr_53"),
+        (WAVLM_BASE, "hf_wavlm_base_plus"),
+    ],
+)
+def test_full_size_names_and_shapes(cfg, name):
+    manifest = golden.manifest(name)
+    assert config_from_hf(manifest["config"]) == cfg
+    shapes = {k: tuple(t["shape"]) for k, t in manifest["tensors"].items()}
+    assert shapes.pop("masked_spec_embed")
+    params = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), abstract_params(cfg))
+    assert {k: v.shape for k, v in export_ssl(cfg, params).items()} == shapes
+
+
+def test_a_hugging_face_folder(tmp_path):
+    """safetensors of a pre-training model (prefix, old weight-norm names, heads) make the recipe's features."""
+    cfg, _, arrays, meta = load("hf_hubert")
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    tensors = {"hubert.masked_spec_embed": np.zeros(32, np.float32), "lm_head.bias": np.zeros(5, np.float32)}
+    for name, value in state_dict(cfg).items():
+        for new, was in old.items():
+            name = name.replace(new, was)
+        tensors[f"hubert.{name}"] = value
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({**meta["config"], "model_type": "hubert"}))
+    extractor = load_extractor("hubert", tmp_path)
+    feats = extractor(extractor.params, arrays["wav"], 16000, 320, 32)
+    close(feats, arrays, meta, "feats")
+    with pytest.raises(ValueError, match="50 a second and 32 wide; the codec wants 50 a second, 768 wide"):
+        extractor(extractor.params, arrays["wav"], 16000, 320, 768)
+    (tmp_path / "config.json").write_text(json.dumps({**meta["config"], "model_type": "bert"}))
+    with pytest.raises(ValueError, match="model_type is 'bert'"):
+        load_extractor("hubert", tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "config.json").write_text(json.dumps(meta["config"]))
+    with pytest.raises(FileNotFoundError, match=r"neither model.safetensors nor pytorch_model.bin"):
+        load_extractor("hubert", tmp_path)
+
+
+def test_missing_weights_say_what_to_download(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match="https://huggingface.co/microsoft/wavlm-base-plus into a folder"):
+        load_extractor("wavlm")
+    with pytest.raises(FileNotFoundError, match="config.features.weights=FOLDER"):
+        load_extractor("hubert", "no/such-model")
+
+
+def test_rules_cover_each_parameter_once():
+    for cfg in (HUBERT_BASE, WAV2VEC2_LARGE, WAVLM_BASE):
+        paths = flax.traverse_util.flatten_dict(abstract_params(cfg), sep="/")
+        assert sorted(rule.path for rule in table(cfg)) == sorted(paths)
