@@ -19,16 +19,16 @@ def main() -> None:
     parser.add_argument("--chunk_seconds", type=float, default=5.0)
     args = parser.parse_args()
 
+    from quarkaudio_jax import load_codec
     from quarkaudio_jax.cli import set_up
     from quarkaudio_jax.codec.chunked import Grid
     from quarkaudio_jax.data import audio
     from quarkaudio_jax.data.transforms import resample, to_mono
-    from quarkaudio_jax.inference import load_runner
     from quarkaudio_jax.metrics.reconstruction import mel_distance
 
     set_up()
-    runner = load_runner(args.checkpoint)
-    cfg = runner.cfg
+    codec = load_codec(args.checkpoint)
+    cfg = codec.cfg
     waves = []
     for path in audio.find(audio_folder()):
         frames, rate, _ = audio.info(path)
@@ -41,19 +41,26 @@ def main() -> None:
         "| context, s | equal codes, acoustic | semantic | decoding alone: error, dB | encoded and decoded: mel distance |"
     )
     print("| ---: | ---: | ---: | ---: | ---: |")
-    runner.grid = Grid(10**6, 0)
-    whole = [runner.encode_wave(w) for w in waves]
-    outs = [np.concatenate(list(runner.decode(*c, len(w)))) for c, w in zip(whole, waves, strict=True)]
+
+    def encode(wave):
+        return codec.encode_stream(lambda start, stop: wave[start:stop], len(wave))[:2]
+
+    def decode(codes, count):
+        return np.concatenate(list(codec.decode_stream(*codes, count)))
+
+    codec.grid = Grid(10**6, 0)
+    whole = [encode(w) for w in waves]
+    outs = [decode(c, len(w)) for c, w in zip(whole, waves, strict=True)]
     chunk = round(args.chunk_seconds * cfg.frame_rate)
     for context in (0.0, 0.5, 1.0, 2.0, 4.0):
-        runner.grid = Grid(chunk, round(context * cfg.frame_rate))
+        codec.grid = Grid(chunk, round(context * cfg.frame_rate))
         equal, errors, mels = [], [], []
         for wave, codes, out in zip(waves, whole, outs, strict=True):
-            chunked = runner.encode_wave(wave)
+            chunked = encode(wave)
             equal.append([float((a == b).mean()) for a, b in zip(chunked, codes, strict=True)])
-            decoded = np.concatenate(list(runner.decode(*codes, len(wave))))
+            decoded = decode(codes, len(wave))
             errors.append(10 * np.log10(np.square(decoded - out).sum() / np.square(out).sum()))
-            both = np.concatenate(list(runner.decode(*chunked, len(wave))))
+            both = decode(chunked, len(wave))
             mels.append(mel_distance(out, both, cfg.sample_rate))
         share = np.mean(equal, axis=0)
         print(

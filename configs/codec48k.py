@@ -15,6 +15,29 @@ commas), and --config.data.music.paths= --config.data.events.paths= to leave tho
 from quarkaudio_jax.schema import TrainConfig, to_config_dict
 
 
+def tiny_training(config) -> None:
+    """Small batches, crops, discriminators and losses, for a laptop's CPU."""
+    config.data.batch_size = 4
+    config.data.crop_seconds = 1.5
+    config.optim.lr = 1e-3
+    config.optim.warmup_steps = 50
+    config.adversary_optim.lr = 5e-4
+    config.adversary_optim.warmup_steps = 50
+    config.adversary.crop_seconds = 0.5
+    config.adversary.periods = (3,)
+    config.adversary.period_channels = (8, 16, 32)
+    config.adversary.fft_sizes = (512,)
+    config.adversary.bands = (0.0, 0.2, 1.0)
+    config.adversary.spectral_channels = 4
+    config.losses.mel_windows = (128, 512, 2048)
+    config.losses.mel_bands = (20, 40, 80)
+    config.losses.stft_windows = (1024,)
+    config.loop.steps = 20_000
+    config.loop.log_every = 20
+    config.loop.eval_every = 500
+    config.loop.checkpoint_every = 500
+
+
 def get_config(variant: str = "large"):
     """The experiment of that variant."""
     config = to_config_dict(TrainConfig())
@@ -35,26 +58,8 @@ def get_config(variant: str = "large"):
         config.data.workers = 8
         config.loop.steps = 400_000
     elif variant == "tiny":
+        tiny_training(config)
         config.codec.variant = "hcodec_48k_tiny"
-        config.data.batch_size = 4
-        config.data.crop_seconds = 1.5
-        config.optim.lr = 1e-3
-        config.optim.warmup_steps = 50
-        config.adversary_optim.lr = 5e-4
-        config.adversary_optim.warmup_steps = 50
-        config.adversary.crop_seconds = 0.5
-        config.adversary.periods = (3,)
-        config.adversary.period_channels = (8, 16, 32)
-        config.adversary.fft_sizes = (512,)
-        config.adversary.bands = (0.0, 0.2, 1.0)
-        config.adversary.spectral_channels = 4
-        config.losses.mel_windows = (128, 512, 2048)
-        config.losses.mel_bands = (20, 40, 80)
-        config.losses.stft_windows = (1024,)
-        config.loop.steps = 20_000
-        config.loop.log_every = 20
-        config.loop.eval_every = 500
-        config.loop.checkpoint_every = 500
     else:
         raise ValueError(f"configs/codec48k.py has no variant {variant!r}; choose large, base or tiny")
     return config

@@ -14,6 +14,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("input", nargs="+", help="token files (.qka) or folders of them")
     parser.add_argument("--checkpoint", required=True, help="the checkpoint that the files were encoded with")
     parser.add_argument("--output", required=True, help="folder for the audio files")
+    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
     parser.add_argument("--format", choices=("wav", "flac"), default="wav")
     args = parser.parse_args(argv[1:])
     set_up()
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     from quarkaudio_jax.codec import container
     from quarkaudio_jax.codec.chunked import Grid
     from quarkaudio_jax.data.stream import Writer
-    from quarkaudio_jax.inference import load_runner
+    from quarkaudio_jax.library import load_codec
 
     def find(folder):
         return sorted(pathlib.Path(folder).rglob(f"*{container.SUFFIX}"))
@@ -34,14 +35,15 @@ def run(args: argparse.Namespace) -> None:
     files = collect_inputs(args.input, find, args.output, f".{args.format}")
     if not files:
         raise UserError(f"no token files ({container.SUFFIX}) in {', '.join(args.input)}")
-    runner = load_runner(args.checkpoint)
+    codec = load_codec(args.checkpoint, args.features)
 
     def one(source, target) -> str:
-        header, acoustic, semantic = container.read(source)
-        runner.check(header, str(source))
+        file = container.read(source)
+        codec.check(file, str(source))
+        header, acoustic, semantic, durations = file
         grid = Grid(header.chunk_frames, header.context_frames)
         with Writer(target, header.sample_rate) as writer:
-            for samples in runner.decode(acoustic, semantic, header.num_samples, grid):
+            for samples in codec.decode_stream(acoustic, semantic, header.num_samples, grid, durations):
                 writer.write(samples)
         return f"{target}: {header.seconds:.2f} s at {header.sample_rate} Hz"
 

@@ -3,8 +3,6 @@
 import argparse
 import sys
 
-import numpy as np
-
 from quarkaudio_jax.cli import UserError, collect_inputs, each, report_errors, set_up
 
 
@@ -17,6 +15,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("input", nargs="+", help="audio files or folders of them")
     parser.add_argument("--checkpoint", required=True, help="a work directory of train, or one of its checkpoints")
     parser.add_argument("--output", required=True, help="folder for the token files (NAME.qka, folders kept)")
+    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
+    parser.add_argument(
+        "--threshold", type=float, help="adaptive codec: similarity of neighbouring frames at which a new code starts"
+    )
+    parser.add_argument("--max-group", type=int, help="adaptive codec: frames that one code stands for at most")
     args = parser.parse_args(argv[1:])
     set_up()
     with report_errors():
@@ -28,22 +31,25 @@ def run(args: argparse.Namespace) -> None:
     from quarkaudio_jax.codec import container
     from quarkaudio_jax.data import audio
     from quarkaudio_jax.data.stream import ResampledReader
-    from quarkaudio_jax.inference import load_runner
+    from quarkaudio_jax.library import load_codec
 
     files = collect_inputs(args.input, audio.find, args.output, container.SUFFIX)
     if not files:
         raise UserError(f"no audio files in {', '.join(args.input)}")
-    runner = load_runner(args.checkpoint)
+    codec = load_codec(args.checkpoint, args.features)
+    if (args.threshold is not None or args.max_group is not None) and not codec.is_adaptive:
+        raise UserError(f"{codec.name} has a fixed frame rate: --threshold and --max-group are for adaptive codecs")
+    if args.max_group is not None and not 1 <= args.max_group <= codec.cfg.aggregation.max_group:
+        raise UserError(f"--max-group is {args.max_group}; {codec.name} allows 1 to {codec.cfg.aggregation.max_group}")
 
     def one(source, target) -> str:
-        with ResampledReader(source, runner.cfg.sample_rate) as reader:
-            parts = list(runner.encode(reader, reader.num_samples))
-            header = runner.header(reader.num_samples, reader.source_rate, reader.source_channels)
-        acoustic, semantic = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
-        size = container.write(target, header, acoustic, semantic)
-        payload = header.num_frames * sum(header.bits)
+        with ResampledReader(source, codec.sample_rate) as reader:
+            codes = codec.encode_stream(reader, reader.num_samples, threshold=args.threshold, max_group=args.max_group)
+            header = codec.header(reader.num_samples, reader.source_rate, reader.source_channels, len(codes[0]))
+        size = container.write(target, container.TokenFile(header, *codes))
         return (
-            f"{target}: {header.seconds:.2f} s, {payload / header.seconds / 1000:.2f} kbit/s of codes, "
+            f"{target}: {header.seconds:.2f} s, {header.num_rows / header.seconds:.2f} codes a second, "
+            f"{header.payload_bits / header.seconds / 1000:.2f} kbit/s of codes, "
             f"{size * 8 / header.seconds / 1000:.2f} kbit/s with header ({size} bytes)"
         )
 

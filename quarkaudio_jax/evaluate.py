@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{root} holds no audio files ({', '.join(audio.EXTENSIONS)})")
     others = None
     if args.checkpoint:
-        from quarkaudio_jax.inference import load_runner
+        from quarkaudio_jax.library import load_codec
 
-        runner = load_runner(args.checkpoint)
+        codec = load_codec(args.checkpoint)
     else:
         others = _by_stem(pathlib.Path(args.reconstructions), audio.find)
 
@@ -76,9 +76,9 @@ def run(args: argparse.Namespace) -> None:
             samples, rate = audio.read(path)
             reference = to_mono(samples)
             if others is None:
-                reference = resample(reference[:, None], rate, runner.cfg.sample_rate)[:, 0]
-                rate = runner.cfg.sample_rate
-                estimate = runner.reconstruct(reference)
+                reference = resample(reference[:, None], rate, codec.sample_rate)[:, 0]
+                rate = codec.sample_rate
+                estimate = codec.reconstruct(reference)
             else:
                 stem = str(pathlib.Path(name).with_suffix(""))
                 if stem not in others:

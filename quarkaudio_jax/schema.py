@@ -156,7 +156,10 @@ class LoopConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """A whole experiment. ema_decay: of the generator's averaged weights (0: none are kept)."""
+    """A whole experiment. ema_decay: of the generator's averaged weights (0: none are kept).
+
+    init_from: a checkpoint whose model a fresh run starts with (fine-tuning).
+    """
 
     program: str = "codec"
     seed: int = 0
@@ -167,6 +170,7 @@ class TrainConfig:
     optim: OptimConfig = OptimConfig()
     adversary_optim: OptimConfig = OptimConfig()
     ema_decay: float = 0.0
+    init_from: str = ""
     data: DataConfig = DataConfig()
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()

@@ -1,6 +1,7 @@
 """Trains a model: python -m quarkaudio_jax.train --config=configs/codec48k.py:tiny --workdir=runs/first"""
 
 import logging
+import os
 import sys
 
 from absl import app, flags
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     from quarkaudio_jax.cli import report_errors
 
     argv = sys.argv if argv is None else argv
+    sys.path.append(os.getcwd())  # so that config files can import each other, also from a console script
     check_overrides(argv[1:])
     flags.mark_flags_as_required(["config", "workdir"])
     with report_errors():

@@ -24,11 +24,8 @@ def real_audio() -> pathlib.Path:
     return folder
 
 
-def small_config(**changes):
-    """codec48k:tiny made smaller still for tests; changes are dotted fields with __ for the dot."""
-    from configs.codec48k import get_config
-
-    config = get_config("tiny")
+def shrunk(config, **changes):
+    """A `:tiny` configuration made smaller still for tests; changes are dotted fields with __ for the dot."""
     config.data.batch_size = 2
     config.data.crop_seconds = 0.4
     config.data.threads = 2
@@ -44,6 +41,13 @@ def small_config(**changes):
             target = getattr(target, group)
         setattr(target, field, value)
     return config
+
+
+def small_config(**changes):
+    """codec48k:tiny, shrunk."""
+    from configs.codec48k import get_config
+
+    return shrunk(get_config("tiny"), **changes)
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,17 @@ from quarkaudio_jax.bridge.rules import (
     LEADING_ONE,
     Constant,
     Rule,
+    UnmatchedError,
     export_tensors,
     import_tensors,
+    listed,
 )
 from quarkaudio_jax.codec.decoder import SpectralDecoderConfig
 from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
 from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
+from quarkaudio_jax.codec.variants import VARIANTS
 from quarkaudio_jax.nn.stft import hann_window
 
 
@@ -160,7 +163,7 @@ def import_hcodec(cfg: HCodecConfig, tensors: Mapping[str, Any]) -> dict[str, An
     return treedef.unflatten([flat[_path(p)] for p, _ in leaves])
 
 
-def export_hcodec(cfg: HCodecConfig, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def export_hcodec(cfg: HCodecConfig, variables: Mapping[str, Any], contiguous: bool = True) -> dict[str, np.ndarray]:
     """The PyTorch state dict of the codec's variables, buffers included."""
     initted = {
         f"{name}.layers.{{i}}._codebook.initted": tuple(
@@ -168,7 +171,37 @@ def export_hcodec(cfg: HCodecConfig, variables: Mapping[str, Any]) -> dict[str, 
         )
         for name, q in (("quantizer", cfg.acoustic_quantizer), ("semantic_quantizer", cfg.semantic_quantizer))
     }
-    return export_tensors(table(cfg), flatten(variables), initted)
+    return export_tensors(table(cfg), flatten(variables), initted, contiguous)
+
+
+def torch_shapes(cfg: HCodecConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the codec's PyTorch state dict, without its memory."""
+    empty = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), abstract_variables(cfg))
+    return {name: array.shape for name, array in export_hcodec(cfg, empty, contiguous=False).items()}
+
+
+def recognise(tensors: Mapping[str, Any]) -> HCodecConfig:
+    """The variant that a PyTorch state dict belongs to, by its names and shapes.
+
+    UnmatchedError if none fits, with what is left over on both sides from the nearest one.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    distances = {}
+    for cfg in VARIANTS.values():
+        expected = torch_shapes(cfg)
+        if expected == shapes:
+            return cfg
+        distances[cfg.name] = len(set(expected.items()) ^ set(shapes.items()))
+    name = min(distances, key=distances.get)
+    expected = torch_shapes(VARIANTS[name])
+    wrong = [f"{n} is {shapes[n]}, not {expected[n]}" for n in expected if n in shapes and shapes[n] != expected[n]]
+    problems = {
+        "not in the file": [n for n in expected if n not in shapes],
+        "unknown": [n for n in shapes if n not in expected],
+        "of another shape": wrong,
+    }
+    text = "; ".join(f"{len(names)} {what}: {listed(names)}" for what, names in problems.items() if names)
+    raise UnmatchedError(f"no codec that is known has these tensors. The nearest is {name}: {text}")
 
 
 def _path(key_path) -> str:

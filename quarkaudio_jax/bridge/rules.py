@@ -82,7 +82,8 @@ def _fields(match: re.Match) -> dict[str, str]:
     return {k: v for k, v in match.groupdict().items() if k != "layer"}
 
 
-def _listed(names: Sequence[str], limit: int = 12) -> str:
+def listed(names: Sequence[str], limit: int = 12) -> str:
+    """The first names in order, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(sorted(names)[:limit]) + more
 
@@ -117,11 +118,11 @@ def import_tensors(
         layer = int(match["layer"]) if "*" in rule.torch else None
         collected.setdefault(path, {})[layer] = rule.layout.to_jax(array)
     if unknown:
-        problems.append(f"{len(unknown)} tensors of the file are unknown: {_listed(unknown)}")
+        problems.append(f"{len(unknown)} tensors of the file are unknown: {listed(unknown)}")
     if missing := [p for p in expected if p not in collected]:
-        problems.append(f"{len(missing)} tensors of the model are not in the file: {_listed(missing)}")
+        problems.append(f"{len(missing)} tensors of the model are not in the file: {listed(missing)}")
     if surplus := [p for p in collected if p not in expected]:
-        problems.append(f"{len(surplus)} tensors have no place in the model: {_listed(surplus)}")
+        problems.append(f"{len(surplus)} tensors have no place in the model: {listed(surplus)}")
     out = {}
     for path, layers in collected.items():
         if path not in expected:
@@ -146,15 +147,19 @@ def import_tensors(
 
 
 def export_tensors(
-    rules: Sequence[Rule | Constant], variables: Mapping[str, Any], constants: Mapping[str, tuple[str, ...]] = {}
+    rules: Sequence[Rule | Constant],
+    variables: Mapping[str, Any],
+    constants: Mapping[str, tuple[str, ...]] = {},
+    contiguous: bool = True,
 ) -> dict[str, np.ndarray]:
     """Flat variables as a PyTorch state dict; the inverse of `import_tensors`.
 
     constants: for each Constant whose pattern has fields, the names to write (patterns
-    without fields are always written).
+    without fields are always written). contiguous: False gives views, for shapes alone.
     """
     compiled = [(rule, _regex(rule.path)) for rule in rules if isinstance(rule, Rule)]
     out, unknown = {}, []
+    finished = np.ascontiguousarray if contiguous else np.asarray
     for path, value in variables.items():
         found = [(rule, m) for rule, regex in compiled if (m := regex.fullmatch(path))]
         if not found:
@@ -165,11 +170,11 @@ def export_tensors(
             name = rule.torch.format(**_fields(match))
             if "*" in name:
                 for layer in range(array.shape[0]):
-                    out[name.replace("*", str(layer))] = np.ascontiguousarray(rule.layout.to_torch(array[layer]))
+                    out[name.replace("*", str(layer))] = finished(rule.layout.to_torch(array[layer]))
             else:
-                out[name] = np.ascontiguousarray(rule.layout.to_torch(array))
+                out[name] = finished(rule.layout.to_torch(array))
     if unknown:
-        raise UnmatchedError(f"{len(unknown)} tensors of the model have no PyTorch name: {_listed(unknown)}")
+        raise UnmatchedError(f"{len(unknown)} tensors of the model have no PyTorch name: {listed(unknown)}")
     for rule in rules:
         if isinstance(rule, Constant):
             names = constants.get(rule.torch, ()) if "{" in rule.torch else (rule.torch,)

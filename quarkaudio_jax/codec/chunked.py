@@ -63,15 +63,16 @@ ReadSamples = Callable[[int, int], np.ndarray]
 
 
 def encode(
-    encode_window: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+    encode_window: Callable[[np.ndarray, int, slice], tuple[np.ndarray, ...]],
     read: ReadSamples,
     num_samples: int,
     frame_hop: int,
     grid: Grid,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (acoustic, semantic) codes (T, K) of each chunk.
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields what `encode_window` gives for the frames of each chunk.
 
-    encode_window(wave_S, valid_samples) gives both codes of a window padded with zeros.
+    encode_window(wave_S, valid_samples, keep) gives arrays (T, ...) of a window padded with
+    zeros, of which the frames `keep` are used.
     """
     num_frames = -(-num_samples // frame_hop)
     for window in grid.windows(num_frames):
@@ -81,8 +82,18 @@ def encode(
         wave = np.zeros(size, np.float32)
         wave[: len(samples)] = samples
         keep = slice(window.first - window.start, window.last - window.start)
-        acoustic, semantic = encode_window(wave, len(samples))
-        yield acoustic[keep], semantic[keep]
+        yield tuple(array[keep] for array in encode_window(wave, len(samples), keep))
+
+
+def joined(parts: Iterator[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """The chunks' arrays, each in one piece."""
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def collapse(acoustic_TxK: np.ndarray, semantic_TxK: np.ndarray, starts_T: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Codes frame by frame to codes of groups: (acoustic (G, K), semantic (G, K), durations (G,) int32)."""
+    first = np.flatnonzero(starts_T)
+    return acoustic_TxK[first], semantic_TxK[first], np.diff(first, append=len(starts_T)).astype(np.int32)
 
 
 def decode(

@@ -3,9 +3,10 @@
     bytes 0-7    magic b"QKAUDIO1"
     bytes 8-11   length of the header, little-endian uint32
     header       UTF-8 JSON, see `Header`
-    payload      frames in time order; in a frame the acoustic codebooks, then the semantic
-                 ones, each code in ceil(log2(codebook size)) bits, most significant bit first;
-                 zero bits fill the last byte
+    payload      frames (of an adaptive codec: groups of frames) in time order; in each the acoustic
+                 codebooks, then the semantic ones, a code in ceil(log2(codebook size)) bits, then
+                 of a group its frames - 1 in ceil(log2(max_group)) bits; most significant bit
+                 first; zero bits fill the last byte
     last 4       CRC-32 of everything before, little-endian
 
 Upstream's code arrays are (B, K, T); frames of K codes are this module's only other layout.
@@ -17,6 +18,7 @@ import os
 import pathlib
 import struct
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,7 +38,8 @@ class Header:
     that rate. codebooks, codebook_sizes: per stream, acoustic then semantic. chunk_frames,
     context_frames: the grid that `codec.chunked` cut the recording by; decoding uses the same.
     features: the recipe that made the SSL features. source_rate, source_channels: of the file
-    that was encoded.
+    that was encoded. max_group, num_groups: of an adaptive codec, frames that a group may hold
+    and groups in the payload; 0 otherwise.
     """
 
     codec: str
@@ -50,22 +53,44 @@ class Header:
     features: str
     source_rate: int
     source_channels: int
+    max_group: int = 0
+    num_groups: int = 0
 
     @property
     def num_frames(self) -> int:
-        """Code frames in the payload."""
+        """Code frames of the recording."""
         return -(-self.num_samples // self.frame_hop)
 
     @property
+    def num_rows(self) -> int:
+        """Frames, or groups of them, in the payload."""
+        return self.num_groups if self.max_group else self.num_frames
+
+    @property
     def bits(self) -> list[int]:
-        """Bits of each code of a frame, in order."""
+        """Bits of each number of a frame or group, in order."""
         pairs = zip(self.codebooks, self.codebook_sizes, strict=True)
-        return [(size - 1).bit_length() for count, size in pairs for _ in range(count)]
+        bits = [(size - 1).bit_length() for count, size in pairs for _ in range(count)]
+        return [*bits, (self.max_group - 1).bit_length()] if self.max_group else bits
+
+    @property
+    def payload_bits(self) -> int:
+        """Bits of all codes."""
+        return self.num_rows * sum(self.bits)
 
     @property
     def seconds(self) -> float:
         """Length of the recording."""
         return self.num_samples / self.sample_rate
+
+
+class TokenFile(NamedTuple):
+    """What a token file holds; durations_T: frames of each group, None without grouping."""
+
+    header: Header
+    acoustic_TxK: np.ndarray
+    semantic_TxK: np.ndarray
+    durations_T: np.ndarray | None = None
 
 
 def pack(codes_TxK: np.ndarray, bits: list[int]) -> bytes:
@@ -90,18 +115,26 @@ def unpack(payload: bytes, num_frames: int, bits: list[int]) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def dumps(header: Header, acoustic_TxK: np.ndarray, semantic_TxK: np.ndarray) -> bytes:
+def dumps(file: TokenFile) -> bytes:
     """A token file as bytes."""
-    codes = np.concatenate([acoustic_TxK, semantic_TxK], axis=1)
-    if codes.shape != (header.num_frames, sum(header.codebooks)):
-        raise ContainerError(f"codes are {codes.shape}, the header says {(header.num_frames, sum(header.codebooks))}")
+    header, *streams = file
+    if (file.durations_T is None) == bool(header.max_group):
+        raise ContainerError("durations belong to codes of an adaptive codec, and only to them")
+    columns = list(streams[:2])
+    if file.durations_T is not None:
+        if file.durations_T.sum() != header.num_frames:
+            raise ContainerError(f"groups hold {file.durations_T.sum()} frames, the recording {header.num_frames}")
+        columns.append(file.durations_T[:, None] - 1)
+    codes = np.concatenate(columns, axis=1)
+    if codes.shape != (header.num_rows, len(header.bits)):
+        raise ContainerError(f"codes are {codes.shape}, the header says {(header.num_rows, len(header.bits))}")
     text = json.dumps(dataclasses.asdict(header)).encode()
     body = MAGIC + struct.pack("<I", len(text)) + text + pack(codes, header.bits)
     return body + struct.pack("<I", zlib.crc32(body))
 
 
-def loads(data: bytes, name: str = "token file") -> tuple[Header, np.ndarray, np.ndarray]:
-    """(header, acoustic codes (T, K), semantic codes (T, K)); ContainerError says what is wrong with `name`."""
+def loads(data: bytes, name: str = "token file") -> TokenFile:
+    """The inverse of `dumps`; ContainerError says what is wrong with `name`."""
     if data[: len(MAGIC)] != MAGIC:
         raise ContainerError(f"{name}: not a token file of quarkaudio encode (it does not start with {MAGIC.decode()})")
     body, check = data[:-4], data[-4:]
@@ -115,16 +148,19 @@ def loads(data: bytes, name: str = "token file") -> tuple[Header, np.ndarray, np
         header = Header(**fields)
     except (ValueError, TypeError, KeyError) as error:
         raise ContainerError(f"{name}: its header can't be read ({error})") from error
-    if len(body) - start != -(-header.num_frames * sum(header.bits) // 8):
+    if len(body) - start != -(-header.payload_bits // 8):
         raise ContainerError(f"{name}: holds {len(body) - start} bytes of codes, its header promises another number")
-    codes = unpack(body[start:], header.num_frames, header.bits)
-    return header, codes[:, : header.codebooks[0]], codes[:, header.codebooks[0] :]
+    codes = unpack(body[start:], header.num_rows, header.bits)
+    acoustic, semantic, durations = np.split(codes, np.cumsum(header.codebooks), axis=1)
+    if header.max_group and durations.sum() + len(durations) != header.num_frames:
+        raise ContainerError(f"{name}: its groups do not add up to the recording's {header.num_frames} frames")
+    return TokenFile(header, acoustic, semantic, durations[:, 0] + 1 if header.max_group else None)
 
 
-def write(path: str | os.PathLike, header: Header, acoustic_TxK: np.ndarray, semantic_TxK: np.ndarray) -> int:
+def write(path: str | os.PathLike, file: TokenFile) -> int:
     """Writes a token file whole or not at all; returns its size in bytes."""
     path = pathlib.Path(path)
-    data = dumps(header, acoustic_TxK, semantic_TxK)
+    data = dumps(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -135,7 +171,7 @@ def write(path: str | os.PathLike, header: Header, acoustic_TxK: np.ndarray, sem
     return len(data)
 
 
-def read(path: str | os.PathLike) -> tuple[Header, np.ndarray, np.ndarray]:
+def read(path: str | os.PathLike) -> TokenFile:
     """Reads a token file; ContainerError names it and what is wrong."""
     try:
         data = pathlib.Path(path).read_bytes()

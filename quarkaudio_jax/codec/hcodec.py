@@ -192,8 +192,6 @@ class HCodec(nn.Module):
             if threshold is not None or max_group is not None:
                 raise ValueError(f"{self.cfg.name} has a fixed frame rate: it takes no threshold or group length")
             return frames
-        if max_group is not None and not 1 <= max_group <= cfg.max_group:
-            raise ValueError(f"groups of at most {max_group} frames: {self.cfg.name} allows 1 to {cfg.max_group}")
         groups = group_frames(
             neighbour_similarity(frames.semantic_BxTxD),
             cfg.threshold if threshold is None else threshold,
@@ -209,7 +207,10 @@ class HCodec(nn.Module):
         self, wave_BxS, features_BxTxD, lengths_B=None, threshold=None, max_group=None, starts_BxT=None
     ) -> Codes:
         """Wave and features to codes; frames (or slots of groups) behind an item's end hold code 0."""
-        emb = self.embed(wave_BxS, features_BxTxD, lengths_B, threshold, max_group, starts_BxT)
+        return self.quantize(self.embed(wave_BxS, features_BxTxD, lengths_B, threshold, max_group, starts_BxT))
+
+    def quantize(self, emb: Embeddings) -> Codes:
+        """Embeddings to codes; see `encode`."""
         codes = [self.quantizer.encode(emb.acoustic_BxTxD), self.semantic_quantizer.encode(emb.semantic_BxTxD)]
         lengths = None
         if emb.mask_BxT is not None:

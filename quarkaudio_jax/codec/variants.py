@@ -161,7 +161,7 @@ HCODEC_16K_ADAPTIVE_TINY = hcodec1(
     hidden=384,
     convnext_layers=2,
     transformer_layers=1,
-    feature_dim=1024,
+    feature_dim=768,
     semantic_channels=64,
     codebook_size=256,
     num_heads=4,
@@ -247,6 +247,10 @@ VARIANTS = {
         HCODEC_48K_TINY,
     )
 }
+
+
+UPSTREAM_FEATURES = {768: "hubert", 1024: "wav2vec2"}
+"""The feature recipe of the published checkpoints, by the width of their features."""
 
 
 def get_variant(name: str) -> HCodecConfig:

@@ -107,6 +107,43 @@ def read_config(checkpoint: pathlib.Path) -> tuple[TrainConfig, int]:
         raise CheckpointError(f"{checkpoint}: its config can't be read ({_first_line(error)})") from error
 
 
+def initial_model(source: str, abstract_model: Any) -> Any:
+    """The model of another run's checkpoint, placed as `abstract_model` says; averaged weights if it has them.
+
+    Averages start from there too. CheckpointError if its codec is of another shape.
+    """
+    folder = find_checkpoint(source)
+    checkpointer = ocp.StandardCheckpointer()
+    try:
+        saved = checkpointer.metadata(folder / "model").item_metadata.tree
+        averaged = saved.get("ema") is not None
+        wanted = abstract_model.replace(ema=abstract_model.params if averaged else None)
+        model = checkpointer.restore(folder / "model", wanted)
+    except (OSError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"config.init_from={source} does not fit this configuration ({_first_line(error)}); "
+            "choose the codec variant it was made with"
+        ) from error
+    params = model.ema if averaged else model.params
+    ema = None if abstract_model.ema is None else jax.tree.map(jnp.copy, params)
+    return model.replace(params=params, ema=ema)
+
+
+def write_model(folder: str | pathlib.Path, cfg: TrainConfig, model: Any) -> None:
+    """A checkpoint of a model alone, as step 0 of a work directory; CheckpointError if there is one already."""
+    folder = pathlib.Path(folder).absolute() / "checkpoints"
+    if folder.exists() and any(folder.iterdir()):
+        raise CheckpointError(f"{folder} exists already; choose another folder, or remove it")
+    with ocp.CheckpointManager(folder) as manager:
+        manager.save(
+            0,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(model),
+                config=ocp.args.JsonSave({"config": to_dict(cfg), "step": 0}),
+            ),
+        )
+
+
 def read_model(checkpoint: pathlib.Path, abstract_model: Any) -> Any:
     """The model part of a checkpoint on the first local device, without optimiser and discriminators."""
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

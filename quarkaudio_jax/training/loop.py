@@ -20,7 +20,7 @@ from quarkaudio_jax.data.pipeline import heldout_clips, training_batches
 from quarkaudio_jax.parallel import distributed
 from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
 from quarkaudio_jax.schema import ConfigError, TrainConfig, nearest_name, to_dict
-from quarkaudio_jax.training.checkpoint import Checkpoints
+from quarkaudio_jax.training.checkpoint import Checkpoints, initial_model
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.metrics import MetricWriter, Pace, duration
 from quarkaudio_jax.training.preemption import Preemption
@@ -108,7 +108,9 @@ class Trainer:
         )
 
     def _restore_or_init(self) -> Any:
-        """Priority: the newest checkpoint of the work directory; else a fresh state, fitted to the first batch."""
+        """Priority: the newest checkpoint of the work directory; else a fresh state with the model of
+        `config.init_from`; else a fresh state, fitted to the first batch.
+        """
         latest = self.checkpoints.latest()
         if latest is not None:
             log.info("resuming from step %d in %s", latest, self.workdir)
@@ -116,6 +118,9 @@ class Trainer:
         start = self.batches.get_state()
         shardings = self.shardings.replace(frozen=None)
         state = jax.jit(lambda: _unboxed(self.program.init()), out_shardings=shardings)().replace(frozen=self.frozen)
+        if self.cfg.init_from:
+            log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
+            return state.replace(model=initial_model(self.cfg.init_from, self.abstract_state.model))
         log.info("starting afresh in %s; fitting to the first batch", self.workdir)
         first = global_batch(next(self.batches), self.mesh)
         fit = on_mesh(self.program.fit, self.mesh)

@@ -34,7 +34,7 @@ def test_a_local_codec_is_the_same_in_chunks(samples, grid):
         padded = np.pad(x, ((1, 1), (0, 0)))
         return padded[:-2] + padded[1:-1] + padded[2:]
 
-    def encode_window(wave, valid):
+    def encode_window(wave, valid, keep):
         frames = np.where(np.arange(len(wave)) < valid, wave, 0).reshape(-1, HOP)
         return smoothed(frames), frames
 

@@ -1,10 +1,12 @@
 """Token files: exact, compact, and clear about damage."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from quarkaudio_jax.codec import container
-from quarkaudio_jax.codec.container import ContainerError, Header
+from quarkaudio_jax.codec.container import ContainerError, Header, TokenFile
 
 HEADER = Header("c", 48000, 3840, 5 * 3840 - 7, (3, 2), (1024, 1000), 100, 10, "mel", 44100, 2)
 RNG = np.random.default_rng(0)
@@ -13,12 +15,28 @@ CODES = RNG.integers(0, 1000, (5, 3), dtype=np.int32), RNG.integers(0, 1000, (5,
 
 def test_round_trip(tmp_path):
     path = tmp_path / "deep" / "a.qka"
-    size = container.write(path, HEADER, *CODES)
+    size = container.write(path, TokenFile(HEADER, *CODES))
     assert path.stat().st_size == size and [p.name for p in path.parent.iterdir()] == ["a.qka"]
-    header, acoustic, semantic = container.read(path)
+    header, acoustic, semantic, durations = container.read(path)
+    assert durations is None
     assert header == HEADER
     np.testing.assert_array_equal(acoustic, CODES[0])
     np.testing.assert_array_equal(semantic, CODES[1])
+
+
+def test_groups_of_an_adaptive_codec(tmp_path):
+    header = dataclasses.replace(HEADER, num_samples=12 * 3840, max_group=8, num_groups=5)
+    durations = np.array([1, 8, 1, 1, 1], np.int32)
+    path = tmp_path / "a.qka"
+    container.write(path, TokenFile(header, *CODES, durations))
+    back = container.read(path)
+    assert back.header == header and header.bits == [10] * 5 + [3] and header.payload_bits == 5 * 53
+    np.testing.assert_array_equal(back.durations_T, durations)
+    np.testing.assert_array_equal(back.semantic_TxK, CODES[1])
+    with pytest.raises(ContainerError, match="groups hold 12 frames, the recording 13"):
+        container.dumps(TokenFile(dataclasses.replace(header, num_samples=13 * 3840), *CODES, durations))
+    with pytest.raises(ContainerError, match="durations belong to codes of an adaptive codec"):
+        container.dumps(TokenFile(header, *CODES))
 
 
 @pytest.mark.parametrize("bits", [[1], [10] * 32, [3, 7, 12], [8]])
@@ -38,11 +56,11 @@ def test_codes_out_of_range_are_refused(code):
     bad = CODES[0].copy()
     bad[0, 0] = code
     with pytest.raises(ContainerError, match="negative or too large"):
-        container.dumps(HEADER, bad, CODES[1])
+        container.dumps(TokenFile(HEADER, bad, CODES[1]))
 
 
 def test_damage_is_named(tmp_path):
-    data = container.dumps(HEADER, *CODES)
+    data = container.dumps(TokenFile(HEADER, *CODES))
     for position in range(len(container.MAGIC), len(data)):
         damaged = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
         with pytest.raises(ContainerError, match="x.qka"):

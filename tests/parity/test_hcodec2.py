@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec, import_hcodec
+from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec, import_hcodec, torch_shapes
 from quarkaudio_jax.bridge.rules import UnmatchedError
 from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.variants import HCODEC_48K, HCODEC_48K_6HZ, hcodec2
@@ -17,7 +17,6 @@ from quarkaudio_jax.types import Codes
 from tests.parity import golden
 from tests.parity.codecs import (
     close,
-    exported_shapes,
     golden_state_dict,
     inputs,
     stored_codes,
@@ -117,7 +116,7 @@ def test_full_size_names_and_shapes(cfg):
     params = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
     if cfg is HCODEC_48K:
         assert params == manifest["total_params"]
-    exported = {k: v.shape for k, v in exported_shapes(cfg).items()}
+    exported = torch_shapes(cfg)
     assert exported == shapes
 
 

@@ -111,7 +111,7 @@ def test_stored_features_come_from_the_batch():
     [
         ({"codec__variant": "hcodec_1k"}, "codec 'hcodec_1k' is not known"),
         ({"codec__dtype": "float8"}, "config.codec.dtype is 'float8'"),
-        ({"features__recipe": "mell"}, "recipe 'mell' is not known; choose one of mel, precomputed"),
+        ({"features__recipe": "mell"}, "recipe 'mell' is not known; choose one of hubert, mel, precomputed"),
         (
             {"features__recipe": "precomputed", "losses__perceptual": 1.0},
             "perceptual needs a recipe that can be computed",

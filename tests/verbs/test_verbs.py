@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from quarkaudio_jax import cli, decode, encode, evaluate
+from quarkaudio_jax import cli, decode, encode, evaluate, load_codec
 from quarkaudio_jax.codec import container
 from quarkaudio_jax.codec.chunked import Grid
 from quarkaudio_jax.data import audio
-from quarkaudio_jax.inference import load_runner
 
 RNG = np.random.default_rng(0)
 
@@ -25,7 +24,7 @@ def noise(count, rate=48000):
 
 @pytest.fixture(scope="module")
 def runner(trained):
-    return load_runner(trained)
+    return load_codec(trained)
 
 
 def call(verb, *args):
@@ -44,7 +43,7 @@ def test_round_trip_through_files(trained, tmp_path, capsys):
     soundfile.write(source / "deep" / "b.flac", noise(1), 8000)
     call(encode, source, "--checkpoint", trained, "--output", tmp_path / "tokens")
     printed = capsys.readouterr().out
-    header, acoustic, semantic = container.read(tmp_path / "tokens" / "a.qka")
+    header, acoustic, semantic, _ = container.read(tmp_path / "tokens" / "a.qka")
     assert header.num_samples == round(30000 * 48000 / 44100) and header.source_rate == 44100
     assert acoustic.shape == semantic.shape == (header.num_frames, 4)
     size = (tmp_path / "tokens" / "a.qka").stat().st_size
@@ -58,10 +57,10 @@ def test_chunks_do_not_depend_on_how_the_file_was_fed(runner):
     runner.grid, grid = Grid(6, 2), runner.grid
     try:
         wave = noise(40 * 3840 + 17)
-        fed = list(runner.encode(lambda a, b: wave[a:b], len(wave)))
-        assert len(fed) == 7 and sum(len(a) for a, _ in fed) == 41
-        whole = runner.encode_wave(wave)
-        np.testing.assert_array_equal(np.concatenate([a for a, _ in fed]), whole[0])
+        reads = []
+        fed = runner.encode_stream(lambda a, b: reads.append((a, b)) or wave[a:b], len(wave))
+        assert len(reads) == 7 and len(fed[0]) == 41
+        np.testing.assert_array_equal(fed[0], runner.encode(wave).acoustic_BxTxK[0])
         assert len(runner.reconstruct(wave)) == len(wave)
     finally:
         runner.grid = grid
@@ -79,9 +78,9 @@ def test_errors_are_one_clear_line(trained, tmp_path):
         call(encode, tmp_path / "none.wav", "--checkpoint", trained, "--output", tmp_path)
     with pytest.raises(SystemExit, match="ok.wav: not a token file"):
         call(decode, tmp_path / "ok.wav", "--checkpoint", trained, "--output", tmp_path / "d")
-    header, acoustic, semantic = container.read(tmp_path / "t" / "ok.qka")
+    header, acoustic, semantic, _ = container.read(tmp_path / "t" / "ok.qka")
     other = dataclasses.replace(header, sample_rate=16000, frame_hop=640, codec="hcodec_16k", num_samples=640)
-    container.write(tmp_path / "other.qka", other, acoustic[:1], semantic[:1])
+    container.write(tmp_path / "other.qka", container.TokenFile(other, acoustic[:1], semantic[:1]))
     with pytest.raises(
         SystemExit, match=r"other.qka: made with codec hcodec_16k \(16000 Hz.*the checkpoint is hcodec_48k_tiny"
     ):
