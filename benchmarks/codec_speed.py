@@ -1,8 +1,8 @@
 """Encoding and decoding 4.8 s at batch 1, against the yardstick and public peers, in one run.
 
-    python -m benchmarks.codec_speed [--torch] [--peers]
+    python -m benchmarks.codec_speed [--variant=hcodec_16k] [--torch] [--peers] [--ssl]
 
-Full size, random weights, float32. u is the yardstick of benchmarks.common. The peers are
+Full size, random weights, float32. u is the yardstick of `benchmarks.common.timed`. The peers are
 transformers' EncodecModel (24 kHz), DacModel (44.1 kHz) and MimiModel with default configurations
 and random weights, each on 4.8 s at its own rate.
 """
@@ -11,12 +11,12 @@ import argparse
 
 import numpy as np
 
-from benchmarks.common import machine, median_seconds, yardstick
+from benchmarks.common import Timing, machine, timed
 
 SECONDS = 4.8
 
 
-def ours(variant: str) -> dict[str, float]:
+def ours(variant: str) -> dict[str, Timing]:
     """Seconds to encode and to decode, compiled, without the SSL model."""
     import jax
     import jax.numpy as jnp
@@ -33,17 +33,48 @@ def ours(variant: str) -> dict[str, float]:
     codec = HCodec(cfg, scan=False)
     samples = int(SECONDS * cfg.sample_rate)
     wave = jnp.asarray(0.1 * rng.standard_normal((1, samples), dtype=np.float32))
-    features = jnp.asarray(rng.standard_normal((1, samples // cfg.feature_hop, 768), dtype=np.float32))
+    features = jnp.asarray(
+        rng.standard_normal((1, samples // cfg.feature_hop, cfg.semantic.feature_dim), dtype=np.float32)
+    )
     encode = jax.jit(lambda v, w, f: codec.apply(v, w, f, method="encode"))
-    decode = jax.jit(lambda v, c: codec.apply(v, c, method="decode"))
+    frames = samples // cfg.frame_hop
+    decode = jax.jit(lambda v, c: codec.apply(v, c, frames, method="decode"))
     codes = encode(variables, wave, features)
+    if codes.durations_BxT is not None:
+        print(f"{variant}: {int(codes.lengths_B[0])} groups of {frames} frames")
     return {
-        "encode": median_seconds(lambda: jax.block_until_ready(encode(variables, wave, features))),
-        "decode": median_seconds(lambda: jax.block_until_ready(decode(variables, codes))),
+        "encode": timed(lambda: jax.block_until_ready(encode(variables, wave, features))),
+        "decode": timed(lambda: jax.block_until_ready(decode(variables, codes))),
     }
 
 
-def torch_layers() -> dict[str, float]:
+def hubert() -> dict[str, dict[str, Timing]]:
+    """HuBERT base of 4.8 s at 16 kHz, ours and transformers', the same random weights in both."""
+    import jax
+    import torch
+    import transformers
+
+    from quarkaudio_jax.bridge.ssl import import_ssl
+    from quarkaudio_jax.nn.stack import unstack_params
+    from quarkaudio_jax.ssl.model import HUBERT_BASE, SSLEncoder
+
+    model = transformers.HubertModel(transformers.HubertConfig()).eval()
+    wave = 0.1 * np.random.default_rng(0).standard_normal((1, int(SECONDS * 16000)), dtype=np.float32)
+    state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
+    params = jax.device_put(unstack_params(import_ssl(HUBERT_BASE, state)))
+    encode = jax.jit(lambda p, w: SSLEncoder(HUBERT_BASE, scan=False).apply({"params": p}, w))
+    with torch.inference_mode():
+        theirs = model(torch.from_numpy(wave), output_hidden_states=True).hidden_states[-1].numpy()
+        off = np.abs(np.asarray(encode(params, wave)[-1]) - theirs).max()
+        print(f"HuBERT: largest difference of the last hidden state {off:.1e}")
+        seconds = {
+            "quarkaudio_jax HuBERT base": timed(lambda: jax.block_until_ready(encode(params, wave))),
+            "transformers HuBERT base": timed(lambda: model(torch.from_numpy(wave), output_hidden_states=True)),
+        }
+    return {name: {"encode": value} for name, value in seconds.items()}
+
+
+def torch_layers() -> dict[str, Timing]:
     """The same arithmetic in plain torch.nn modules (benchmarks.torch_layers)."""
     import torch
 
@@ -55,11 +86,11 @@ def torch_layers() -> dict[str, float]:
     with torch.inference_mode():
         for name, build, inputs in (("encode", Encoder, (wave, features)), ("decode", Decoder, (vectors,))):
             module = build().eval()
-            out[name] = median_seconds(lambda module=module, inputs=inputs: module(*inputs))
+            out[name] = timed(lambda module=module, inputs=inputs: module(*inputs))
     return out
 
 
-def peers() -> dict[str, dict[str, float]]:
+def peers() -> dict[str, dict[str, Timing]]:
     """The same for transformers' codecs."""
     import torch
     import transformers
@@ -79,8 +110,8 @@ def peers() -> dict[str, dict[str, float]]:
                 return model.decode(audio_codes=codes) if name == "Dac" else model.decode(codes)
 
             out[f"{name} ({rate / 1000:g} kHz)"] = {
-                "encode": median_seconds(lambda model=model, wave=wave: model.encode(wave)),
-                "decode": median_seconds(decode),
+                "encode": timed(lambda model=model, wave=wave: model.encode(wave)),
+                "decode": timed(decode),
             }
     return out
 
@@ -91,23 +122,23 @@ def main() -> None:
     parser.add_argument("--variant", default="hcodec_48k")
     parser.add_argument("--torch", action="store_true", help="measure the same layers in PyTorch too")
     parser.add_argument("--peers", action="store_true", help="measure transformers' codecs too")
+    parser.add_argument("--ssl", action="store_true", help="measure HuBERT base, ours and transformers', too")
     args = parser.parse_args()
-    rows, units = {}, [yardstick()]
+    rows = {}
     rows[f"quarkaudio_jax {args.variant}"] = ours(args.variant)
-    units.append(yardstick())
     if args.torch:
         rows["the same layers in torch.nn"] = torch_layers()
-        units.append(yardstick())
+    if args.ssl:
+        rows |= hubert()
     if args.peers:
         rows |= peers()
-        units.append(yardstick())
-    unit = float(np.median(units))
-    print(f"{machine()}; u = {unit * 1000:.1f} ms (measured {', '.join(f'{u * 1000:.1f}' for u in units)})\n")
+    print(f"{machine()}\n")
     print("| codec | encode, u | decode, u | encode, x real time | decode, x real time |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for name, times in rows.items():
-        a, b = times["encode"], times["decode"]
-        print(f"| {name} | {a / unit:.1f} | {b / unit:.1f} | {SECONDS / a:.2f} | {SECONDS / b:.2f} |")
+    for name, row in rows.items():
+        cells = [f"{row[k].units:.1f}" if k in row else "" for k in ("encode", "decode")]
+        cells += [f"{SECONDS / row[k].seconds:.2f}" if k in row else "" for k in ("encode", "decode")]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

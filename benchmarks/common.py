@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 
 def audio_folder() -> pathlib.Path:
@@ -19,12 +20,7 @@ def audio_folder() -> pathlib.Path:
 def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
     """Median time of a call after one to warm up."""
     call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(_seconds(call) for _ in range(repeats))
 
 
 def machine() -> str:
@@ -40,10 +36,32 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores; JAX {jax.__version__} on {jax.device_count()} x {devices}"
 
 
-def yardstick(repeats: int = 30) -> float:
-    """u: median seconds of one float32 (500 x 1536) (1536 x 4608) product in PyTorch, two threads."""
+class Timing(NamedTuple):
+    """Medians. units: of the ratios to the yardstick measured just before each call."""
+
+    seconds: float
+    units: float
+
+
+def timed(call: Callable[[], object], repeats: int = 9) -> Timing:
+    """A call after one to warm up, each time beside the yardstick, so that a machine that drifts does not matter.
+
+    The yardstick u is one float32 (500 x 1536) (1536 x 4608) product in PyTorch, two threads.
+    """
     import torch
 
     torch.set_num_threads(2)
     a, b = torch.randn(500, 1536), torch.randn(1536, 4608)
-    return median_seconds(lambda: a @ b, repeats)
+    call()
+    seconds, units = [], []
+    for _ in range(repeats):
+        unit = median_seconds(lambda: a @ b, 5)
+        seconds.append(_seconds(call))
+        units.append(seconds[-1] / unit)
+    return Timing(statistics.median(seconds), statistics.median(units))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

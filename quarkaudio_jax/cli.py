@@ -14,6 +14,7 @@ VERBS = {
     "encode": "audio to token files",
     "decode": "token files to audio",
     "evaluate": "measure reconstructions over a folder",
+    "convert": "weights from and to PyTorch",
 }
 
 
@@ -58,11 +59,15 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        from quarkaudio_jax.bridge.files import WeightFileError
+        from quarkaudio_jax.bridge.rules import UnmatchedError
+        from quarkaudio_jax.bridge.ssl import MissingWeightsError
         from quarkaudio_jax.codec.container import ContainerError
         from quarkaudio_jax.training.checkpoint import CheckpointError
         from quarkaudio_jax.training.loop import NonFiniteError
 
         expected += [ContainerError, CheckpointError, NonFiniteError, UserError]
+        expected += [WeightFileError, UnmatchedError, MissingWeightsError]
         if isinstance(error, tuple(expected)):
             raise SystemExit(f"error: {error}") from error
         raise

@@ -155,16 +155,19 @@ def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
     return flax.traverse_util.flatten_dict(named(variables), sep="/")
 
 
-def import_hcodec(cfg: HCodecConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The codec's variables from a PyTorch state dict (arrays); UnmatchedError unless every name fits."""
+def import_hcodec(cfg: HCodecConfig, tensors: Mapping[str, Any], consume: bool = False) -> dict[str, Any]:
+    """The codec's variables from a PyTorch state dict (arrays); UnmatchedError unless every name fits.
+
+    consume: empty `tensors` (a dict) on the way, so that memory holds the weights once.
+    """
     abstract = abstract_variables(cfg)
-    flat = import_tensors(table(cfg), tensors, {k: v.shape for k, v in flatten(abstract).items()})
+    flat = import_tensors(table(cfg), tensors, {k: v.shape for k, v in flatten(abstract).items()}, consume)
     leaves, treedef = jax.tree_util.tree_flatten_with_path(abstract)
-    return treedef.unflatten([flat[_path(p)] for p, _ in leaves])
+    return treedef.unflatten([flat[leaf_name(p)] for p, _ in leaves])
 
 
 def export_hcodec(cfg: HCodecConfig, variables: Mapping[str, Any], contiguous: bool = True) -> dict[str, np.ndarray]:
-    """The PyTorch state dict of the codec's variables, buffers included."""
+    """The PyTorch state dict of the codec's variables, buffers included; contiguous: False gives views where it can."""
     initted = {
         f"{name}.layers.{{i}}._codebook.initted": tuple(
             f"{name}.layers.{i}._codebook.initted" for i in range(q.num_codebooks)
@@ -204,5 +207,6 @@ def recognise(tensors: Mapping[str, Any]) -> HCodecConfig:
     raise UnmatchedError(f"no codec that is known has these tensors. The nearest is {name}: {text}")
 
 
-def _path(key_path) -> str:
+def leaf_name(key_path) -> str:
+    """A leaf's path in our variables as 'params/encoder/...'."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in key_path)

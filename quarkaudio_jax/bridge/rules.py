@@ -89,17 +89,21 @@ def listed(names: Sequence[str], limit: int = 12) -> str:
 
 
 def import_tensors(
-    rules: Sequence[Rule | Constant], tensors: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]
+    rules: Sequence[Rule | Constant],
+    tensors: Mapping[str, Any],
+    expected: Mapping[str, tuple[int, ...]],
+    consume: bool = False,
 ) -> dict[str, np.ndarray]:
     """A PyTorch state dict as flat variables {'params/encoder/...': array}.
 
-    tensors: name -> array. expected: our path -> shape (what the model needs). Raises
-    UnmatchedError naming every tensor left over or missing on either side, and every wrong
-    shape or constant; nothing is returned then.
+    tensors: name -> array. expected: our path -> shape (what the model needs). consume: take
+    each tensor out of `tensors` (a dict) once it is used. Raises UnmatchedError naming every
+    tensor left over or missing on either side, and every wrong shape or constant; nothing is
+    returned then, nor taken out.
     """
     compiled = [(rule, _regex(rule.torch)) for rule in rules]
     problems, unknown = [], []
-    collected: dict[str, dict[int | None, np.ndarray]] = {}
+    collected: dict[str, dict[int | None, tuple[str, Layout]]] = {}
     for name, tensor in tensors.items():
         found = [(rule, m) for rule, regex in compiled if (m := regex.fullmatch(name))]
         if not found:
@@ -108,42 +112,51 @@ def import_tensors(
         if len(found) > 1:
             raise AssertionError(f"{name} matches several rules: {[r.torch for r, _ in found]}")
         (rule, match) = found[0]
-        array = np.asarray(tensor)
         if isinstance(rule, Constant):
-            value = rule.value(**_fields(match))
+            array, value = np.asarray(tensor), rule.value(**_fields(match))
             if array.shape != value.shape or not np.allclose(array, value, rtol=0, atol=rule.atol):
                 problems.append(f"{name} is not the constant that this model computes there")
             continue
-        path = rule.path.format(**_fields(match))
         layer = int(match["layer"]) if "*" in rule.torch else None
-        collected.setdefault(path, {})[layer] = rule.layout.to_jax(array)
+        collected.setdefault(rule.path.format(**_fields(match)), {})[layer] = (name, rule.layout)
     if unknown:
         problems.append(f"{len(unknown)} tensors of the file are unknown: {listed(unknown)}")
     if missing := [p for p in expected if p not in collected]:
         problems.append(f"{len(missing)} tensors of the model are not in the file: {listed(missing)}")
     if surplus := [p for p in collected if p not in expected]:
         problems.append(f"{len(surplus)} tensors have no place in the model: {listed(surplus)}")
-    out = {}
     for path, layers in collected.items():
-        if path not in expected:
-            continue
-        if None in layers:
-            array = layers[None]
-        elif sorted(layers) != list(range(expected[path][0])):
-            problems.append(f"{path} needs layers 0 to {expected[path][0] - 1}, the file has {sorted(layers)}")
-            continue
-        elif len({a.shape for a in layers.values()}) > 1:
-            problems.append(f"{path}: the file's layers differ in shape")
-            continue
-        else:
-            array = np.stack([layers[i] for i in sorted(layers)])
-        if array.shape != tuple(expected[path]):
-            problems.append(f"{path} has shape {array.shape} in the file, {tuple(expected[path])} in the model")
-            continue
-        out[path] = array
+        if path in expected and (problem := _misfit(path, layers, tensors, expected[path])):
+            problems.append(problem)
     if problems:
         raise UnmatchedError("; ".join(problems))
+    out = {}
+    for path, layers in collected.items():
+        arrays = [layout.to_jax(np.asarray(tensors[name])) for _, (name, layout) in sorted(layers.items(), key=_layer)]
+        out[path] = arrays[0] if None in layers else np.stack(arrays)
+        if consume:
+            for name, _ in layers.values():
+                del tensors[name]
     return out
+
+
+def _layer(item) -> int:
+    return item[0] or 0
+
+
+def _misfit(path: str, layers: dict, tensors: Mapping[str, Any], shape: tuple[int, ...]) -> str | None:
+    """What is wrong with the tensors found for a path, in words."""
+    found = {
+        layout.to_jax(np.broadcast_to(np.float32(0), tensors[name].shape)).shape for name, layout in layers.values()
+    }
+    stacked = None not in layers
+    if stacked and sorted(layers) != list(range(shape[0])):
+        return f"{path} needs layers 0 to {shape[0] - 1}, the file has {sorted(layers)}"
+    if len(found) > 1:
+        return f"{path}: the file's layers differ in shape"
+    (one,) = found
+    one = (len(layers), *one) if stacked else one
+    return f"{path} has shape {one} in the file, {tuple(shape)} in the model" if one != tuple(shape) else None
 
 
 def export_tensors(

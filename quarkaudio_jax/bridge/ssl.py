@@ -22,6 +22,10 @@ UNUSED = re.compile(r"masked_spec_embed|quantizer\..*|project_(hid|q)\..*|lm_hea
 """What pre-training and fine-tuning heads leave in a file; feature extraction never reads it."""
 
 
+class MissingWeightsError(FileNotFoundError):
+    """The weights of an SSL model are not at hand."""
+
+
 def table(cfg: SSLConfig) -> list[Rule]:
     """Every name of the encoder on both sides."""
     layer, ours = "encoder.layers.*", "blocks/layers"
@@ -115,7 +119,7 @@ def load_extractor(recipe: str, weights: str | os.PathLike = "") -> Extractor:
 
     weights: a Hugging Face directory or hub name, or the environment variable
     QUARKAUDIO_<RECIPE>; empty: the recipe's own hub name, as far as it is on disk.
-    FileNotFoundError says what to download and where to.
+    MissingWeightsError says what to download and where to.
     """
     chosen = get_recipe(recipe)
     if chosen.hub is None:
@@ -125,7 +129,7 @@ def load_extractor(recipe: str, weights: str | os.PathLike = "") -> Extractor:
     if not folder.is_dir():
         folder = files.hub_snapshot(source, ("config.json", "model.safetensors", "pytorch_model.bin"))
     if folder is None or not (folder / "config.json").is_file():
-        raise FileNotFoundError(
+        raise MissingWeightsError(
             f"features {recipe!r} need the weights of {chosen.hub}, and {source} is neither a folder with them nor in "
             f"the Hugging Face cache. Download config.json and model.safetensors (or pytorch_model.bin) from "
             f"https://huggingface.co/{chosen.hub} into a folder, and name it by --config.features.weights=FOLDER or "
@@ -134,7 +138,7 @@ def load_extractor(recipe: str, weights: str | os.PathLike = "") -> Extractor:
     cfg = config_from_hf(json.loads((folder / "config.json").read_text()), str(folder / "config.json"))
     path = next((folder / n for n in ("model.safetensors", "pytorch_model.bin") if (folder / n).is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
+        raise MissingWeightsError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
     if chosen.layers and max(chosen.layers) > cfg.num_layers:
         raise ValueError(f"features {recipe!r} mix layers {chosen.layers}; {folder} has only {cfg.num_layers}")
     return Extractor(chosen, import_ssl(cfg, files.read_tensors(path)), cfg)

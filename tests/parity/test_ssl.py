@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from quarkaudio_jax.bridge.ssl import abstract_params, config_from_hf, export_ssl, import_ssl, load_extractor, table
+from quarkaudio_jax.bridge.ssl import (
+    MissingWeightsError,
+    abstract_params,
+    config_from_hf,
+    export_ssl,
+    import_ssl,
+    load_extractor,
+    table,
+)
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.ssl.features import RECIPES, mix_states
 from quarkaudio_jax.ssl.model import HUBERT_BASE, WAV2VEC2_LARGE, WAVLM_BASE, SSLEncoder
@@ -105,15 +113,15 @@ def test_a_hugging_face_folder(tmp_path):
         load_extractor("hubert", tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "config.json").write_text(json.dumps(meta["config"]))
-    with pytest.raises(FileNotFoundError, match=r"neither model.safetensors nor pytorch_model.bin"):
+    with pytest.raises(MissingWeightsError, match=r"neither model.safetensors nor pytorch_model.bin"):
         load_extractor("hubert", tmp_path)
 
 
 def test_missing_weights_say_what_to_download(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(FileNotFoundError, match="https://huggingface.co/microsoft/wavlm-base-plus into a folder"):
+    with pytest.raises(MissingWeightsError, match="https://huggingface.co/microsoft/wavlm-base-plus into a folder"):
         load_extractor("wavlm")
-    with pytest.raises(FileNotFoundError, match="config.features.weights=FOLDER"):
+    with pytest.raises(MissingWeightsError, match="config.features.weights=FOLDER"):
         load_extractor("hubert", "no/such-model")
 
 

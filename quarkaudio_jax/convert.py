@@ -1,0 +1,84 @@
+"""Weights between the public PyTorch code and us: python -m quarkaudio_jax.convert import codec.ckpt --output=runs/official"""
+
+import argparse
+import importlib.util
+import pathlib
+import sys
+
+from quarkaudio_jax.cli import UserError, report_errors, set_up
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `python -m quarkaudio_jax.convert` and `quarkaudio convert`."""
+    argv = sys.argv if argv is None else argv
+    parser = argparse.ArgumentParser(prog=argv[0], description="Converts codec weights from and to PyTorch.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    into = commands.add_parser("import", help="PyTorch weights to a checkpoint")
+    into.add_argument("weights", help="a state dict or Lightning checkpoint (.pt, .pth, .ckpt, .bin, .safetensors)")
+    into.add_argument("--output", required=True, help="the new checkpoint's folder")
+    into.add_argument("--source", default="", help="where the weights come from, for the record (default: the path)")
+    into.add_argument("--licence", default="not stated", help="the weights' licence, for the record")
+    into.set_defaults(run=run_import)
+
+    out = commands.add_parser("export", help="a checkpoint to PyTorch weights, or to StableHLO programs")
+    out.add_argument("checkpoint", help="a work directory, or one of its checkpoints")
+    out.add_argument("--output", required=True, help="NAME.safetensors or NAME.pt; for stablehlo a folder")
+    out.add_argument("--format", choices=("torch", "stablehlo"), default="torch")
+    out.add_argument("--no-average", action="store_true", help="the weights themselves instead of their average")
+    out.add_argument("--seconds", type=float, default=5.0, help="stablehlo: length of the audio that goes in")
+    out.set_defaults(run=run_export)
+
+    args = parser.parse_args(argv[1:])
+    set_up()
+    with report_errors():
+        args.run(args)
+
+
+def run_import(args: argparse.Namespace) -> None:
+    """Writes the checkpoint, and beside it about.json, which says what it is."""
+    from quarkaudio_jax.bridge import files
+    from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise
+    from quarkaudio_jax.bridge.record import write_record
+    from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
+    from quarkaudio_jax.schema import CodecConfig, FeatureConfig, TrainConfig
+    from quarkaudio_jax.training.checkpoint import write_model
+    from quarkaudio_jax.training.codec_program import CodecModel
+
+    tensors = files.read_tensors(args.weights)
+    cfg = recognise(tensors)
+    print(f"{args.weights}: {cfg.name}, {len(tensors)} tensors")
+    variables = import_hcodec(cfg, tensors, consume=True)
+    recipe = UPSTREAM_FEATURES[cfg.semantic.feature_dim]
+    config = TrainConfig(codec=CodecConfig(variant=cfg.name), features=FeatureConfig(recipe=recipe))
+    write_model(args.output, config, CodecModel(variables["params"], variables["codebooks"], None))
+    record = write_record(args.output, args.weights, cfg.name, args.source, args.licence)
+    print(f"{args.output}: written; {record}")
+
+
+def run_export(args: argparse.Namespace) -> None:
+    """Writes the PyTorch file, or the folder of StableHLO programs."""
+    from quarkaudio_jax.library import read_codec
+
+    cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
+    output = pathlib.Path(args.output)
+    if args.format == "stablehlo":
+        if importlib.util.find_spec("flatbuffers") is None:
+            raise UserError("--format=stablehlo needs the package flatbuffers: pip install flatbuffers")
+        from quarkaudio_jax.bridge.stablehlo import export_programs
+
+        for path in export_programs(cfg, variables, output, args.seconds):
+            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+        return
+    if output.suffix not in (".safetensors", ".pt", ".pth"):
+        raise UserError(f"--output={output}: the name should end in .safetensors, .pt or .pth")
+    from quarkaudio_jax.bridge.files import write_tensors
+    from quarkaudio_jax.bridge.hcodec import export_hcodec
+
+    tensors = export_hcodec(cfg, variables)
+    write_tensors(output, tensors, {"format": "pt", "variant": cfg.name, "source": str(args.checkpoint)})
+    print(f"{output}: {cfg.name}, {len(tensors)} tensors, {output.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
