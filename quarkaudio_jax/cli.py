@@ -62,12 +62,13 @@ def report_errors() -> Iterator[None]:
         from quarkaudio_jax.bridge.files import WeightFileError
         from quarkaudio_jax.bridge.rules import UnmatchedError
         from quarkaudio_jax.bridge.ssl import MissingWeightsError
+        from quarkaudio_jax.bridge.upstream import UpstreamError
         from quarkaudio_jax.codec.container import ContainerError
         from quarkaudio_jax.training.checkpoint import CheckpointError
         from quarkaudio_jax.training.loop import NonFiniteError
 
         expected += [ContainerError, CheckpointError, NonFiniteError, UserError]
-        expected += [WeightFileError, UnmatchedError, MissingWeightsError]
+        expected += [WeightFileError, UnmatchedError, MissingWeightsError, UpstreamError]
         if isinstance(error, tuple(expected)):
             raise SystemExit(f"error: {error}") from error
         raise

@@ -29,6 +29,18 @@ def main(argv: list[str] | None = None) -> None:
     out.add_argument("--seconds", type=float, default=5.0, help="stablehlo: length of the audio that goes in")
     out.set_defaults(run=run_export)
 
+    check = commands.add_parser("verify", help="run a checkout of the public code beside ours, with the same weights")
+    check.add_argument("checkpoint", help="a work directory, one of its checkpoints, or a weight file")
+    check.add_argument("audio", nargs="+", help="audio files or folders of them")
+    check.add_argument("--upstream", required=True, help="a checkout of alibaba/unified-audio")
+    check.add_argument("--features", default="", help="folder or hub name of the SSL model; random: made-up features")
+    check.add_argument(
+        "--tolerance", type=float, default=1e-3, help="largest difference, as a share of the largest value"
+    )
+    check.add_argument("--min-equal", type=float, default=1.0, help="smallest share of equal codes")
+    check.add_argument("--seconds", type=float, default=5.0, help="how much of each file is compared")
+    check.set_defaults(run=run_verify)
+
     args = parser.parse_args(argv[1:])
     set_up()
     with report_errors():
@@ -78,6 +90,51 @@ def run_export(args: argparse.Namespace) -> None:
     tensors = export_hcodec(cfg, variables)
     write_tensors(output, tensors, {"format": "pt", "variant": cfg.name, "source": str(args.checkpoint)})
     print(f"{output}: {cfg.name}, {len(tensors)} tensors, {output.stat().st_size / 2**20:.1f} MiB")
+
+
+def run_verify(args: argparse.Namespace) -> None:
+    """Prints one row an output; SystemExit names what does not hold, and the first module where both part."""
+    import numpy as np
+
+    from quarkaudio_jax.bridge.ssl import load_extractor
+    from quarkaudio_jax.bridge.upstream import compare, load_upstream
+    from quarkaudio_jax.data import audio
+    from quarkaudio_jax.data.transforms import resample, to_mono
+    from quarkaudio_jax.library import read_any
+
+    files = [
+        p for name in args.audio for p in (audio.find(pathlib.Path(name)) if pathlib.Path(name).is_dir() else [name])
+    ]
+    if not files:
+        raise UserError(f"no audio files in {', '.join(args.audio)}")
+    cfg, variables, features = read_any(args.checkpoint)
+    made_up = args.features == "random"
+    extractor = None if made_up else load_extractor(features.recipe, args.features or features.weights)
+    model = load_upstream(args.upstream, cfg, variables)
+    print(f"{cfg.name}: the original took the weights (strict)\n")
+    print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
+    failed = []
+    for path in files:
+        samples, rate = audio.read(path)
+        wave = resample(to_mono(samples)[:, None], rate, cfg.sample_rate)[:, 0]
+        frames = min(cfg.num_frames(len(wave)), max(round(args.seconds * cfg.frame_rate), 1))
+        wave = wave[: frames * cfg.frame_hop]
+        wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
+        shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
+        if made_up:
+            feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        else:
+            feats = np.asarray(extractor(extractor.params, wave, cfg.sample_rate, cfg.feature_hop, shape[-1]))
+        rows, parting = compare(cfg, variables, model, wave, feats, args.tolerance)
+        for row in rows:
+            good = row.holds(args.tolerance, args.min_equal)
+            equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
+            difference = f"{row.difference:.1e}" if row.equal is None else ""
+            print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
+            if not good:
+                failed.append(f"{path}: {row.name} differs" + (f"; the first to part is {parting}" if parting else ""))
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 if __name__ == "__main__":

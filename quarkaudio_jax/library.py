@@ -17,10 +17,12 @@ import numpy as np
 
 from quarkaudio_jax.codec import chunked
 from quarkaudio_jax.codec.aggregate import expand
-from quarkaudio_jax.codec.container import ContainerError, Header, TokenFile
+from quarkaudio_jax.codec.container import Header, TokenFile, require_same_codec
 from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, expand_codes
+from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
 from quarkaudio_jax.data.transforms import resample
 from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.schema import FeatureConfig
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.types import Codes, Wave
 
@@ -30,8 +32,7 @@ CHUNK_SECONDS, CONTEXT_SECONDS = 20.0, 2.0
 class Codec:
     """An H-Codec with its weights and the extractor of its SSL features; see `load_codec`.
 
-    Everything is compiled once per length, rounded up to a power of two frames; recordings
-    longer than 24 s are computed in chunks of 20 s with context, in bounded memory.
+    Compiled once per length, rounded up to a power of two frames; more than 24 s go in chunks of 20 s.
     """
 
     def __init__(self, cfg: HCodecConfig, variables: dict[str, Any], extractor: Extractor):
@@ -138,7 +139,9 @@ class Codec:
         frames = int(self.cfg.num_frames(int(lengths.max())))
         if frames > self.grid.window:
             parts = [chunked.joined(self._windows(lambda a, b, x=x: x[a:b], len(x), *rule)) for x in items]
-            codes = self._stacked(parts)
+            parts = [chunked.collapse(*part) for part in parts] if self.is_adaptive else parts
+            (acoustic, semantic, *durations), counts = chunked.stacked(parts)
+            codes = Codes(acoustic, semantic, self.frame_rate, counts, *durations)
         else:
             batch = np.zeros((len(items), self.grid.padded(frames) * self.cfg.frame_hop), np.float32)
             for row, item in zip(batch, items, strict=True):
@@ -199,18 +202,6 @@ class Codec:
 
         return chunked.encode(window, read, num_samples, self.cfg.frame_hop, self.grid)
 
-    def _stacked(self, parts: Sequence[tuple[np.ndarray, ...]]) -> Codes:
-        """Single items as a batch."""
-        groups = [chunked.collapse(*part) if self.is_adaptive else part for part in parts]
-        lengths = np.asarray([len(g[0]) for g in groups], np.int32)
-        longest = int(lengths.max())
-        columns = [
-            np.stack([np.pad(a, [(0, longest - len(a))] + [(0, 0)] * (a.ndim - 1)) for a in column])
-            for column in zip(*groups, strict=True)
-        ]
-        durations = columns[2] if self.is_adaptive else None
-        return Codes(columns[0], columns[1], self.frame_rate, lengths, durations)
-
     def encode_stream(
         self,
         read: chunked.ReadSamples,
@@ -263,14 +254,7 @@ class Codec:
     def check(self, file: TokenFile, name: str) -> None:
         """ContainerError unless the token file belongs to this codec."""
         theirs = file.header
-        ours = self.header(theirs.num_samples, theirs.source_rate, theirs.source_channels)
-        for field in ("sample_rate", "frame_hop", "codebooks", "codebook_sizes", "max_group", "codec"):
-            value, own = getattr(theirs, field), getattr(ours, field)
-            if value != own:
-                raise ContainerError(
-                    f"{name}: made with codec {theirs.codec} ({theirs.sample_rate} Hz, {field} {value}), but the "
-                    f"checkpoint is {ours.codec} ({ours.sample_rate} Hz, {field} {own}); give the checkpoint it was made with"
-                )
+        require_same_codec(theirs, self.header(theirs.num_samples, theirs.source_rate, theirs.source_channels), name)
 
 
 def load_codec(source: str | os.PathLike, features: str | os.PathLike = "") -> Codec:
@@ -283,18 +267,23 @@ def load_codec(source: str | os.PathLike, features: str | os.PathLike = "") -> C
     """
     from quarkaudio_jax.bridge.ssl import load_extractor
 
+    cfg, variables, wanted = read_any(source)
+    return Codec(cfg, variables, load_extractor(wanted.recipe, features or wanted.weights))
+
+
+def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
+    """(configuration, variables, where its features come from) of what `load_codec` takes."""
     path = pathlib.Path(source)
     if path.is_file() and path.suffix in (".safetensors", ".pt", ".pth", ".ckpt", ".bin"):
         from quarkaudio_jax.bridge.files import read_tensors
         from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise
-        from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
 
         tensors = read_tensors(path)
         cfg = recognise(tensors)
-        recipe = UPSTREAM_FEATURES[cfg.semantic.feature_dim]
-        return Codec(cfg, import_hcodec(cfg, tensors), load_extractor(recipe, features))
+        variables = import_hcodec(cfg, tensors, consume=True)
+        return cfg, variables, FeatureConfig(UPSTREAM_FEATURES[cfg.semantic.feature_dim])
     cfg, variables, trained = read_codec(path)
-    return Codec(cfg, variables, load_extractor(trained.features.recipe, features or trained.features.weights))
+    return cfg, variables, trained.features
 
 
 def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):

@@ -7,7 +7,7 @@ axis of one stacked array. Every tensor on both sides must be used exactly once.
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,15 @@ def listed(names: Sequence[str], limit: int = 12) -> str:
     """The first names in order, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(sorted(names)[:limit]) + more
+
+
+def match_torch(rules: Sequence[Rule], names: Sequence[str]) -> Iterator[tuple[str, str, int | None]]:
+    """(PyTorch name, our path, layer or None) of every name that a rule knows."""
+    compiled = [(rule, _regex(rule.torch)) for rule in rules]
+    for name in names:
+        for rule, regex in compiled:
+            if match := regex.fullmatch(name):
+                yield name, rule.path.format(**_fields(match)), int(match["layer"]) if "*" in rule.torch else None
 
 
 def import_tensors(

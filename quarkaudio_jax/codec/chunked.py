@@ -8,7 +8,7 @@ differs from one pass over everything; docs/chunks.md states by how much.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -94,6 +94,16 @@ def collapse(acoustic_TxK: np.ndarray, semantic_TxK: np.ndarray, starts_T: np.nd
     """Codes frame by frame to codes of groups: (acoustic (G, K), semantic (G, K), durations (G,) int32)."""
     first = np.flatnonzero(starts_T)
     return acoustic_TxK[first], semantic_TxK[first], np.diff(first, append=len(starts_T)).astype(np.int32)
+
+
+def stacked(items: Sequence[tuple[np.ndarray, ...]]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Items of several arrays (T, ...) each as batches (B, T, ...), zeros behind the shorter ones, and their lengths."""
+    lengths = np.asarray([len(item[0]) for item in items], np.int32)
+    batches = [np.zeros((len(items), lengths.max(), *first.shape[1:]), first.dtype) for first in items[0]]
+    for row, item in enumerate(items):
+        for batch, array in zip(batches, item, strict=True):
+            batch[row, : len(array)] = array
+    return batches, lengths
 
 
 def decode(

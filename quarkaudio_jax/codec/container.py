@@ -93,6 +93,17 @@ class TokenFile(NamedTuple):
     durations_T: np.ndarray | None = None
 
 
+def require_same_codec(theirs: Header, ours: Header, name: str) -> None:
+    """ContainerError, naming what differs, unless the file `name` can be decoded by the codec of `ours`."""
+    for field in ("sample_rate", "frame_hop", "codebooks", "codebook_sizes", "max_group", "codec"):
+        value, own = getattr(theirs, field), getattr(ours, field)
+        if value != own:
+            raise ContainerError(
+                f"{name}: made with codec {theirs.codec} ({theirs.sample_rate} Hz, {field} {value}), but the "
+                f"checkpoint is {ours.codec} ({ours.sample_rate} Hz, {field} {own}); give the checkpoint it was made with"
+            )
+
+
 def pack(codes_TxK: np.ndarray, bits: list[int]) -> bytes:
     """Codes (T, K) as a bit stream; code k of a frame takes bits[k]."""
     if codes_TxK.size and (codes_TxK.min() < 0 or (codes_TxK >= (1 << np.asarray(bits))).any()):

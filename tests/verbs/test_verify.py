@@ -1,0 +1,57 @@
+"""convert verify against a stand-in for the user's checkout: agrees, or names where it parts."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from quarkaudio_jax.bridge.files import write_tensors
+from quarkaudio_jax.codec.variants import get_variant
+from tests.parity.codecs import golden_state_dict
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    pytest.importorskip("torch", reason="a PyTorch checkout needs PyTorch")
+    folder = tmp_path_factory.mktemp("verify")
+    write_tensors(folder / "codec.safetensors", golden_state_dict(get_variant("hcodec_16k_tiny")))
+    wave = 0.1 * np.random.default_rng(0).standard_normal(30000)
+    soundfile.write(folder / "a.wav", wave, 16000)
+    return folder
+
+
+def verify(folder, fault: str) -> subprocess.CompletedProcess:
+    checkout = folder / f"checkout_{fault}" / "QuarkAudio-HCodec" / "HCodec-1.0" / "vq"
+    checkout.mkdir(parents=True)
+    (checkout / "__init__.py").touch()
+    text = (pathlib.Path(__file__).parent / "standin.py").read_text()
+    (checkout / "codec.py").write_text(text.replace('FAULT = ""', f'FAULT = "{fault}"'))
+    upstream = ["--upstream", checkout.parents[2], "--features", "random", "--seconds", "1"]
+    command = ["-m", "quarkaudio_jax.convert", "verify", folder / "codec.safetensors", folder / "a.wav", *upstream]
+    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+
+
+def test_the_same_model_agrees(folder):
+    done = verify(folder, "")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("100.00 %") == 2 and "FAILS" not in done.stdout
+    assert "wave of the same codes" in done.stdout and "semantic embedding" in done.stdout
+
+
+def test_a_fault_is_found_and_named(folder):
+    done = verify(folder, "unit")
+    assert done.returncode == 1
+    assert "semantic embedding |" in done.stdout and "FAILS" in done.stdout
+    assert "the first to part is semantic_encoder.conv_blocks.0." in done.stderr
+
+
+def test_a_folder_that_is_no_checkout(folder):
+    command = ["-m", "quarkaudio_jax.convert", "verify", folder / "codec.safetensors", folder / "a.wav"]
+    command += ["--upstream", folder, "--features", "random"]
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 1 and "no such file; --upstream should be a checkout" in done.stderr
