@@ -9,7 +9,13 @@ import pytest
 from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec, import_hcodec, torch_shapes
 from quarkaudio_jax.codec.aggregate import group_frames, neighbour_similarity
 from quarkaudio_jax.codec.hcodec import HCodec, expand_codes
-from quarkaudio_jax.codec.variants import HCODEC_16K, HCODEC_16K_ADAPTIVE, attending_to_padding
+from quarkaudio_jax.codec.variants import (
+    HCODEC_16K,
+    HCODEC_16K_ADAPTIVE,
+    HCODEC_16K_ADAPTIVE_TINY,
+    HCODEC_16K_TINY,
+    attending_to_padding,
+)
 from quarkaudio_jax.types import Codes
 from tests.parity import golden
 from tests.parity.codecs import close, golden_state_dict, inputs, stored_codes
@@ -36,10 +42,10 @@ class TestFixedRate:
     def test_encoding(self, fixed):
         variables, arrays, meta = fixed
         codec = HCodec(HCODEC_16K)
-        emb = codec.apply(variables, *inputs(arrays), method="embed")
+        emb = jax.jit(lambda v, w, f: codec.apply(v, w, f, method="embed"))(variables, *inputs(arrays))
         close(emb.acoustic_BxTxD, meta, arrays, "emb")
         close(emb.semantic_BxTxD, meta, arrays, "semantic_emb")
-        codes = codec.apply(variables, *inputs(arrays), method="encode")
+        codes = codec.apply(variables, emb, method="quantize")
         np.testing.assert_array_equal(codes.acoustic_BxTxK.swapaxes(1, 2), arrays["acoustic_codes"])
         np.testing.assert_array_equal(codes.semantic_BxTxK.swapaxes(1, 2), arrays["semantic_codes"])
 
@@ -66,7 +72,8 @@ class TestFixedRate:
 class TestAdaptiveRate:
     def test_grouping(self, adaptive):
         cfg, variables, arrays, meta = adaptive
-        frames = HCodec(cfg).apply(variables, *inputs(arrays), method="encode_frames")
+        encode = jax.jit(lambda v, w, f: HCodec(cfg).apply(v, w, f, method="encode_frames"))
+        frames = encode(variables, *inputs(arrays))
         close(frames.acoustic_BxTxD, meta, arrays, "emb")
         close(frames.semantic_BxTxD, meta, arrays, "semantic_emb")
         similarity = neighbour_similarity(frames.semantic_BxTxD)
@@ -83,18 +90,17 @@ class TestAdaptiveRate:
         item = int(arrays["one_item"])
         wave, feats = (x[item : item + 1] for x in inputs(arrays))
         codec = HCodec(cfg)
-        emb = codec.apply(variables, wave, feats, method="embed")
+        emb = jax.jit(lambda v, w, f: codec.apply(v, w, f, method="embed"))(variables, wave, feats)
         count = arrays["one_token_lengths"].shape[1]
         close(emb.acoustic_BxTxD[:, :count], meta, arrays, "one_agg_acoustic")
         close(emb.semantic_BxTxD[:, :count], meta, arrays, "one_agg_semantic")
-        codes = codec.apply(variables, wave, feats, method="encode")
-        check_codes(codes, arrays, "one_")
+        check_codes(codec.apply(variables, emb, method="quantize"), arrays, "one_")
 
     def test_a_batch_equals_its_items(self, adaptive):
         """The masked default, from the arrays of the item that the batch's padding would have changed."""
         cfg, variables, arrays, meta = adaptive
         item = int(arrays["one_item"])
-        emb = HCodec(cfg).apply(variables, *inputs(arrays), method="embed")
+        emb = jax.jit(lambda v, w, f: HCodec(cfg).apply(v, w, f, method="embed"))(variables, *inputs(arrays))
         count = arrays["one_token_lengths"].shape[1]
         close(emb.acoustic_BxTxD[item : item + 1, :count], meta, arrays, "one_agg_acoustic")
         close(emb.semantic_BxTxD[item : item + 1, :count], meta, arrays, "one_agg_semantic")
@@ -102,24 +108,26 @@ class TestAdaptiveRate:
     def test_the_originals_batch_by_name(self, adaptive):
         cfg, variables, arrays, meta = adaptive
         codec, count = HCodec(attending_to_padding(cfg)), arrays["token_lengths"].shape[1]
-        emb = jax.jit(lambda w, f: codec.apply(variables, w, f, method="embed"))(*inputs(arrays))
+        emb = jax.jit(lambda v, w, f: codec.apply(v, w, f, method="embed"))(variables, *inputs(arrays))
         close(emb.acoustic_BxTxD[:, :count], meta, arrays, "agg_acoustic")
         close(emb.semantic_BxTxD[:, :count], meta, arrays, "agg_semantic")
-        check_codes(codec.apply(variables, *inputs(arrays), method="encode"), arrays, "")
+        check_codes(codec.apply(variables, emb, method="quantize"), arrays, "")
 
     def test_decoding_of_stored_codes(self, adaptive):
         cfg, variables, arrays, meta = adaptive
         plain = [np.mod(arrays[f"{s}_codes"], 1024).swapaxes(1, 2) for s in ("acoustic", "semantic")]
         codes = Codes(*plain, cfg.frame_rate, arrays["num_segments"], arrays["token_lengths"])
         codec = HCodec(cfg)
-        expanded = expand_codes(codes)
-        np.testing.assert_array_equal(expanded.lengths_B, [48, 48])
-        vectors = codec.apply(variables, expanded, method="dequantize")
-        close(codec.apply(variables, *vectors, method="mix"), meta, arrays, "bottleneck_out")
-        close(codec.apply(variables, codes, method="decode"), meta, arrays, "recon")
-        decode = jax.jit(lambda c: codec.apply(variables, c, 48, method="decode"))
-        close(decode(codes), meta, arrays, "recon")
-        close(codec.apply(variables, vectors[1], method="predict_features"), meta, arrays, "pred_feat")
+        np.testing.assert_array_equal(expand_codes(codes).lengths_B, [48, 48])
+
+        def outputs(codec, codes):
+            vectors = codec.dequantize(expand_codes(codes, 48))
+            return codec.mix(*vectors), codec.decode(codes, 48), codec.predict_features(vectors[1])
+
+        mixed, wave, features = jax.jit(lambda v, c: codec.apply(v, c, method=outputs))(variables, codes)
+        close(mixed, meta, arrays, "bottleneck_out")
+        close(wave, meta, arrays, "recon")
+        close(features, meta, arrays, "pred_feat")
 
 
 def check_codes(codes, arrays, prefix):
@@ -151,27 +159,28 @@ def test_import_then_export_is_the_identity(fixed, adaptive):
             np.testing.assert_array_equal(back[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("length", [640 * 16, 640 * 16 - 123])
-def test_a_padded_batch_gives_what_its_items_give(fixed, adaptive, length):
-    for cfg, variables, arrays in ((HCODEC_16K, *fixed[:2]), adaptive[:3]):
-        codec = HCodec(cfg)
-        wave, feats = inputs(arrays)
-        lengths = np.array([wave.shape[1], length], np.int32)
-        embed = jax.jit(
-            lambda w, f, n, codec=codec, variables=variables: codec.apply(variables, w, f, n, method="embed")
-        )
-        batch, frames = embed(wave, feats, lengths), int(cfg.num_frames(length))
-        alone = np.pad(wave[1:, :length], ((0, 0), (0, frames * cfg.frame_hop - length)))
-        one = embed(alone, feats[1:, : 2 * frames], lengths[1:])
-        valid = np.asarray(one.mask_BxT)[0]
-        count = int(valid.sum())
-        assert int(batch.mask_BxT[1].sum()) == count
-        np.testing.assert_allclose(batch.acoustic_BxTxD[1, :count], one.acoustic_BxTxD[0, :count], atol=1e-4)
-        np.testing.assert_allclose(batch.semantic_BxTxD[1, :count], one.semantic_BxTxD[0, :count], atol=1e-4)
-        codes = codec.apply(variables, wave, feats, lengths, method="encode")
-        decoded = codec.apply(variables, codes, method="decode")
-        streams = (c[1:, :count] for c in (codes.acoustic_BxTxK, codes.semantic_BxTxK))
-        durations = None if codes.durations_BxT is None else codes.durations_BxT[1:, :count]
-        out = codec.apply(variables, Codes(*streams, cfg.frame_rate, None, durations), method="decode")
-        np.testing.assert_allclose(decoded[1, : frames * cfg.frame_hop], out[0], atol=2e-6)
-        assert not np.any(decoded[1, frames * cfg.frame_hop :])
+@pytest.mark.parametrize("length", [640 * 10, 640 * 10 - 123])
+@pytest.mark.parametrize("cfg", [HCODEC_16K_TINY, HCODEC_16K_ADAPTIVE_TINY], ids=lambda c: c.name)
+def test_a_padded_batch_gives_what_its_items_give(cfg, length):
+    codec, variables = HCodec(cfg), import_hcodec(cfg, golden_state_dict(cfg))
+    rng = np.random.default_rng(0)
+    wave = 0.1 * rng.standard_normal((2, 640 * 16), dtype=np.float32)
+    feats = rng.standard_normal((2, 32, cfg.semantic.feature_dim), dtype=np.float32)
+    lengths = np.array([wave.shape[1], length], np.int32)
+    embed = jax.jit(lambda w, f, n: codec.apply(variables, w, f, n, method="embed"))
+    quantize = jax.jit(lambda e: codec.apply(variables, e, method="quantize"))
+    decode = jax.jit(lambda c, n: codec.apply(variables, c, n, method="decode"), static_argnums=1)
+    batch, frames = embed(wave, feats, lengths), int(cfg.num_frames(length))
+    alone = np.pad(wave[1:, :length], ((0, 0), (0, frames * cfg.frame_hop - length)))
+    one = embed(alone, feats[1:, : 2 * frames], lengths[1:])
+    count = int(one.mask_BxT.sum())
+    assert int(batch.mask_BxT[1].sum()) == count
+    np.testing.assert_allclose(batch.acoustic_BxTxD[1, :count], one.acoustic_BxTxD[0, :count], atol=1e-4)
+    np.testing.assert_allclose(batch.semantic_BxTxD[1, :count], one.semantic_BxTxD[0, :count], atol=1e-4)
+    codes = quantize(batch)
+    decoded = decode(codes, 16)
+    streams = (c[1:, :count] for c in (codes.acoustic_BxTxK, codes.semantic_BxTxK))
+    durations = None if codes.durations_BxT is None else codes.durations_BxT[1:, :count]
+    out = decode(Codes(*streams, cfg.frame_rate, None, durations), frames)
+    np.testing.assert_allclose(decoded[1, : frames * cfg.frame_hop], out[0], atol=2e-6)
+    assert not np.any(decoded[1, frames * cfg.frame_hop :])
