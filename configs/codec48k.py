@@ -5,7 +5,7 @@
 Variants, after the colon:
 
     large  the official size, 1.24 G parameters (the default). Hardware: a TPU pod slice. Not yet run.
-    base   78 M parameters, meant for one accelerator. Not yet run.
+    base   78 M parameters, meant for one accelerator. Eight steps on a CPU (docs/benchmarks.md), no more yet.
     tiny   3.4 M parameters, for a laptop's CPU; results in docs/benchmarks.md.
 
 Your own audio: --config.data.speech.paths=/my/folder (folders, globs, .scp lists, TFDS sets, by

@@ -57,7 +57,7 @@ def run_import(args: argparse.Namespace) -> None:
     from quarkaudio_jax.training.checkpoint import write_model
     from quarkaudio_jax.training.codec_program import CodecModel
 
-    tensors = files.read_tensors(args.weights)
+    tensors = files.open_tensors(args.weights)
     cfg = recognise(tensors)
     print(f"{args.weights}: {cfg.name}, {len(tensors)} tensors")
     variables = import_hcodec(cfg, tensors, consume=True)
@@ -87,7 +87,7 @@ def run_export(args: argparse.Namespace) -> None:
     from quarkaudio_jax.bridge.files import write_tensors
     from quarkaudio_jax.bridge.hcodec import export_hcodec
 
-    tensors = export_hcodec(cfg, variables)
+    tensors = export_hcodec(cfg, variables, consume=True)
     write_tensors(output, tensors, {"format": "pt", "variant": cfg.name, "source": str(args.checkpoint)})
     print(f"{output}: {cfg.name}, {len(tensors)} tensors, {output.stat().st_size / 2**20:.1f} MiB")
 

@@ -275,10 +275,10 @@ def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], F
     """(configuration, variables, where its features come from) of what `load_codec` takes."""
     path = pathlib.Path(source)
     if path.is_file() and path.suffix in (".safetensors", ".pt", ".pth", ".ckpt", ".bin"):
-        from quarkaudio_jax.bridge.files import read_tensors
+        from quarkaudio_jax.bridge.files import open_tensors
         from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise
 
-        tensors = read_tensors(path)
+        tensors = open_tensors(path)
         cfg = recognise(tensors)
         variables = import_hcodec(cfg, tensors, consume=True)
         return cfg, variables, FeatureConfig(UPSTREAM_FEATURES[cfg.semantic.feature_dim])

@@ -1,9 +1,11 @@
 """Weight files of other stacks, read and written without trusting them."""
 
+import dataclasses
 import os
 import pathlib
 import pickle
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +15,17 @@ class WeightFileError(ValueError):
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The tensors of a weight file in memory; see `open_tensors`."""
+    return {name: np.asarray(tensor) for name, tensor in open_tensors(path).items()}
+
+
+def open_tensors(path: str | os.PathLike) -> dict[str, Any]:
     """The tensors of a .safetensors file, or of a PyTorch pickle (.bin, .pt, .pth, .ckpt; weights only).
 
-    Lightning checkpoints and other wrappers are opened at `state_dict`, and a `generator.` or
-    `module.` prefix that hides the model is taken off. Half-precision values become float32.
+    Values have a shape and are read by np.asarray, so that a large file need not be in memory
+    at once. Lightning checkpoints and other wrappers are opened at `state_dict`, and a
+    `generator.` or `module.` prefix that hides the model is taken off. Half-precision values
+    become float32.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -26,13 +35,31 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return _named(_from_pickle(path), path)
 
 
-def _from_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+@dataclasses.dataclass(frozen=True)
+class _StoredTensor:
+    """A tensor that stays in its .safetensors file until it is asked for."""
+
+    path: pathlib.Path
+    name: str
+    shape: tuple[int, ...]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        from safetensors import safe_open
+
+        # Opened anew each time: an open file keeps the pages that were read in memory.
+        with safe_open(self.path, framework="numpy") as file:
+            array = _float32(file.get_tensor(self.name))
+        return array if dtype is None else array.astype(dtype)
+
+
+def _from_safetensors(path: pathlib.Path) -> dict[str, _StoredTensor]:
     import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return _stripped({k: _float32(v) for k, v in load_file(path).items()})
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+            return _stripped({k: _StoredTensor(path, k, tuple(file.get_slice(k).get_shape())) for k in names})
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightFileError(f"{path}: can't be read as safetensors ({error})") from error
 
@@ -81,7 +108,7 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16", "float64") else array
 
 
-def _stripped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _stripped(tensors: dict[str, Any]) -> dict[str, Any]:
     """Without the prefix of a wrapper; what stands beside a `generator.` (discriminators) is training state."""
     for prefix in ("generator.", "module.", "model."):
         inside = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

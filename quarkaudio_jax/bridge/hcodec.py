@@ -166,15 +166,24 @@ def import_hcodec(cfg: HCodecConfig, tensors: Mapping[str, Any], consume: bool =
     return treedef.unflatten([flat[leaf_name(p)] for p, _ in leaves])
 
 
-def export_hcodec(cfg: HCodecConfig, variables: Mapping[str, Any], contiguous: bool = True) -> dict[str, np.ndarray]:
-    """The PyTorch state dict of the codec's variables, buffers included; contiguous: False gives views where it can."""
+def export_hcodec(
+    cfg: HCodecConfig, variables: dict[str, Any], contiguous: bool = True, consume: bool = False
+) -> dict[str, np.ndarray]:
+    """The PyTorch state dict of the codec's variables, buffers included.
+
+    contiguous: False gives views where it can. consume: empty `variables` on the way, so that
+    memory holds the weights once.
+    """
     initted = {
         f"{name}.layers.{{i}}._codebook.initted": tuple(
             f"{name}.layers.{i}._codebook.initted" for i in range(q.num_codebooks)
         )
         for name, q in (("quantizer", cfg.acoustic_quantizer), ("semantic_quantizer", cfg.semantic_quantizer))
     }
-    return export_tensors(table(cfg), flatten(variables), initted, contiguous)
+    flat = flatten(variables)
+    if consume:
+        variables.clear()
+    return export_tensors(table(cfg), flat, initted, contiguous)
 
 
 def torch_shapes(cfg: HCodecConfig) -> dict[str, tuple[int, ...]]:

@@ -170,11 +170,11 @@ def _misfit(path: str, layers: dict, tensors: Mapping[str, Any], shape: tuple[in
 
 def export_tensors(
     rules: Sequence[Rule | Constant],
-    variables: Mapping[str, Any],
+    variables: dict[str, Any],
     constants: Mapping[str, tuple[str, ...]] = {},
     contiguous: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Flat variables as a PyTorch state dict; the inverse of `import_tensors`.
+    """Flat variables as a PyTorch state dict; the inverse of `import_tensors`. Empties `variables`.
 
     constants: for each Constant whose pattern has fields, the names to write (patterns
     without fields are always written). contiguous: False gives views, for shapes alone.
@@ -182,7 +182,8 @@ def export_tensors(
     compiled = [(rule, _regex(rule.path)) for rule in rules if isinstance(rule, Rule)]
     out, unknown = {}, []
     finished = np.ascontiguousarray if contiguous else np.asarray
-    for path, value in variables.items():
+    for path in list(variables):
+        value = variables.pop(path)
         found = [(rule, m) for rule, regex in compiled if (m := regex.fullmatch(path))]
         if not found:
             unknown.append(path)

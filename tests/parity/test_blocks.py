@@ -115,7 +115,7 @@ def test_block(name):
     params = nn.meta.unbox(module.init(jax.random.key(0), *x))["params"]
     nested = "X" in params
     flat = flax.traverse_util.flatten_dict(params["X"] if nested else params, sep="/")
-    state = {k: golden.tensor(k, v.shape) for k, v in export_tensors(rules, flat).items()}
+    state = {k: golden.tensor(k, v.shape) for k, v in export_tensors(rules, dict(flat)).items()}
     flat = import_tensors(rules, state, {k: v.shape for k, v in flat.items()})
     params = flax.traverse_util.unflatten_dict(flat, sep="/")
     out = np.asarray(module.apply({"params": {"X": params} if nested else params}, *x))
