@@ -10,7 +10,7 @@ _LIBRARY = ("Codec", "load_codec")
 def __getattr__(name: str) -> Any:
     """The library API, imported on first use: data workers import this package without JAX."""
     if name in _LIBRARY:
-        from quarkaudio_jax import library
+        from quarkaudio_jax import api
 
-        return getattr(library, name)
+        return getattr(api, name)
     raise AttributeError(f"module 'quarkaudio_jax' has no attribute {name!r}")

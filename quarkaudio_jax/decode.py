@@ -24,10 +24,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Decodes every input; a file that can't be is named, the others go on, the exit status tells."""
+    from quarkaudio_jax.api import load_codec
     from quarkaudio_jax.codec import container
     from quarkaudio_jax.codec.chunked import Grid
     from quarkaudio_jax.data.stream import Writer
-    from quarkaudio_jax.library import load_codec
 
     def find(folder):
         return sorted(pathlib.Path(folder).rglob(f"*{container.SUFFIX}"))

@@ -28,10 +28,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Encodes every input; a file that can't be is named, the others go on, the exit status tells."""
+    from quarkaudio_jax.api import load_codec
     from quarkaudio_jax.codec import container
     from quarkaudio_jax.data import audio
     from quarkaudio_jax.data.stream import ResampledReader
-    from quarkaudio_jax.library import load_codec
 
     files = collect_inputs(args.input, audio.find, args.output, container.SUFFIX)
     if not files:

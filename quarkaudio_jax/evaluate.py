@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{root} holds no audio files ({', '.join(audio.EXTENSIONS)})")
     others = None
     if args.checkpoint:
-        from quarkaudio_jax.library import load_codec
+        from quarkaudio_jax.api import load_codec
 
         codec = load_codec(args.checkpoint)
     else:

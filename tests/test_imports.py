@@ -9,7 +9,7 @@ import quarkaudio_jax
 
 PACKAGE = pathlib.Path(quarkaudio_jax.__file__).parent
 MODELS = {"codec", "ssl", "text", "adversary", "losses", "lm", "metrics"}
-EVERYTHING = MODELS | {"nn", "types", "schema", "tasks", "data", "parallel", "training", "bridge", "cli", "library"}
+EVERYTHING = MODELS | {"nn", "types", "schema", "tasks", "data", "parallel", "training", "bridge", "cli", "api"}
 ALLOWED = {
     "types": set(),
     "schema": set(),

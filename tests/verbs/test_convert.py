@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import quarkaudio_jax
-from quarkaudio_jax import convert, library
+from quarkaudio_jax import convert
+from quarkaudio_jax.api import read_codec
 from quarkaudio_jax.bridge import files
 from quarkaudio_jax.bridge.files import read_tensors, write_tensors
 from quarkaudio_jax.bridge.hcodec import export_hcodec
@@ -132,7 +133,6 @@ def test_stablehlo_programs_give_the_same(variant, tmp_path):
     assert [list(c.shape) for c in codes] == about["codes"]
     out = decode.call(weights, *codes)
     from quarkaudio_jax.codec.hcodec import HCodec
-    from quarkaudio_jax.library import read_codec
 
     cfg, variables, _ = read_codec(tmp_path / "run")
     want = HCodec(cfg).apply(variables, wave, features, method="encode")
@@ -151,5 +151,5 @@ def test_an_imported_checkpoint_is_ready_to_use(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="facebook/hubert-base-ls960"):
         quarkaudio_jax.load_codec(tmp_path / "run")
-    exported = export_hcodec(cfg, library.read_codec(tmp_path / "run")[1])
+    exported = export_hcodec(cfg, read_codec(tmp_path / "run")[1])
     equal(exported, state)

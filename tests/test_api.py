@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 import quarkaudio_jax
+from quarkaudio_jax.api import Codec
 from quarkaudio_jax.bridge.files import write_tensors
 from quarkaudio_jax.bridge.hcodec import export_hcodec
 from quarkaudio_jax.codec.chunked import Grid
 from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.variants import get_variant
-from quarkaudio_jax.library import Codec
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.types import Wave
 
