@@ -6,6 +6,7 @@ codes = codec.encode(wave, sample_rate)     # wave: (S,) or (B, S) float32 in [-
 wave = codec.decode(codes)                  # a Wave: samples_BxS, sample_rate, lengths_B
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
 from quarkaudio_jax.data.transforms import resample
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.schema import FeatureConfig
-from quarkaudio_jax.ssl.features import Extractor
+from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.types import Codes, Wave
 
 CHUNK_SECONDS, CONTEXT_SECONDS = 20.0, 2.0
@@ -37,13 +38,10 @@ class Codec:
 
     def __init__(self, cfg: HCodecConfig, variables: dict[str, Any], extractor: Extractor):
         self.cfg = cfg
-        self.extractor = extractor
-        if extractor.stored:
-            raise ValueError(
-                f"this codec was trained on {extractor.name} features; encoding needs a recipe that can be computed"
-            )
+        self.extractor = dataclasses.replace(extractor, params=jax.device_put(extractor.params))
         self._codec = HCodec(cfg, scan=False)
-        self._variables = {"params": unstack_params(variables["params"]), "codebooks": variables["codebooks"]}
+        variables = {"params": unstack_params(variables["params"]), "codebooks": variables["codebooks"]}
+        self._variables = jax.device_put(variables)
         frames = [max(round(s * cfg.frame_rate), 1) for s in (CHUNK_SECONDS, CONTEXT_SECONDS)]
         self.grid = chunked.Grid(*frames)
         self._encode = jax.jit(self._encode_batch)
@@ -92,7 +90,7 @@ class Codec:
         features = self.extractor(frozen, wave_BxS, *size, lengths_B=whole)
         rule = (threshold, max_group, starts_BxT) if self.is_adaptive else ()
         emb = self._codec.apply(variables, wave_BxS, features, lengths_B, *rule, method="embed")
-        return self._codec.apply(variables, emb, method="quantize"), None if emb.groups is None else emb.groups
+        return self._codec.apply(variables, emb, method="quantize"), emb.groups
 
     def _grouping(self, threshold, max_group) -> tuple[float, int]:
         """The rule of grouping, checked; any numbers for a codec without."""
@@ -257,17 +255,20 @@ class Codec:
         require_same_codec(theirs, self.header(theirs.num_samples, theirs.source_rate, theirs.source_channels), name)
 
 
-def load_codec(source: str | os.PathLike, features: str | os.PathLike = "") -> Codec:
+def load_codec(source: str | os.PathLike, features: str | os.PathLike = "", encoding: bool = True) -> Codec:
     """A codec from a checkpoint or from PyTorch weights.
 
     source: a work directory of `train` or `convert`, one of its checkpoints, or a weight file
     of the public code (.safetensors, .pt, .pth, .ckpt, .bin), whose variant is recognised.
     features: folder or hub name of the SSL model's weights, where they can't be found by
-    themselves. Averaged weights are used if the checkpoint has them.
+    themselves. encoding: False leaves the SSL model out, for decoding alone. Averaged weights
+    are used if the checkpoint has them.
     """
     from quarkaudio_jax.bridge.ssl import load_extractor
 
     cfg, variables, wanted = read_any(source)
+    if not encoding:
+        return Codec(cfg, variables, Extractor(get_recipe(wanted.recipe)))
     return Codec(cfg, variables, load_extractor(wanted.recipe, features or wanted.weights))
 
 

@@ -14,7 +14,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("input", nargs="+", help="token files (.qka) or folders of them")
     parser.add_argument("--checkpoint", required=True, help="the checkpoint that the files were encoded with")
     parser.add_argument("--output", required=True, help="folder for the audio files")
-    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
     parser.add_argument("--format", choices=("wav", "flac"), default="wav")
     args = parser.parse_args(argv[1:])
     set_up()
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     files = collect_inputs(args.input, find, args.output, f".{args.format}")
     if not files:
         raise UserError(f"no token files ({container.SUFFIX}) in {', '.join(args.input)}")
-    codec = load_codec(args.checkpoint, args.features)
+    codec = load_codec(args.checkpoint, encoding=False)
 
     def one(source, target) -> str:
         file = container.read(source)

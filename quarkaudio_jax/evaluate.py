@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     made = parser.add_mutually_exclusive_group(required=True)
     made.add_argument("--checkpoint", help="reconstruct with this codec")
     made.add_argument("--reconstructions", help="folder of files with the same names (any audio extension)")
+    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
     parser.add_argument("--output", help="CSV file with one row a file")
     parser.add_argument("--metrics", help="names by commas (default: all that are installed)")
     args = parser.parse_args(argv[1:])
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if args.checkpoint:
         from quarkaudio_jax.api import load_codec
 
-        codec = load_codec(args.checkpoint)
+        codec = load_codec(args.checkpoint, args.features)
     else:
         others = _by_stem(pathlib.Path(args.reconstructions), audio.find)
 

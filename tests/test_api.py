@@ -69,9 +69,8 @@ def test_rates_codebooks_and_waves(codec):
         codec.encode(noise(1, 0))
 
 
+@pytest.mark.parametrize("codec", ["hcodec_16k_adaptive_tiny"], indirect=True)
 def test_threshold_and_group_length(codec):
-    if not codec.is_adaptive:
-        pytest.skip("a fixed frame rate has no threshold")
     wave = noise(640 * 20)
     assert codec.encode(wave, threshold=1.0).durations_BxT.tolist() == [[1] * 20]
     assert codec.encode(wave, threshold=-1.1).durations_BxT.tolist() == [[8, 8, 4]]

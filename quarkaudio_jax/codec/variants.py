@@ -137,10 +137,8 @@ def attending_to_padding(cfg: HCodecConfig) -> HCodecConfig:
 HCODEC_16K_ADAPTIVE_UNMASKED = attending_to_padding(HCODEC_16K_ADAPTIVE)
 """H-Codec 1.5 as the original computes batches: an item's codes depend on the longest item beside it."""
 
-HCODEC_16K_TINY = hcodec1(
-    "hcodec_16k_tiny",
+TINY_16K = dict(
     filters=8,
-    strides=(2, 4, 5, 8),
     dim=128,
     hidden=384,
     convnext_layers=2,
@@ -151,21 +149,18 @@ HCODEC_16K_TINY = hcodec1(
     num_heads=4,
     kmeans_iters=10,
 )
+
+HCODEC_16K_TINY = hcodec1(
+    "hcodec_16k_tiny",
+    strides=(2, 4, 5, 8),
+    **TINY_16K,
+)
 """H-Codec 1.0 in a size that trains on a laptop's CPU (ours)."""
 
 HCODEC_16K_ADAPTIVE_TINY = hcodec1(
     "hcodec_16k_adaptive_tiny",
-    filters=8,
     strides=(8, 5, 4, 2),
-    dim=128,
-    hidden=384,
-    convnext_layers=2,
-    transformer_layers=1,
-    feature_dim=768,
-    semantic_channels=64,
-    codebook_size=256,
-    num_heads=4,
-    kmeans_iters=10,
+    **TINY_16K,
     aggregation=AggregationConfig(
         aggregator=MimiConfig(128, 2, 4, 256), bottleneck=MimiConfig(256, 2, 4, 512), threshold=0.6
     ),

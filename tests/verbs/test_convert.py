@@ -15,6 +15,7 @@ from quarkaudio_jax.bridge import files
 from quarkaudio_jax.bridge.files import read_tensors, write_tensors
 from quarkaudio_jax.bridge.hcodec import export_hcodec
 from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.types import Codes
 from tests.parity.codecs import golden_state_dict
 
 VARIANTS = ["hcodec_16k_tiny", "hcodec_16k_adaptive_tiny", "hcodec_48k_tiny"]
@@ -151,5 +152,10 @@ def test_an_imported_checkpoint_is_ready_to_use(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="facebook/hubert-base-ls960"):
         quarkaudio_jax.load_codec(tmp_path / "run")
+    silent = quarkaudio_jax.load_codec(tmp_path / "run", encoding=False)  # decoding needs no SSL model
+    codes = np.zeros((1, 3, 4), np.int32)
+    assert silent.decode(Codes(codes, codes, silent.frame_rate)).samples_BxS.shape == (1, 1920)
+    with pytest.raises(ValueError, match="need the weights of facebook/hubert-base-ls960"):
+        silent.encode(np.zeros(640, np.float32))
     exported = export_hcodec(cfg, read_codec(tmp_path / "run")[1])
     equal(exported, state)
