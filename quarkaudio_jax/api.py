@@ -7,8 +7,10 @@ wave = codec.decode(codes)                  # a Wave: samples_BxS, sample_rate, 
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -81,6 +83,11 @@ class Codec:
     def is_adaptive(self) -> bool:
         """Whether a code may stand for several frames (`Codes.durations_BxT`)."""
         return self.cfg.aggregation is not None
+
+    def fingerprint(self) -> int:
+        """A checksum of the codebooks: equal for codecs that speak the same codes."""
+        leaves = jax.tree.leaves(self._variables["codebooks"])
+        return functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).tobytes(), crc), leaves, 0)
 
     def _encode_batch(self, variables, frozen, wave_BxS, lengths_B, threshold, max_group, starts_BxT):
         """Codes, and for an adaptive codec the group of each frame."""

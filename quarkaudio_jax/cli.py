@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import logging
+import os
 import pathlib
 import sys
 import time
@@ -15,6 +16,9 @@ VERBS = {
     "decode": "token files to audio",
     "evaluate": "measure reconstructions over a folder",
     "convert": "weights from and to PyTorch",
+    "manifest": "lists of audio, with what is known of it",
+    "simulate": "examples of a task to listen to",
+    "prepare": "training data with features and codes worked out",
 }
 
 
@@ -45,6 +49,60 @@ def set_up() -> None:
     """Logging and the compile cache."""
     set_up_logging()
     set_up_compile_cache()
+
+
+def read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[Any], None]) -> tuple[Any, Any]:
+    """(configuration `cls`, the other flags) of a verb that takes --config=FILE:VARIANT and --config.field=value.
+
+    define: adds the verb's own flags to the absl FlagValues it is given. Flags are the verb's
+    own, so that several verbs can run in one process. SystemExit for unknown flags and fields.
+    """
+    from absl import flags
+    from ml_collections import config_flags
+
+    from quarkaudio_jax.schema import from_config_dict
+
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Experiment, with a variant after a colon.",
+        lock_config=True,
+        flag_values=values,
+        sys_argv=list(argv),
+    )
+    define(values)
+    if set(argv[1:]) & {"--help", "-h", "--helpshort", "--helpfull"}:
+        print(f"{about}\n\nflags:\n{values.get_help()}\nand --config.FIELD=VALUE for every field of the configuration")
+        raise SystemExit(0)
+    sys.path.append(os.getcwd())  # so that config files can import each other, also from a console script
+    check_fields(argv[1:], cls)
+    try:
+        rest = values(list(argv))[1:]
+        config = values.config
+        if config is not None:
+            config.items()  # a file that could not be loaded says so only now
+    except (flags.Error, OSError, ValueError) as error:  # of a config file, the last line says what is wrong
+        raise SystemExit("error: " + str(error).strip().splitlines()[-1].strip()) from error
+    if rest:
+        raise SystemExit(f"error: {rest[0]!r} is not a flag; flags start with --")
+    if config is None:
+        raise SystemExit("error: --config is missing, for example --config=configs/codec48k.py:tiny")
+    return from_config_dict(config, cls), values
+
+
+def check_fields(arguments: Sequence[str], cls: type) -> None:
+    """SystemExit naming the nearest field when --config.x.y names none."""
+    from quarkaudio_jax.schema import field_names, nearest_name
+
+    known = field_names(cls)
+    groups = {name.rsplit(".", i)[0] for name in known for i in range(1, name.count(".") + 1)}
+    for argument in arguments:
+        name = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-") and name.startswith("config."):
+            plain = name.removeprefix("config.")
+            if not {plain, plain.removeprefix("no")} & (set(known) | groups):
+                raise SystemExit(f"--config.{plain} does not exist; {nearest_name(plain, known)}")
 
 
 @contextlib.contextmanager

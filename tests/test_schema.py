@@ -6,8 +6,15 @@ import re
 import pytest
 
 from configs.codec48k import get_config
-from quarkaudio_jax.schema import ConfigError, TrainConfig, field_names, from_config_dict, to_config_dict
-from quarkaudio_jax.train import check_overrides
+from quarkaudio_jax.cli import check_fields, read_config
+from quarkaudio_jax.schema import (
+    ConfigError,
+    PrepareConfig,
+    TrainConfig,
+    field_names,
+    from_config_dict,
+    to_config_dict,
+)
 
 
 def test_round_trip():
@@ -65,14 +72,48 @@ def test_an_int_is_a_float():
 )
 def test_a_wrong_override_is_named(argument, message):
     with pytest.raises(SystemExit, match=message):
-        check_overrides([argument])
+        check_fields([argument], TrainConfig)
 
 
 def test_right_overrides_pass():
-    check_overrides(["--config=configs/x.py:tiny", "--config.data.strict", "--noconfig.data.strict", "--workdir=x"])
-    check_overrides([f"--config.{name}=1" for name in field_names(TrainConfig)])
+    check_fields(["--config=x.py:tiny", "--config.data.strict", "--noconfig.data.strict", "--workdir=x"], TrainConfig)
+    check_fields([f"--config.{name}=1" for name in field_names(TrainConfig)], TrainConfig)
 
 
 def test_every_default_has_one_home():
     for cls in (TrainConfig, *(f.type for f in dataclasses.fields(TrainConfig) if dataclasses.is_dataclass(f.type))):
         assert cls() == cls()
+
+
+@pytest.mark.parametrize("variant", ["full", "tiny", "codec"])
+def test_preparations_are_valid(variant):
+    from configs.prepare import get_config
+
+    config = from_config_dict(get_config(variant), PrepareConfig)
+    assert sum(dataclasses.asdict(config.examples).values()) > 0
+
+
+def read(*arguments):
+    return read_config(["verb", *arguments], TrainConfig, "about", lambda _: None)[0]
+
+
+def test_a_config_file_and_its_fields():
+    config = read("--config=configs/codec48k.py:tiny", "--config.optim.lr=0.5", "--config.data.strict=True")
+    assert config.optim.lr == 0.5 and config.data.strict and config.codec.variant == "hcodec_48k_tiny"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--config is missing"),
+        (["--config=configs/nope.py"], "No such file or directory: 'configs/nope.py'"),
+        (["--config=configs/codec48k.py:huge"], "no variant 'huge'; choose large, base or tiny"),
+        (["--config=configs/codec48k.py:tiny", "--wordir=x"], "Unknown command line flag 'wordir'"),
+        (["--config=configs/codec48k.py:tiny", "--config.data.batch_size=two"], "batch_size=two"),
+        (["--config=configs/codec48k.py:tiny", "tiny"], "'tiny' is not a flag"),
+    ],
+)
+def test_wrong_command_lines_get_one_line(arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        read(*arguments)
+    assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1

@@ -1,27 +1,27 @@
 """The embedded corpus: speech, music and sound events made on the spot, no download.
 
-Every item is a pure function of its index, 48 kHz mono, with the text that describes it.
+Every clip is a pure function of its index, 48 kHz mono, with the text that describes it.
 """
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 
 import numpy as np
 
-from quarkaudio_jax.data import espeak, synthesis
+from quarkaudio_jax.data import espeak, events, grammar, music
 from quarkaudio_jax.data.transforms import resample
+from quarkaudio_jax.data.utterance import Utterance
 
 SAMPLE_RATE = 48000
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """samples_S: float32 at `SAMPLE_RATE`. caption: what is heard; for speech the transcript, with words and speaker."""
+    """samples_S: float32 at `SAMPLE_RATE`; utterance: what is known of them."""
 
     samples_S: np.ndarray
-    caption: str
-    words: tuple[espeak.Word, ...] = ()
-    speaker: str = ""
+    utterance: Utterance
 
 
 # Variants with breath are left out: eSpeak computes their noise from memory it never set.
@@ -35,62 +35,75 @@ VARIANTS = (
     *("gustave", "ian", "linda", "marcelo", "max", "michel", "miguel", "norbert", "pablo", "paul"),
     *("pedro", "quincy", "rob", "robert", "shelby", "steph", "travis", "zac"),
 )
-ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
+ACCENTS = {
+    **dict.fromkeys(("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029"), "en"),
+    "de": "de",
+    **dict.fromkeys(("fr", "fr-ch"), "fr"),
+    **dict.fromkeys(("es", "es-419"), "es"),
+    "it": "it",
+    **dict.fromkeys(("pt", "pt-br"), "pt"),
+}
+"""Each accent and its language."""
 
-_WHO = (
-    *("the teacher", "my neighbour", "a young doctor", "the old captain", "our guide", "the new student"),
-    *("her brother", "the baker", "an engineer", "the tall girl", "his grandmother", "the driver"),
-)
-_DID = (
-    *("found", "carried", "remembered", "painted", "borrowed", "described", "repaired", "forgot", "opened"),
-    *("measured", "followed", "sold", "noticed", "collected", "cleaned"),
-)
-_WHAT = (
-    *("a small wooden box", "the yellow bicycle", "seven letters", "the broken clock", "a map of the island"),
-    *("the kitchen window", "three silver coins", "an empty bottle", "the longest song", "a quiet river"),
-    *("the village church", "some warm bread", "the red umbrella", "a box of matches"),
-)
-_WHERE = (
-    *("near the harbour", "behind the station", "in the garden", "on the second floor", "at the market"),
-    *("under the bridge", "by the fire", "along the coast", "outside the museum", "across the valley"),
-)
-_WHEN = (
-    *("early this morning", "last winter", "after the concert", "before sunrise", "on Thursday"),
-    *("during the storm", "a week ago", "at half past nine", "when it was raining", "as usual"),
-)
+SPEAKERS = tuple(f"{accent}+{variant}" for variant in VARIANTS for accent in ACCENTS)
+"""An accent and a variant; neighbours in the list speak with different accents."""
 
 
-def sentence(rng: np.random.Generator) -> str:
-    """A sentence of a small grammar."""
+def language(speaker: str) -> str:
+    """The language that a speaker speaks."""
+    return ACCENTS[speaker.partition("+")[0]]
 
-    def pick(options):
-        return options[rng.integers(len(options))]
 
-    text = f"{pick(_WHO)} {pick(_DID)} {pick(_WHAT)} {pick(_WHERE)} {pick(_WHEN)}."
-    return text[0].upper() + text[1:]
+def spoken(text: str, speaker: str, number: int = 0, audio: str = "") -> Item:
+    """A text in a speaker's voice; `number` varies the speed a little. ValueError for an unknown speaker."""
+    rng = np.random.default_rng([4, zlib.crc32(speaker.encode())])
+    speed, pitch, pitch_range = (int(rng.integers(*r)) for r in ((135, 185), (25, 75), (30, 70)))
+    speed += int(np.random.default_rng([5, number]).integers(-15, 16))
+    samples, rate, words = espeak.speak(text, espeak.Voice(speaker, speed, pitch, pitch_range))
+    samples = resample(samples[:, None], rate, SAMPLE_RATE)[:, 0]
+    utterance = Utterance(
+        id=audio, audio=audio, duration=len(samples) / SAMPLE_RATE, speaker=speaker, transcript=text, words=words
+    )
+    return Item(samples, utterance)
+
+
+def script(index: int) -> tuple[str, list[grammar.Sentence]]:
+    """(speaker, one or two sentences) of utterance `index`; no sentence comes twice."""
+    speaker = SPEAKERS[index % len(SPEAKERS)]
+    tongue = language(speaker)
+    sentences = [grammar.sentence(tongue, index)]
+    if np.random.default_rng([1, index]).random() < 0.5:
+        sentences.append(grammar.sentence(tongue, grammar.size(tongue) - 1 - index))
+    return speaker, sentences
 
 
 def speech(index: int) -> Item:
-    """One or two sentences in one of several thousand voices (accent, variant, pitch, speed)."""
-    rng = np.random.default_rng([1, index])
-    name = f"{ACCENTS[rng.integers(len(ACCENTS))]}+{VARIANTS[rng.integers(len(VARIANTS))]}"
-    voice = espeak.Voice(name, *(int(rng.integers(*r)) for r in ((130, 200), (25, 75), (30, 70))))
-    text = " ".join(sentence(rng) for _ in range(rng.integers(1, 3)))
-    samples, rate, words = espeak.speak(text, voice)
-    samples = resample(samples[:, None], rate, SAMPLE_RATE)[:, 0]
-    return Item(samples, text, words, f"{name}/{voice.speed}/{voice.pitch}/{voice.pitch_range}")
+    """One or two sentences; utterances index, index + len(SPEAKERS), ... have the same speaker."""
+    speaker, sentences = script(index)
+    return spoken(" ".join(s.text for s in sentences), speaker, index, f"embedded:speech#{index}")
 
 
-def music(index: int) -> Item:
+def parallel(index: int) -> tuple[Item, Item]:
+    """Utterance `index` by its own speaker and, in the same words and at the same speed, by another one."""
+    item = speech(index)
+    others = [s for s in SPEAKERS if language(s) == language(item.utterance.speaker) and s != item.utterance.speaker]
+    other = others[np.random.default_rng([6, index]).integers(len(others))]
+    return item, spoken(item.utterance.transcript, other, index, f"embedded:speech#{index}/{other}")
+
+
+def music_piece(index: int) -> Item:
     """A few bars of chords, bass and melody with drums, eight seconds."""
-    samples, caption = synthesis.music(np.random.default_rng([2, index]), SAMPLE_RATE)
-    return Item(samples, caption)
+    samples, caption = music.make(np.random.default_rng([2, index]), SAMPLE_RATE)
+    name = f"embedded:music#{index}"
+    return Item(samples, Utterance(name, name, "music", duration=len(samples) / SAMPLE_RATE, caption=caption))
 
 
 def event(index: int) -> Item:
-    """A scene of one kind of sound, four to eight seconds."""
-    samples, caption = synthesis.event(np.random.default_rng([3, index]), SAMPLE_RATE)
-    return Item(samples, caption)
+    """A scene of one kind of sound, four to eight seconds; kinds take turns."""
+    samples, (caption, *paraphrases) = events.make(np.random.default_rng([3, index]), SAMPLE_RATE, index)
+    name = f"embedded:events#{index}"
+    seconds = len(samples) / SAMPLE_RATE
+    return Item(samples, Utterance(name, name, "events", 0.0, seconds, "", "", (), caption, tuple(paraphrases)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,4 +114,4 @@ class Kind:
     size: int
 
 
-KINDS = {"speech": Kind(speech, 20_000), "music": Kind(music, 5_000), "events": Kind(event, 5_000)}
+KINDS = {"speech": Kind(speech, 200_000), "music": Kind(music_piece, 20_000), "events": Kind(event, 20_000)}

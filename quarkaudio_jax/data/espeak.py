@@ -10,6 +10,8 @@ import threading
 
 import numpy as np
 
+from quarkaudio_jax.data.utterance import Word
+
 _SYNCHRONOUS, _UTF8 = 2, 1
 _EVENT_END, _EVENT_WORD, _EVENT_FINISHED = 0, 1, 6
 _RATE, _PITCH, _RANGE = 1, 3, 4
@@ -34,15 +36,6 @@ class _Event(ctypes.Structure):
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-
-
-@dataclasses.dataclass(frozen=True)
-class Word:
-    """A word, or a pair that eSpeak joins ("on the"), and when it is spoken, in seconds."""
-
-    text: str
-    start: float
-    end: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Where clips come from: folders, globs, scp lists, TFDS audio sets, the embedded corpus.
+"""Where clips come from: folders, globs, scp lists, TFDS audio sets, prepared records, the embedded corpus.
 
 A source is a list of clips that are read one at a time, so that nothing is decoded before it
 is wanted.
 """
 
 import bisect
+import dataclasses
 import glob
 import itertools
 import os
@@ -17,6 +18,7 @@ import numpy as np
 
 from quarkaudio_jax.data import audio, embedded
 from quarkaudio_jax.data.crops import GRID_HZ, Crop, SourceError, cut, start_frame
+from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.data.tfds_source import TfdsSource
 
 FEATURES_SUFFIX = ".features.npy"
@@ -94,6 +96,28 @@ class EmbeddedSource:
         return cut(item.samples_S[:, None], embedded.SAMPLE_RATE, seconds, position)
 
 
+class PreparedSource:
+    """Audio with features from `prepare`: a part of its output, such as data/codec_speech."""
+
+    def __init__(self, folder: str):
+        self._records = Records(folder)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def name(self, index: int) -> str:
+        return f"prepared:{self._records.part}/{index}"
+
+    def read(self, index: int, seconds: float | None, position: float) -> Crop:
+        record = self._records[index]
+        if "wave" not in record:
+            raise SourceError(f"{self._records.folder} holds examples of a task, no audio for codec training")
+        crop = cut(record["wave"].astype(np.float32)[:, None] / 32767, record["rate"], seconds, position)
+        frame = round(crop.start * GRID_HZ)
+        count = None if seconds is None else frame + int(np.ceil(seconds * GRID_HZ))
+        return dataclasses.replace(crop, features_TxD=record["features"][frame:count])
+
+
 class Subset:
     """Some clips of another source."""
 
@@ -155,6 +179,8 @@ def _open_one(spec: str, tfds_dir: str) -> Source:
         return EmbeddedSource(spec.removeprefix("embedded:"))
     if spec.startswith("tfds:"):
         return TfdsSource(spec.removeprefix("tfds:"), tfds_dir)
+    if spec.startswith("prepared:"):
+        return PreparedSource(spec.removeprefix("prepared:"))
     path = pathlib.Path(spec).expanduser()
     if path.is_dir():
         files = audio.find(path)

@@ -43,7 +43,8 @@ class TfdsSource:
     def name(self, index: int) -> str:
         return f"tfds:{self._spec}/{index}"
 
-    def read(self, index: int, seconds: float | None, position: float) -> Crop:
+    def record(self, index: int) -> tuple[np.ndarray, int, dict]:
+        """(samples (S, C) float32, rate in Hz, all fields) of a clip; AudioError for one that can't be used."""
         record = self._features.deserialize_example_np(self._records[index])
         samples, rate = record[self._key], self._rate
         if isinstance(samples, bytes):
@@ -56,6 +57,10 @@ class TfdsSource:
         samples = samples.astype(np.float32).reshape(len(samples), -1)
         if not len(samples) or not np.isfinite(samples).all():
             raise AudioError(f"{self.name(index)}: the record is empty, NaN or infinite")
+        return samples, rate, record
+
+    def read(self, index: int, seconds: float | None, position: float) -> Crop:
+        samples, rate, _ = self.record(index)
         return cut(samples, rate, seconds, position)
 
 

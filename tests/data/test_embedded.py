@@ -1,12 +1,13 @@
 """The embedded corpus: deterministic by index, 48 kHz, with its text."""
 
+import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from quarkaudio_jax.data import embedded, espeak
+from quarkaudio_jax.data import embedded, espeak, events, grammar
 
 
 def fingerprint(kind, index):
@@ -21,8 +22,41 @@ def test_items_are_sound(kind):
         assert item.samples_S.dtype == np.float32 and item.samples_S.ndim == 1
         assert len(item.samples_S) >= 2 * embedded.SAMPLE_RATE
         assert 0.1 < np.abs(item.samples_S).max() <= 1.2 and np.isfinite(item.samples_S).all()
-        captions.add(item.caption)
+        captions.add(item.utterance.caption or item.utterance.transcript)
     assert len(captions) > 2
+
+
+def test_events_are_of_many_kinds_and_all_can_be_heard():
+    items = [embedded.event(i) for i in range(len(events.KINDS))]
+    assert len({i.utterance.caption for i in items}) == len(events.KINDS) >= 20
+    for item in items:
+        assert len(item.utterance.paraphrases) >= 3 and item.utterance.caption not in item.utterance.paraphrases
+        assert np.isfinite(item.samples_S).all() and np.abs(item.samples_S).max() > 0.5, item.utterance.caption
+
+
+def test_sentences_do_not_repeat():
+    for language in grammar.GRAMMARS:
+        count = min(grammar.size(language), 50_000)
+        assert len({grammar.sentence(language, i).phrases for i in range(count)}) == count
+        assert grammar.size(language) > 2 * embedded.KINDS["speech"].size
+    with pytest.raises(ValueError, match="it has"):
+        grammar.sentence("de", grammar.size("de"))
+
+
+def test_speakers_are_hundreds_in_several_languages():
+    assert len(set(embedded.SPEAKERS)) >= 300
+    assert len({embedded.language(s) for s in embedded.SPEAKERS}) >= 5
+    number = len(embedded.SPEAKERS)
+    first, again = embedded.speech(3), embedded.speech(3 + number)
+    assert first.utterance.speaker == again.utterance.speaker
+    assert first.utterance.transcript != again.utterance.transcript
+
+
+def test_parallel_utterances_say_the_same_in_another_voice():
+    one, two = embedded.parallel(7)
+    assert one.utterance.transcript == two.utterance.transcript and one.utterance.speaker != two.utterance.speaker
+    assert embedded.language(one.utterance.speaker) == embedded.language(two.utterance.speaker)
+    assert 0.7 < len(one.samples_S) / len(two.samples_S) < 1.4
 
 
 @pytest.mark.parametrize("kind", embedded.KINDS)
@@ -50,15 +84,12 @@ def test_another_process_makes_the_same():
 
 def test_words_have_times():
     item = embedded.speech(0)
-    assert " ".join(w.text for w in item.words) == item.caption.replace(".", "")
-    assert all(a.end <= b.start + 1e-9 for a, b in zip(item.words, item.words[1:], strict=False))
-    assert item.words[-1].end <= len(item.samples_S) / embedded.SAMPLE_RATE + 0.01
-    quiet = np.abs(item.samples_S[: int(item.words[0].start * 48000)]).max(initial=0)
+    words = item.utterance.words
+    assert " ".join(w.text for w in words) == item.utterance.transcript.replace(".", "")
+    assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(words))
+    assert words[-1].end <= len(item.samples_S) / embedded.SAMPLE_RATE + 0.01
+    quiet = np.abs(item.samples_S[: int(words[0].start * 48000)]).max(initial=0)
     assert quiet < 0.05
-
-
-def test_speakers_are_many():
-    assert len({embedded.speech(i).speaker for i in range(40)}) == 40
 
 
 def test_an_unknown_voice_is_named():

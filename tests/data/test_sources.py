@@ -1,7 +1,5 @@
 """Sources: folders, globs, lists, TFDS sets, the embedded corpus."""
 
-import io
-import json
 import pickle
 
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 import soundfile
 
 from quarkaudio_jax.data.sources import SourceError, open_source, split_heldout
+from tests.data.tfds_sets import write_speech_set
 
 
 @pytest.fixture
@@ -71,44 +70,7 @@ def test_heldout_parts_are_apart_and_stable(folder):
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_tfds_set(tmp_path, lazy):
-    """A set as TFDS stores it. Its Audio feature can only be built with TensorFlow, so it is written as the
-    tensor that it is stored as, and features.json then says Audio, as TFDS would."""
-    import tensorflow_datasets as tfds
-
-    def encoded(samples):
-        if not lazy:
-            return samples
-        file = io.BytesIO()
-        soundfile.write(file, samples.astype(np.int16), 16000, format="FLAC")
-        return file.getvalue()
-
-    class TinyAudio(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            kind = (
-                tfds.features.Tensor(shape=(), dtype=np.str_)
-                if lazy
-                else tfds.features.Tensor(shape=(None,), dtype=np.int64)
-            )
-            features = tfds.features.FeaturesDict({"speech": kind, "id": tfds.features.Text()})
-            return tfds.core.DatasetInfo(builder=self, features=features)
-
-        def _split_generators(self, _):
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self):
-            for i in range(3):
-                yield i, {"speech": encoded(np.full(16000 + i, 1000 * i, np.int64)), "id": str(i)}
-
-    TinyAudio(data_dir=tmp_path, file_format="array_record").download_and_prepare()
-    path = tmp_path / "tiny_audio" / "1.0.0" / "features.json"
-    description = json.loads(path.read_text())
-    description["featuresDict"]["features"]["speech"] = {
-        "pythonClassName": "tensorflow_datasets.core.features.audio_feature.Audio",
-        "audio": {"shape": {"dimensions": ["-1"]}, "dtype": "int64", "sampleRate": "16000", "lazyDecode": lazy},
-    }
-    path.write_text(json.dumps(description))
+    write_speech_set(tmp_path, "tiny_audio", 3, lazy)
     source = open_source("tfds:tiny_audio:train", str(tmp_path))
     assert len(source) == 3
     crops = [source.read(i, None, 0.0) for i in range(3)]

@@ -1,0 +1,46 @@
+"""Training data for the language model: examples of every task with SSL features and codes.
+
+    python -m quarkaudio_jax.prepare --config=configs/prepare.py:tiny --config.codec=runs/first --output=data/tiny
+
+Variants, after the colon:
+
+    full   a million examples of 5 s from your own manifests (the default). Hardware: many hosts. Not yet run.
+    tiny   a few examples of every task from the embedded corpus, stand-in features, for a laptop.
+    codec  audio with HuBERT features, for training codecs (no codec is needed).
+
+Your own audio: --config.pools.speech=speech.jsonl --config.pools.events=events.jsonl (see the manifest verb).
+Listen first: python -m quarkaudio_jax.simulate --config=configs/prepare.py --task=restoration --output=listen
+"""
+
+import dataclasses
+
+from quarkaudio_jax.schema import PrepareConfig, TaskExamples, to_config_dict
+
+TASKS = [f.name for f in dataclasses.fields(TaskExamples) if not f.name.startswith("codec_")]
+
+
+def get_config(variant: str = "full"):
+    """The preparation of that variant."""
+    config = to_config_dict(PrepareConfig())
+    if variant == "full":
+        config.features.recipe = "wavlm"
+        config.workers = 8
+        for task in TASKS:
+            config.examples[task] = 125_000
+    elif variant == "tiny":
+        config.features.recipe = "mel"
+        config.feature_width = 96
+        config.simulation.seconds = 2.0
+        config.simulation.talkers.enrolment = (1.0, 2.0)
+        config.simulation.conversion.reference = (1.0, 2.0)
+        config.shard = 32
+        for task in TASKS:
+            config.examples[task] = 64
+    elif variant == "codec":
+        config.features.recipe = "hubert"
+        config.examples.codec_speech = 20_000
+        config.examples.codec_music = 10_000
+        config.examples.codec_events = 10_000
+    else:
+        raise ValueError(f"configs/prepare.py has no variant {variant!r}; choose full, tiny or codec")
+    return config

@@ -1,0 +1,203 @@
+"""Prepared data on disk: TFDS-readable ArrayRecord, written shard by shard, read without TensorFlow.
+
+    OUTPUT/<part>/1.0.0/<part>-train.array_record-00000-of-00010, features.json, dataset_info.json
+
+A part is a task of the language model or a domain of codec training. Arrays are stored as raw
+bytes of their type (`encoding="bytes"` in TFDS), shapes without their first axis in features.json.
+"""
+
+import bisect
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.data.crops import SourceError
+
+VERSION = "1.0.0"
+DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+OPTIONS = "group_size:1"
+"""Of ArrayRecord: each record is compressed by itself, so that any one is read alone."""
+
+
+class RecordError(AudioError):
+    """A prepared file that is missing, cut off or corrupt; the message names it and the record."""
+
+
+def task_features(width: int, dtype: str, codebooks: tuple[int, int], text_width: int):
+    """TFDS features of an example of a task.
+
+    source, reference: SSL features (T, width), reference with T = 0 where there is none.
+    acoustic, semantic: codes of the target (T, K); durations (T,): frames each stands for, empty
+    for a codec with a fixed rate. text_features (T, text_width). meta: JSON.
+    """
+    from tensorflow_datasets import features as f
+
+    def array(*shape, kind):
+        return f.Tensor(shape=(None, *shape), dtype=kind, encoding="bytes")
+
+    return f.FeaturesDict(
+        {
+            "id": f.Text(),
+            "task": f.Text(),
+            "text": f.Text(),
+            "text_features": array(max(text_width, 1), kind=DTYPES[dtype]),
+            "source": array(width, kind=DTYPES[dtype]),
+            "reference": array(width, kind=DTYPES[dtype]),
+            "acoustic": array(codebooks[0], kind=np.uint16),
+            "semantic": array(codebooks[1], kind=np.uint16),
+            "durations": array(kind=np.uint8),
+            "meta": f.Text(),
+        }
+    )
+
+
+def audio_features(width: int, dtype: str):
+    """TFDS features of a clip for codec training: wave (S,) int16 and, frame for frame of 20 ms, features (T, width)."""
+    from tensorflow_datasets import features as f
+
+    return f.FeaturesDict(
+        {
+            "id": f.Text(),
+            "wave": f.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
+            "rate": f.Scalar(np.int32),
+            "features": f.Tensor(shape=(None, width), dtype=DTYPES[dtype], encoding="bytes"),
+            "meta": f.Text(),
+        }
+    )
+
+
+def shard_path(root: pathlib.Path, part: str, number: int, count: int) -> pathlib.Path:
+    """Where a shard of a part lies."""
+    return root / part / VERSION / f"{part}-train.array_record-{number:05d}-of-{count:05d}"
+
+
+class ShardWriter:
+    """One file of records; under its own name only when finished without an error."""
+
+    def __init__(self, path: pathlib.Path, features: Any):
+        from array_record.python.array_record_module import ArrayRecordWriter
+        from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+        self.path, self.count, self.bytes = path, 0, 0
+        self._features = features
+        self._serializer = ExampleSerializer(features.get_serialized_info())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._writer = ArrayRecordWriter(str(self._temporary), OPTIONS)
+
+    def write(self, example: Mapping[str, Any]) -> None:
+        """Appends an example."""
+        proto = self._serializer.get_tf_example(self._features.encode_example(dict(example)))
+        data = proto.SerializeToString(deterministic=True)  # TFDS's own order of fields differs between processes
+        self._writer.write(data)
+        self.count += 1
+        self.bytes += len(data)
+
+    def finish(self) -> None:
+        """Closes the file, makes sure that it is whole on disk, and gives it its name."""
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        self._writer.close()
+        with open(self._temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        reader = ArrayRecordReader(str(self._temporary))  # raises if the file was cut off by a full disk
+        found = reader.num_records()
+        reader.close()
+        if found != self.count:
+            raise OSError(f"{found} of {self.count} records reached the disk")
+        os.replace(self._temporary, self.path)
+
+    def discard(self) -> None:
+        """Removes what was written so far."""
+        self._temporary.unlink(missing_ok=True)
+
+
+def write_metadata(
+    root: pathlib.Path, part: str, features: Any, lengths: Sequence[int], sizes: int, about: str
+) -> None:
+    """Writes features.json and dataset_info.json, so that `tfds.builder_from_directory` opens the part."""
+    import tensorflow_datasets as tfds
+
+    folder = root / part / VERSION
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=str(folder), dataset_name=part, split="train", filetype_suffix="array_record"
+    )
+    split = tfds.core.SplitInfo(name="train", shard_lengths=list(lengths), num_bytes=sizes, filename_template=template)
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(folder), features=features, split_infos=[split], description=about, check_data=False
+    )
+
+
+class Records:
+    """The records of one prepared part, by index; picklable. RecordError for what is missing or corrupt."""
+
+    def __init__(self, folder: str | os.PathLike):
+        import tensorflow_datasets as tfds
+
+        self.folder = pathlib.Path(folder)
+        self.part = self.folder.name
+        versioned = self.folder / VERSION
+        try:
+            info = json.loads((versioned / "dataset_info.json").read_text())
+            self._features = tfds.features.FeaturesDict.from_json(json.loads((versioned / "features.json").read_text()))
+            lengths = [int(n) for n in info["splits"][0]["shardLengths"]]
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise SourceError(f"{self.folder}: not finished by prepare, or not made by it ({error})") from error
+        self._paths = [str(shard_path(self.folder.parent, self.part, i, len(lengths))) for i in range(len(lengths))]
+        for path in self._paths:
+            if not os.path.exists(path):
+                raise RecordError(f"{path}: missing; run prepare again with the same configuration")
+        self._ends = list(itertools.accumulate(lengths))
+        self._readers: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}}
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """(shard, record in it) of an index."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.folder} has {len(self)} records, not a record {index}")
+        shard = bisect.bisect_right(self._ends, index)
+        return shard, index - (self._ends[shard - 1] if shard else 0)
+
+    def raw(self, index: int) -> bytes:
+        """A record as it is stored."""
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        shard, inner = self.locate(index)
+        try:
+            if shard not in self._readers:
+                self._readers[shard] = ArrayRecordDataSource(self._paths[shard])
+            return self._readers[shard][inner]
+        except Exception as error:  # ArrayRecord raises several kinds
+            raise RecordError(f"{self._paths[shard]}, record {inner}: can't be read ({_first_line(error)})") from error
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The fields of a record; texts as str."""
+        data = self.raw(index)
+        try:
+            record = self._features.deserialize_example_np(data)
+        except Exception as error:  # protobuf, NumPy and TFDS each have their own
+            shard, inner = self.locate(index)
+            message = f"{self._paths[shard]}, record {inner}: is corrupt ({_first_line(error)})"
+            raise RecordError(message) from error
+        return {k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def parts_of(root: str | os.PathLike) -> list[str]:
+    """The parts that are finished below a folder that `prepare` wrote."""
+    return sorted(p.parent.parent.name for p in pathlib.Path(root).glob(f"*/{VERSION}/dataset_info.json"))

@@ -1,0 +1,56 @@
+"""One example of any task, by its number."""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.data.simulate.audio_editing import audio_editing
+from quarkaudio_jax.data.simulate.conversion import conversion
+from quarkaudio_jax.data.simulate.draws import Draws
+from quarkaudio_jax.data.simulate.example import Example, Inputs, Redraw
+from quarkaudio_jax.data.simulate.sounds import lass
+from quarkaudio_jax.data.simulate.speech_editing import speech_editing
+from quarkaudio_jax.data.simulate.speech_tasks import extraction, restoration, reverse_extraction, separation
+from quarkaudio_jax.tasks import TASKS
+
+SIMULATORS: dict[str, Callable[[Inputs, Draws], Example]] = {
+    simulator.__name__: simulator
+    for simulator in (
+        *(restoration, extraction, reverse_extraction, separation),
+        *(conversion, lass, speech_editing, audio_editing),
+    )
+}
+"""By the task's name."""
+
+ATTEMPTS = 20
+
+
+def simulate(task: str, inputs: Inputs, seed: int, index: int) -> tuple[Example, list[str]]:
+    """(example `index` of a task, what could not be used on the way to it); the same for the same arguments.
+
+    Where a draw meets audio that can't be used, the next attempt draws anew; AudioError if all
+    fail. SourceError if the pools lack what the task needs.
+    """
+    problems: list[str] = []
+    last = ""
+    for attempt in range(ATTEMPTS):
+        draws = Draws(np.random.default_rng([seed, TASKS[task].number, index, attempt]))
+        draws.note("index", index)
+        draws.note("attempt", attempt)
+        try:
+            return SIMULATORS[task](inputs, draws), problems
+        except AudioError as error:
+            last = str(error)
+            if not isinstance(error, Redraw):
+                problems.append(last)
+    raise AudioError(f"{task} {index}: {ATTEMPTS} attempts failed, the last: {last}")
+
+
+def fingerprint(example: Example) -> int:
+    """A checksum of everything that is heard and said."""
+    total = zlib.crc32(example.text.encode())
+    for samples in (example.source_S, example.target_S, example.reference_S):
+        total = zlib.crc32(np.ascontiguousarray(samples).tobytes(), total)
+    return total

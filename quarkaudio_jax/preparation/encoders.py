@@ -1,0 +1,78 @@
+"""SSL features and codes of many waves, in batches of few shapes."""
+
+import collections
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from quarkaudio_jax.api import load_codec
+from quarkaudio_jax.bridge.ssl import load_extractor
+from quarkaudio_jax.cli import UserError
+from quarkaudio_jax.data.crops import GRID_HZ
+from quarkaudio_jax.schema import PrepareConfig
+
+
+class Encoders:
+    """SSL model and codec, in batches of fixed shapes, so that few programs are compiled."""
+
+    def __init__(self, cfg: PrepareConfig, with_codec: bool):
+        self._batch = cfg.batch_size
+        self.codec = load_codec(cfg.codec, cfg.codec_features) if with_codec else None
+        extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
+        if extractor.stored:
+            raise UserError(f"config.features.recipe is {extractor.name!r}, which can't be computed; name a model")
+        self.width = extractor.cfg.dim if extractor.cfg is not None else cfg.feature_width
+        self._params = jax.device_put(extractor.params)
+        self._extract = jax.jit(
+            lambda params, wave, rate, lengths: extractor(
+                params, wave, rate, _hop(rate), self.width, lengths_B=lengths
+            ),
+            static_argnums=2,
+        )
+
+    def _batches(self, waves: Sequence[np.ndarray], unit: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        """(which, (B, S), lengths): waves of like length (rounded up to units) together, in a fixed order."""
+        groups = collections.defaultdict(list)
+        for index, wave in enumerate(waves):
+            groups[-(-len(wave) // unit)].append(index)
+        for units, members in sorted(groups.items()):
+            for begin in range(0, len(members), self._batch):
+                which = members[begin : begin + self._batch]
+                batch = np.zeros((self._batch, units * unit), np.float32)
+                lengths = np.full(self._batch, len(waves[which[-1]]), np.int32)
+                for row, index in enumerate(which):
+                    batch[row, : len(waves[index])] = waves[index]
+                    lengths[row] = len(waves[index])
+                yield which, batch, lengths
+
+    def features(self, waves: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
+        """(T, width) float32 of each wave, 50 frames a second; waves shorter than a frame give none."""
+        hop = _hop(rate)
+        out = [np.zeros((0, self.width), np.float32)] * len(waves)
+        whole = {i: w[: len(w) // hop * hop] for i, w in enumerate(waves) if len(w) >= hop}
+        keys = list(whole)
+        for which, batch, lengths in self._batches(list(whole.values()), 25 * hop):
+            found = np.asarray(self._extract(self._params, batch, rate, lengths))
+            for row, index in enumerate(which):
+                out[keys[index]] = found[row, : lengths[row] // hop]
+        return out
+
+    def codes(self, waves: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Codes of each wave as they are stored."""
+        out: list[dict[str, np.ndarray]] = [{}] * len(waves)
+        for which, batch, lengths in self._batches(waves, self.codec.sample_rate // 2):
+            codes = self.codec.encode(batch, lengths=lengths)
+            streams = {"acoustic": codes.acoustic_BxTxK, "semantic": codes.semantic_BxTxK}
+            streams = {name: np.asarray(c) for name, c in streams.items()}
+            durations = None if codes.durations_BxT is None else np.asarray(codes.durations_BxT)
+            for row, index in enumerate(which):
+                count = int(codes.lengths_B[row])
+                out[index] = {name: c[row, :count].astype(np.uint16) for name, c in streams.items()}
+                out[index]["durations"] = np.zeros(0, np.uint8) if durations is None else durations[row, :count]
+        return out
+
+
+def _hop(rate: int) -> int:
+    """Samples of a feature frame."""
+    return rate // GRID_HZ

@@ -1,0 +1,244 @@
+"""One process's share of a preparation: claims shards, works them out, writes them."""
+
+import json
+import logging
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+from quarkaudio_jax.cli import UserError
+from quarkaudio_jax.data import produce, records, shards
+from quarkaudio_jax.preparation.encoders import Encoders
+from quarkaudio_jax.schema import PrepareConfig, to_dict
+from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.training.metrics import duration
+
+log = logging.getLogger(__name__)
+
+BLOCK = 4
+"""Shards that a process claims at once, so that examples are made ahead across their borders."""
+
+STAGES = ("read", "simulate", "features", "codec", "write")
+
+
+class Preparation:
+    """The work of one process on an output folder; others may work on it too."""
+
+    def __init__(self, cfg: PrepareConfig, output: pathlib.Path, share: tuple[int, int] = (0, 1)):
+        counts = {name: count for name, count in to_dict(cfg.examples).items() if count > 0}
+        tasks = [part for part in counts if part in TASKS]
+        if not counts:
+            raise UserError("nothing to prepare: set config.examples.restoration (or another) to a number")
+        if cfg.dtype not in records.DTYPES:
+            raise UserError(f"config.dtype is {cfg.dtype!r}; choose {' or '.join(records.DTYPES)}")
+        if tasks and not cfg.codec:
+            raise UserError(f"config.codec is empty, but {tasks[0]} needs a codec: give its checkpoint")
+        self._cfg, self._dtype = cfg, records.DTYPES[cfg.dtype]
+        self._encoders = Encoders(cfg, bool(tasks))
+        codec = self._encoders.codec
+        self._produce = produce.Produce(cfg, codec.sample_rate if codec else cfg.sample_rate)
+        for part, count in counts.items():
+            size = self._produce.size(part)
+            if size is not None and count > size:
+                raise UserError(f"config.examples.{part} is {count}, but its pool has {size} clips")
+        width = self._encoders.width
+        self._features = {
+            part: records.task_features(width, cfg.dtype, codec.num_codebooks, 0)
+            if part in TASKS
+            else records.audio_features(width, cfg.dtype)
+            for part in counts
+        }
+        self._shards = shards.split(counts, cfg.shard)
+        self._mine = self._shards[share[0] :: share[1]]
+        self._board = shards.Board(output, self._plan(counts), self._shards)
+        self._output = output
+        self._seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self._audio, self._failed = 0.0, []
+
+    def _plan(self, counts: dict[str, int]) -> dict[str, Any]:
+        """What decides what is in the files. How the work is spread does not."""
+        config = to_dict(self._cfg)
+        for name in ("workers", "threads", "codec", "codec_features"):
+            del config[name]
+        codec = self._encoders.codec
+        return {"config": config, "codec": codec and {"variant": codec.name, "weights": codec.fingerprint()}}
+
+    def run(self) -> None:
+        """Prepares every shard that nobody else has; SystemExit names those that failed."""
+        begun = time.perf_counter()
+        done = {s for s in self._shards if self._board.is_done(s)}
+        if done:
+            log.info("%d of %d shards are there already", len(done), len(self._shards))
+        self._begun, self._todo, self._finished = begun, len([s for s in self._mine if s not in done]), 0
+        tried: set[Any] = set()
+        while True:
+            claims = []
+            for shard in self._mine:
+                if len(claims) == BLOCK:
+                    break
+                if shard in tried or self._board.is_done(shard):
+                    continue
+                claim = self._board.claim(shard)
+                if claim.__enter__() and not self._board.is_done(shard):
+                    claims.append((shard, claim))
+                else:
+                    claim.__exit__(None, None, None)
+            if not claims:
+                break
+            tried |= {shard for shard, _ in claims}
+            try:
+                self._block([shard for shard, _ in claims])
+            finally:
+                for _, claim in claims:
+                    claim.__exit__(None, None, None)
+        self._close(time.perf_counter() - begun)
+
+    def _block(self, shards: list[Any]) -> None:
+        examples = produce.produced(self._produce, shards, self._cfg.workers, self._cfg.threads)
+        for shard in shards:
+            made = []
+            for _ in range(shard.start, shard.stop):
+                example = next(examples)
+                if "fatal" in example:
+                    raise UserError(f"{example['part']}: {example['fatal']}")
+                self._seconds["read"] += example["reading"]
+                self._seconds["simulate"] += example["simulating"]
+                made.append(example)
+            good = [example for example in made if "skipped" not in example]
+            rows = self._worked_out(good)
+            try:
+                self._store(shard, made, good, rows)
+            except (OSError, RuntimeError, ValueError) as error:  # ArrayRecord has errors of its own kinds
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                self._failed.append(f"{shard.name}: {reason}")
+                log.error("shard %s stopped: %s; nothing else is lost, run the command again", shard.name, reason)
+
+    def _store(
+        self, shard: Any, made: list[dict[str, Any]], good: list[dict[str, Any]], rows: list[dict[str, Any]]
+    ) -> None:
+        """Writes a shard and its note. made: all examples, good: those that can be used, rows: their records."""
+        skipped = sorted({p for e in made for p in e["problems"]} | {e["skipped"] for e in made if "skipped" in e})
+        started = time.perf_counter()
+        path = records.shard_path(self._output, shard.part, shard.number, shard.count)
+        writer = records.ShardWriter(path, self._features[shard.part])
+        try:
+            for row in rows:
+                writer.write(row)
+            writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
+        audio = sum(self._audio_seconds(e) for e in good)
+        self._board.finish(
+            shard,
+            {
+                "examples": writer.count,
+                "left_out": len(made) - len(good),
+                "skipped": skipped,
+                "seconds": round(audio, 3),
+                "bytes": writer.bytes,
+            },
+        )
+        self._seconds["write"] += time.perf_counter() - started
+        self._audio += audio
+        self._progress(shard, writer.count)
+
+    def _audio_seconds(self, example: dict[str, Any]) -> float:
+        """Seconds of audio that went into a record: target for a task, the clip for codec training."""
+        if "wave" in example:
+            return len(example["wave"]) / self._cfg.sample_rate
+        return len(example["target"]) / self._encoders.codec.sample_rate
+
+    def _worked_out(self, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The records of examples, with features and codes."""
+        if examples and "wave" in examples[0]:
+            features = self._timed("features", [e["wave"] for e in examples], self._cfg.sample_rate)
+            return [
+                {
+                    "id": f"{e['part']}/{e['index']}",
+                    "wave": np.round(np.clip(e["wave"], -1, 1) * 32767).astype(np.int16),
+                    "rate": self._cfg.sample_rate,
+                    "features": f.astype(self._dtype),
+                    "meta": e["meta"],
+                }
+                for e, f in zip(examples, features, strict=True)
+            ]
+        rate = self._encoders.codec.sample_rate
+        waves = [e[side] for e in examples for side in ("source", "reference")]
+        features = [f.astype(self._dtype) for f in self._timed("features", waves, rate)]
+        started = time.perf_counter()
+        codes = self._encoders.codes([e["target"] for e in examples])
+        self._seconds["codec"] += time.perf_counter() - started
+        return [
+            {
+                "id": f"{e['part']}/{e['index']}",
+                "task": e["part"],
+                "text": e["text"],
+                "text_features": np.zeros((0, 1), self._dtype),
+                "source": features[2 * i],
+                "reference": features[2 * i + 1],
+                **codes[i],
+                "meta": e["meta"],
+            }
+            for i, e in enumerate(examples)
+        ]
+
+    def _timed(self, stage: str, waves: list[np.ndarray], rate: int) -> list[np.ndarray]:
+        started = time.perf_counter()
+        out = self._encoders.features(waves, rate)
+        self._seconds[stage] += time.perf_counter() - started
+        return out
+
+    def _progress(self, shard: Any, count: int) -> None:
+        self._finished += 1
+        elapsed = time.perf_counter() - self._begun
+        left = sum(not self._board.is_done(s) for s in self._mine)
+        log.info(
+            "%s: %d examples; %d of %d shards left, %s at this pace, %.1f audio s/s",
+            shard.name,
+            count,
+            left,
+            len(self._shards),
+            duration(left * elapsed / self._finished),
+            self._audio / elapsed,
+        )
+
+    def _close(self, elapsed: float) -> None:
+        """Writes what TFDS needs once all is done, and tells what there is."""
+        if self._audio:
+            shares = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self._seconds.items())
+            log.info(
+                "%.0f s of audio in %.1f s, %.1f audio s/s (%s)", self._audio, elapsed, self._audio / elapsed, shares
+            )
+        if self._failed:
+            raise SystemExit("error: " + "\nerror: ".join(self._failed))
+        notes = self._board.notes()
+        open_shards = len(self._shards) - len(notes)
+        if open_shards:
+            log.info("%d shards are still with other processes; the last of them finishes the folder", open_shards)
+            return
+        print(finish(self._output, notes, self._features, self._cfg))
+
+
+def finish(output: pathlib.Path, notes: dict[Any, dict[str, Any]], features: dict[str, Any], cfg: PrepareConfig) -> str:
+    """Writes the metadata of every part and report.json; returns the report as text."""
+    lines, report = [], {}
+    for part in features:
+        mine = [notes[s] for s in sorted((s for s in notes if s.part == part), key=lambda s: s.number)]
+        total = {name: sum(n[name] for n in mine) for name in ("examples", "left_out", "seconds", "bytes")}
+        skipped = sorted({reason for n in mine for reason in n["skipped"]})
+        about = f"{part}: {total['examples']} examples by quarkaudio_jax prepare, features {cfg.features.recipe}"
+        records.write_metadata(output, part, features[part], [n["examples"] for n in mine], total["bytes"], about)
+        report[part] = {**total, "skipped": skipped}
+        lines.append(
+            f"{part:20} {total['examples']:8d} examples {total['seconds'] / 3600:9.3f} h "
+            f"{total['bytes'] / max(total['seconds'], 1e-9):10.0f} bytes a second of audio"
+            + (f", {total['left_out']} left out" if total["left_out"] else "")
+        )
+        lines += [f"  could not use {reason}" for reason in skipped[:10]]
+        lines += [f"  ... and {len(skipped) - 10} more, in report.json"] if len(skipped) > 10 else []
+    (output / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    hours = sum(r["seconds"] for r in report.values()) / 3600
+    return "\n".join([*lines, f"{output}: {hours:.3f} h, features {cfg.features.recipe} as {cfg.dtype}"])

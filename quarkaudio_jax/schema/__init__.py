@@ -1,0 +1,71 @@
+"""What can be configured: frozen dataclasses, each the only home of its defaults.
+
+A config file starts from `to_config_dict(TrainConfig())`, changes what it wants and returns
+the ConfigDict; `from_config_dict` turns it back, refusing unknown fields by name.
+"""
+
+from quarkaudio_jax.schema.build import (
+    ConfigError,
+    field_names,
+    from_config_dict,
+    nearest_name,
+    to_config_dict,
+    to_dict,
+)
+from quarkaudio_jax.schema.prepare import (
+    AudioEditConfig,
+    ConversionConfig,
+    DegradeConfig,
+    LassConfig,
+    PoolsConfig,
+    PrepareConfig,
+    PreparedConfig,
+    SimulationConfig,
+    SpeechEditConfig,
+    TalkersConfig,
+    TaskExamples,
+    TaskWeights,
+)
+from quarkaudio_jax.schema.train import (
+    AdversaryConfig,
+    CodecConfig,
+    DataConfig,
+    DomainConfig,
+    FeatureConfig,
+    LoopConfig,
+    LossConfig,
+    MeshConfig,
+    OptimConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AdversaryConfig",
+    "AudioEditConfig",
+    "CodecConfig",
+    "ConfigError",
+    "ConversionConfig",
+    "DataConfig",
+    "DegradeConfig",
+    "DomainConfig",
+    "FeatureConfig",
+    "LassConfig",
+    "LoopConfig",
+    "LossConfig",
+    "MeshConfig",
+    "OptimConfig",
+    "PoolsConfig",
+    "PrepareConfig",
+    "PreparedConfig",
+    "SimulationConfig",
+    "SpeechEditConfig",
+    "TalkersConfig",
+    "TaskExamples",
+    "TaskWeights",
+    "TrainConfig",
+    "field_names",
+    "from_config_dict",
+    "nearest_name",
+    "to_config_dict",
+    "to_dict",
+]

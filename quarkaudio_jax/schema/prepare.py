@@ -1,0 +1,235 @@
+"""The configuration of simulation and of `prepare`.
+
+Ranges are (low, high), drawn uniformly; probabilities lie in [0, 1]. Those of `DegradeConfig`
+and `TalkersConfig` are the published ones of UniSE where it states them; docs/choices.md says
+which are ours.
+"""
+
+import dataclasses
+
+from quarkaudio_jax.schema.train import FeatureConfig
+
+Range = tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class DegradeConfig:
+    """What speech goes through on its way into a bad recording, in this order.
+
+    reverberation: rooms of `room` metres along each side (low, high; height `room_height`) with
+    a reverberation time of `rt60` s; the target keeps the first `early` s after the direct
+    sound. noise: at `snr` dB. Then in random order bandwidth (one of `bandwidths`, Hz of
+    sampling), clipping (at quantiles of the samples), packet_loss (`packet` s each, a share
+    `loss_rate` of them in bursts of up to `burst`); last codec: one of `codecs`.
+    """
+
+    reverberation: float = 0.3
+    rt60: Range = (0.1, 0.6)
+    room: Range = (3.0, 8.0)
+    room_height: Range = (2.5, 4.0)
+    early: float = 0.05
+    noise: float = 0.8
+    snr: Range = (-5.0, 20.0)
+    bandwidth: float = 0.3
+    bandwidths: tuple[int, ...] = (4000, 8000, 16000)
+    clipping: float = 0.3
+    clip_low: Range = (0.0, 0.1)
+    clip_high: Range = (0.9, 1.0)
+    packet_loss: float = 0.3
+    packet: float = 0.02
+    loss_rate: Range = (0.05, 0.25)
+    burst: int = 10
+    codec: float = 0.1
+    codecs: tuple[str, ...] = ("mp3", "opus", "vorbis", "mu-law")
+
+
+@dataclasses.dataclass(frozen=True)
+class TalkersConfig:
+    """A second talker. restoration: how often, at `restoration_sir` dB under the target.
+
+    In extraction and separation there always is one, at `sir` dB. enrolment: seconds of the
+    target's voice that are given (low, high).
+    """
+
+    restoration: float = 0.2
+    restoration_sir: Range = (2.0, 20.0)
+    sir: Range = (-5.0, 5.0)
+    enrolment: Range = (3.0, 5.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversionConfig:
+    """Voice conversion. parallel: share of pairs (same words, two voices) where the speech has any.
+
+    Otherwise the source is the target with its voice disguised: formants scaled by `formant`
+    and pitch by `pitch` (each or its inverse), `equaliser_bands` peaks of `equaliser` dB.
+    """
+
+    parallel: float = 0.5
+    formant: Range = (1.05, 1.35)
+    pitch: Range = (1.0, 1.6)
+    equaliser: Range = (-9.0, 9.0)
+    equaliser_bands: int = 6
+    reference: Range = (3.0, 5.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LassConfig:
+    """Mixtures of `sounds` captioned sounds (low, high), the others at `snr` dB under or over the one asked for."""
+
+    sounds: tuple[int, ...] = (2, 3)
+    snr: Range = (-10.0, 10.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeechEditConfig:
+    """Weights of the edits; `words`: how many neighbouring words an edit covers (low, high).
+
+    spoken: share of edits in which the whole sentence is spoken again, where the speech can be
+    (embedded voices); otherwise words are cut and joined, with `fade` s of cross-fade.
+    """
+
+    insert: float = 1.0
+    delete: float = 1.0
+    substitute: float = 1.0
+    words: tuple[int, ...] = (1, 3)
+    spoken: float = 0.5
+    fade: float = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioEditConfig:
+    """Weights of the edits of scenes of `sounds` sounds (low, high), each of `length` s, `level` dB apart.
+
+    background: dBFS of the room tone. gain: dB of louder and softer. factor: of faster; its inverse is slower's.
+    """
+
+    add: float = 1.0
+    remove: float = 1.0
+    replace: float = 1.0
+    loudness: float = 1.0
+    speed: float = 1.0
+    reorder: float = 1.0
+    sounds: tuple[int, ...] = (1, 3)
+    length: Range = (1.0, 2.0)
+    level: Range = (-6.0, 0.0)
+    background: Range = (-75.0, -50.0)
+    gain: Range = (6.0, 12.0)
+    factor: Range = (1.25, 2.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationConfig:
+    """How examples of every task are made. seconds: the longest. peak: none is louder (both sides scaled alike).
+
+    level: dBFS (root mean square) that target speech is brought to.
+    """
+
+    seconds: float = 5.0
+    peak: float = 0.99
+    level: Range = (-35.0, -15.0)
+    degrade: DegradeConfig = DegradeConfig()
+    talkers: TalkersConfig = TalkersConfig()
+    conversion: ConversionConfig = ConversionConfig()
+    lass: LassConfig = LassConfig()
+    speech_editing: SpeechEditConfig = SpeechEditConfig()
+    audio_editing: AudioEditConfig = AudioEditConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class PoolsConfig:
+    """Where sound comes from: manifests (.jsonl), folders, or embedded:KIND, by commas.
+
+    noise: empty means events and music. rirs: room responses of your own instead of simulated
+    rooms.
+    """
+
+    speech: str = "embedded:speech"
+    events: str = "embedded:events"
+    music: str = "embedded:music"
+    noise: str = ""
+    rirs: str = ""
+    tfds_dir: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskExamples:
+    """How many examples of each task (and, for codec training, clips of each domain) to prepare."""
+
+    restoration: int = 0
+    extraction: int = 0
+    reverse_extraction: int = 0
+    separation: int = 0
+    conversion: int = 0
+    lass: int = 0
+    speech_editing: int = 0
+    audio_editing: int = 0
+    codec_speech: int = 0
+    codec_music: int = 0
+    codec_events: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """What `prepare` writes.
+
+    codec: checkpoint of the codec whose codes the targets become, codec_features: weights of its
+    SSL model (see `load_codec`); neither is needed for the domains of codec training. features:
+    stored for source and reference, `feature_width` wide if the recipe has no width of its own,
+    as `dtype` (float16 or bfloat16). shard: examples a file. batch_size: examples that SSL model
+    and codec see at once. workers: processes that simulate (0: threads of this one).
+    sample_rate and clip_seconds: of the audio of codec training; longer clips are cut.
+    """
+
+    seed: int = 0
+    codec: str = ""
+    codec_features: str = ""
+    features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
+    feature_width: int = 768
+    dtype: str = "float16"
+    examples: TaskExamples = TaskExamples()
+    pools: PoolsConfig = PoolsConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    sample_rate: int = 48000
+    clip_seconds: float = 20.0
+    shard: int = 256
+    batch_size: int = 8
+    workers: int = 0
+    threads: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskWeights:
+    """How often each task comes in training, relative to the others; 0 leaves it out."""
+
+    restoration: float = 1.0
+    extraction: float = 1.0
+    reverse_extraction: float = 1.0
+    separation: float = 1.0
+    conversion: float = 1.0
+    lass: float = 1.0
+    speech_editing: float = 1.0
+    audio_editing: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedConfig:
+    """Prepared examples for the language model.
+
+    folder: the output of `prepare`. batch_size: rows a step over all hosts, each `length`
+    positions, into which as many examples are packed as fit; `bins` rows are packed at a time
+    (more leave less padding and take more memory). heldout: share of each task's examples kept
+    out of training. change_mixture: let a resumed run go on with other weights than it began with.
+    """
+
+    folder: str = ""
+    weights: TaskWeights = TaskWeights()
+    batch_size: int = 16
+    length: int = 1024
+    bins: int = 32
+    heldout: float = 0.01
+    workers: int = 0
+    threads: int = 2
+    prefetch: int = 16
+    strict: bool = False
+    change_mixture: bool = False

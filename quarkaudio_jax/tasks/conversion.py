@@ -1,0 +1,5 @@
+"""Voice conversion (VC): the source's words, in time, in the reference's voice."""
+
+from quarkaudio_jax.tasks.task import Task
+
+CONVERSION = Task("conversion", 4, "the same words in the reference's voice", reference=True)

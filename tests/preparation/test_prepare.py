@@ -1,0 +1,295 @@
+"""prepare: what it writes, killed and resumed, by several processes, on a full disk, and what reads it."""
+
+import hashlib
+import json
+import os
+import pathlib
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from quarkaudio_jax import load_codec, prepare
+from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.pipeline import DataError, crop_spec, training_batches
+from quarkaudio_jax.data.prepared import packed_batches, padding_share
+from quarkaudio_jax.data.records import RecordError, Records, parts_of
+from quarkaudio_jax.data.simulate.example import Inputs
+from quarkaudio_jax.data.simulate.simulate import simulate
+from quarkaudio_jax.data.sources import open_source
+from quarkaudio_jax.schema import (
+    DataConfig,
+    DomainConfig,
+    PrepareConfig,
+    PreparedConfig,
+    TaskWeights,
+    from_config_dict,
+)
+from quarkaudio_jax.tasks import TASKS
+
+TAIL = 9
+
+
+def arguments(checkpoint, output, **fields):
+    from configs.prepare import TASKS as parts
+
+    counts = {**{f"examples.{part}": 0 for part in parts}, "shard": 4, "batch_size": 4}
+    config = [f"--config.{name}={value}" for name, value in {**counts, **fields}.items()]
+    return ["--config=configs/prepare.py:tiny", f"--config.codec={checkpoint}", *config, f"--output={output}"]
+
+
+def call(*args):
+    prepare.main(["quarkaudio prepare", *args])
+
+
+def digests(folder):
+    """{name: hash} of every file that the next stage reads."""
+    files = [p for p in pathlib.Path(folder).rglob("*") if p.is_file() and ".work" not in p.parts]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def prepared(trained, tmp_path_factory):
+    """A few examples of every task, and audio for codec training."""
+    folder = tmp_path_factory.mktemp("prepared") / "out"
+    counts = {f"examples.{task}": 6 for task in TASKS} | {"examples.codec_speech": 4, "examples.codec_events": 5}
+    call(*arguments(trained, folder, **counts, clip_seconds=1.0))
+    return folder
+
+
+def test_records_hold_what_the_simulation_made(prepared, trained):
+    codec = load_codec(trained)
+    config = json.loads((prepared / "plan.json").read_text())["config"]
+    cfg = from_config_dict({**config, "codec": ""}, PrepareConfig)
+    inputs = Inputs(cfg.pools, cfg.simulation, codec.sample_rate)
+    assert set(TASKS) < set(parts_of(prepared))
+    for task, about in TASKS.items():
+        records = Records(prepared / task)
+        assert len(records) == 6
+        record = records[5]
+        example, _ = simulate(task, inputs, cfg.seed, 5)
+        assert record["id"] == f"{task}/5" and record["text"] == example.text
+        assert json.loads(record["meta"]) == example.meta
+        assert record["source"].shape == (len(example.source_S) // 960, 96) and record["source"].dtype == np.float16
+        assert len(record["reference"]) == len(example.reference_S) // 960 > 0 or not about.reference
+        alone = codec.encode(example.target_S)
+        for stream in ("acoustic", "semantic"):
+            assert record[stream].shape[1:] == getattr(alone, f"{stream}_BxTxK").shape[2:]
+            equal = record[stream] == np.asarray(getattr(alone, f"{stream}_BxTxK"))[0]
+            assert equal.mean() > 0.99  # a batch rounds otherwise than an item alone
+        assert not len(record["durations"])
+
+
+def test_tfds_opens_it(prepared):
+    import tensorflow_datasets as tfds
+
+    source = tfds.builder_from_directory(str(prepared / "lass" / "1.0.0")).as_data_source(split="train")
+    ours = Records(prepared / "lass")
+    assert len(source) == len(ours) == 6
+    for theirs, mine in zip(source, (ours[i] for i in range(6)), strict=True):
+        assert theirs["text"].decode() == mine["text"]
+        np.testing.assert_array_equal(theirs["source"], mine["source"])
+
+
+def test_the_report_adds_up(prepared):
+    report = json.loads((prepared / "report.json").read_text())
+    for part, row in report.items():
+        records = Records(prepared / part)
+        assert row["examples"] == len(records) and row["bytes"] == sum(len(records.raw(i)) for i in range(len(records)))
+        assert row["seconds"] > 0 and row["left_out"] == 0
+
+
+def test_audio_for_codec_training_is_cropped_with_its_features(prepared):
+    paths = f"prepared:{prepared}/codec_speech"
+    source = open_source(paths)
+    whole = source.read(2, None, 0.0)
+    crop = source.read(2, 0.4, 0.5)
+    first = round(crop.start * 50)
+    assert len(whole.samples_SxC) == len(whole.features_TxD) * 960
+    np.testing.assert_array_equal(crop.features_TxD, whole.features_TxD[first : first + 20])
+    np.testing.assert_array_equal(crop.samples_SxC, whole.samples_SxC[first * 960 : first * 960 + 19200])
+    none = DomainConfig("", 0.0)
+    data = DataConfig(speech=DomainConfig(paths, 1.0), music=none, events=none, batch_size=2, crop_seconds=0.4)
+    batches, _ = training_batches(data, crop_spec(data, 48000, 3840, 960, 96), seed=0)
+    batch = next(batches)
+    assert batch["wave"].shape == (2, 19200) and batch["features"].shape == (2, 20, 96)
+    with pytest.raises(SourceError, match="holds examples of a task"):
+        open_source(f"prepared:{prepared}/lass").read(0, None, 0.0)
+
+
+def batches_of(folder, **changes):
+    fields = {"folder": str(folder), "batch_size": 2, "length": 1024, "bins": 8, "heldout": 0.2, **changes}
+    host = {k: fields.pop(k) for k in ("process_index", "process_count") if k in fields}
+    return packed_batches(PreparedConfig(**fields), TAIL, seed=0, **host)
+
+
+def same(one, two):
+    return all(np.array_equal(one[k], two[k]) for k in one)
+
+
+def test_rows_are_whole_sequences_with_little_padding(prepared):
+    batches, monitor = batches_of(prepared)
+    padding = []
+    for _ in range(12):
+        batch = next(batches)
+        assert batch["features"].shape == (2, 1024, 96) and batch["codes"].shape == (2, 1024, 8)
+        padding.append(padding_share(batch))
+        for row in range(2):
+            for segment in range(1, batch["segment"][row].max() + 1):
+                mine = np.flatnonzero(batch["segment"][row] == segment)
+                np.testing.assert_array_equal(batch["position"][row, mine], np.arange(len(mine)))
+                assert batch["kind"][row, mine[0]] == 1 and (batch["kind"][row, mine[-TAIL:]] == 8).all()
+    assert np.mean(padding) <= 0.1 and monitor.count == 0
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_batches_go_on_where_they_stopped(prepared, workers):
+    batches, _ = batches_of(prepared, workers=workers)
+    for _ in range(3):
+        next(batches)
+    state = json.loads(json.dumps(batches.get_state()))
+    expected = [next(batches) for _ in range(4)]
+    again, _ = batches_of(prepared, workers=workers)
+    again.set_state(state)
+    assert all(same(next(again), batch) for batch in expected)
+
+
+def test_hosts_share_the_examples(prepared):
+    def seen(**host):
+        batches, _ = batches_of(prepared, weights=TaskWeights(*[0.0] * 5, 1.0, 0.0, 0.0), **host)
+        texts = set()
+        for _ in range(8):
+            batch = next(batches)
+            for row in range(len(batch["segment"])):
+                for segment in range(1, batch["segment"][row].max() + 1):
+                    here = (batch["segment"][row] == segment) & (batch["kind"][row] == 2)
+                    texts.add(bytes(batch["value"][row][here].astype(np.uint8)))
+        return texts
+
+    everything = seen()
+    assert seen(process_index=0, process_count=2) | seen(process_index=1, process_count=2) == everything
+    assert len(everything) > 2
+
+
+def test_the_mixture_changes_only_when_asked(prepared):
+    batches, _ = batches_of(prepared)
+    next(batches)
+    state = batches.get_state()
+    other = TaskWeights(restoration=5.0)
+    refused, _ = batches_of(prepared, weights=other)
+    with pytest.raises(DataError, match="change_mixture=True"):
+        refused.set_state(state)
+    changed, _ = batches_of(prepared, weights=other, change_mixture=True)
+    changed.set_state(state)
+    kinds = [(next(changed)["value"] == 0) for _ in range(4)]
+    assert len(kinds) == 4
+
+
+def test_what_is_missing_or_corrupt_is_named(prepared, tmp_path):
+    with pytest.raises(DataError, match=r"config.data.folder is empty"):
+        batches_of("")
+    with pytest.raises(DataError, match="holds no finished task"):
+        batches_of(tmp_path)
+    import shutil
+
+    shutil.copytree(prepared / "lass", tmp_path / "lass")
+    shard = next((tmp_path / "lass").rglob("*array_record-00001*"))
+    data = bytearray(shard.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    shard.write_bytes(data)
+    records = pickle.loads(pickle.dumps(Records(tmp_path / "lass")))
+    with pytest.raises(RecordError, match=rf"{shard.name}, record [01]: "):
+        [records[i] for i in range(len(records))]
+    batches, monitor = batches_of(tmp_path, heldout=0.0)
+    next(batches)
+    assert any(shard.name in problem for problem in monitor.problems)
+    strict, _ = batches_of(tmp_path, heldout=0.0, strict=True)
+    with pytest.raises(DataError, match="strict"):
+        [next(strict) for _ in range(20)]
+    shard.unlink()
+    with pytest.raises(RecordError, match="missing; run prepare again"):
+        Records(tmp_path / "lass")
+    with pytest.raises(DataError, match=r"longer|in a row"):
+        next(batches_of(prepared, length=16)[0])
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"examples.restoration": 0}, "nothing to prepare"),
+        ({"examples.restoration": 1, "codec": ""}, "config.codec is empty"),
+        ({"examples.restoration": 1, "dtype": "float8"}, "choose float16 or bfloat16"),
+        ({"examples.codec_speech": 10**9}, "its pool has 200000 clips"),
+        ({"examples.restoration": 1, "features.recipe": "precomputed"}, "can't be computed"),
+        ({"examples.restoration": 1, "pools.speech": "/no/such/folder"}, "no such folder"),
+        ({"examples.lass": 1, "pools.events": ""}, "config.pools.events, which is empty"),
+    ],
+)
+def test_wrong_requests_get_one_line(trained, tmp_path, fields, message):
+    with pytest.raises(SystemExit) as caught:
+        call(*arguments(trained, tmp_path / "out", **fields))
+    assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_another_plan_is_refused_and_a_finished_one_is_left_alone(prepared, trained):
+    before = digests(prepared)
+    counts = {f"examples.{task}": 6 for task in TASKS} | {"examples.codec_speech": 4, "examples.codec_events": 5}
+    call(*arguments(trained, prepared, **counts, clip_seconds=1.0))
+    assert digests(prepared) == before
+    with pytest.raises(SystemExit, match=r"begun with another config.seed \(0, now 1\)"):
+        call(*arguments(trained, prepared, **counts, clip_seconds=1.0, seed=1))
+
+
+def start(args, **environment):
+    command = [sys.executable, "-m", "quarkaudio_jax.prepare", *args]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.slow
+def test_killed_and_shared_by_two_processes_the_result_is_the_same_to_the_byte(trained, tmp_path):
+    counts = {"examples.restoration": 24, "examples.audio_editing": 12}
+    call(*arguments(trained, tmp_path / "one", **counts))
+    args = arguments(trained, tmp_path / "two", **counts)
+    done = tmp_path / "two" / ".work"
+    for wanted in (1, 3):
+        process = start(args)
+        while len(list(done.glob("*.json"))) < wanted and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "two").rglob("*.array_record-*") if not p.name.startswith(".")}
+    together = [start([*args, "--config.workers=1"]), start(args)]
+    assert [p.wait() for p in together] == [0, 0], [p.stderr.read() for p in together]
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    assert kept and all(p.stat().st_mtime_ns == when for p, when in kept.items())
+    assert not [p for p in (tmp_path / "two").rglob("*.part")]
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_shard_and_the_next_start_finishes(trained, tmp_path):
+    """The kernel refuses to let files grow beyond 8 kB, as a full disk would."""
+    args = arguments(trained, tmp_path / "out", **{"examples.separation": 8})
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from quarkaudio_jax import prepare\n"
+        "from quarkaudio_jax.preparation import run\n"
+        "begin = run.Preparation.run\n"
+        "def limited(self):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
+        "    begin(self)\n"
+        "run.Preparation.run = limited\n"
+        f"prepare.main(['prepare', *{args!r}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "error: separation-00000: " in done.stderr, done.stderr
+    assert not list((tmp_path / "out").rglob("*array_record*")) and not parts_of(tmp_path / "out")
+    call(*args)
+    assert len(Records(tmp_path / "out" / "separation")) == 8
