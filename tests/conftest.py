@@ -1,5 +1,6 @@
 """Fixtures that tests of several rooms share."""
 
+import fcntl
 import os
 import pathlib
 
@@ -52,10 +53,18 @@ def small_config(**changes):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> pathlib.Path:
-    """A work directory with a codec trained for two steps on the embedded corpus, its samples and metrics."""
+    """A work directory with a codec trained for two steps on the embedded corpus, its samples and metrics.
+
+    Tests must not change it: parallel pytest processes share one.
+    """
     from quarkaudio_jax.training.loop import Trainer
 
-    workdir = tmp_path_factory.mktemp("trained")
-    config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9)
-    assert Trainer(from_config_dict(config), workdir).run() == "finished"
-    return workdir
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    with open(f"{shared}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "done").exists():
+            config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9)
+            assert Trainer(from_config_dict(config), shared).run() == "finished"
+            (shared / "done").touch()
+    return shared

@@ -9,7 +9,19 @@ import quarkaudio_jax
 
 PACKAGE = pathlib.Path(quarkaudio_jax.__file__).parent
 MODELS = {"codec", "ssl", "text", "adversary", "losses", "lm", "metrics"}
-EVERYTHING = MODELS | {"nn", "types", "schema", "tasks", "data", "parallel", "training", "bridge", "cli", "api"}
+EVERYTHING = MODELS | {
+    "nn",
+    "types",
+    "schema",
+    "tasks",
+    "data",
+    "parallel",
+    "training",
+    "bridge",
+    "preparation",
+    "cli",
+    "api",
+}
 ALLOWED = {
     "types": set(),
     "schema": set(),

@@ -9,7 +9,6 @@ import numpy as np
 
 EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 
-
 MP3_WARM_UP = 16 * 1152
 
 

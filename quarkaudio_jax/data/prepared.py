@@ -4,9 +4,10 @@ Deterministic for a seed, sharded by host, resumable to the exact next batch.
 """
 
 import dataclasses
+import functools
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grain
@@ -18,9 +19,19 @@ from quarkaudio_jax.data.pipeline import DataError, SkipMonitor
 from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.schema import PreparedConfig, to_dict
 from quarkaudio_jax.tasks import TASKS
-from quarkaudio_jax.tasks.layout import NO_CODE, lay_out
+from quarkaudio_jax.tasks.layout import AUDIO_KINDS, NO_CODE, Kind, lay_out, place_features
 
 log = logging.getLogger(__name__)
+
+PACKED = ("kind", "value", "codes")
+"""Arrays of a sequence that Grain packs; features follow them to their places."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Features (T, D) that belong to a sequence, on their way to their places in a batch: copied only once."""
+
+    arrays: tuple[np.ndarray, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,19 +48,16 @@ class Lay:
         except AudioError as error:
             return {"problem": str(error)}
 
-    def sequence(self, index: int) -> dict[str, np.ndarray]:
+    def sequence(self, index: int) -> dict[str, Any]:
         """The sequence of record `index`; AudioError if it is corrupt or longer than `length`."""
         record = self.records[index]
         codes = np.concatenate([record["acoustic"], record["semantic"]], axis=1)
+        text = len(record["text_features"]) if self.records.width("text_features") > 1 else record["text"].encode()
+        audio = (record["reference"], record["source"])
         found = lay_out(
-            TASKS[record["task"]].number,
-            record["text"].encode(),
-            record["reference"],
-            record["source"],
-            codes,
-            self.tail,
-            record["durations"],
+            TASKS[record["task"]].number, text, *(len(a) for a in audio), codes, self.tail, record["durations"]
         )
+        found["features"], found["text_features"] = Blocks(audio), Blocks((record["text_features"],))
         if len(found["kind"]) > self.length:
             raise AudioError(
                 f"{record['id']}: {len(found['kind'])} positions, more than config.data.length ({self.length})"
@@ -106,12 +114,12 @@ def packed_batches(
 
     kind, value, segment, position (B, L), features (B, L, D), codes (B, L, K): see
     `tasks.layout`; segment counts the examples of a row from 1 (0: padding), position counts
-    within each. tail: positions behind the codes.
+    within each. text_features (B, L, D) where they were prepared. tail: positions behind the codes.
     """
     if cfg.batch_size % process_count:
         raise DataError(f"config.data.batch_size is {cfg.batch_size}, not a multiple of the {process_count} hosts")
     tasks = open_tasks(cfg)
-    options = grain.ReadOptions(num_threads=cfg.threads, prefetch_buffer_size=cfg.prefetch)
+    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)  # threads would wait for the interpreter lock
     parts, total = {}, 0
     for task, (records, _) in tasks.items():
         first = heldout_count(len(records), cfg.heldout)
@@ -122,29 +130,40 @@ def packed_batches(
     weights = {task: weight for task, (_, weight) in tasks.items()}
     monitor = SkipMonitor(cfg.strict, patience=max(100, 3 * total))
     mixed = grain.IterDataset.mix(parts, weights).filter(monitor)
-    lengths = {name: cfg.length for name in ("kind", "value", "features", "codes")}
     packed = grain.experimental.FirstFitPackIterDataset(
         mixed,
-        length_struct=lengths,
+        length_struct=dict.fromkeys(PACKED, cfg.length),
         num_packing_bins=cfg.bins,
-        padding_struct={"kind": 0, "value": 0, "features": 0, "codes": NO_CODE},
+        padding_struct={name: NO_CODE if name == "codes" else 0 for name in PACKED},
+        meta_features=("features", "text_features"),
         seed=seed,
-    ).map(_tidied)
+    )
+    with_text = all(records.width("text_features") > 1 for records, _ in tasks.values())
+    rows = cfg.batch_size // process_count
+    batches = packed.batch(rows, drop_remainder=True, batch_fn=functools.partial(_assembled, with_text))
     if cfg.workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        packed = packed.mp_prefetch(grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=2))
-    batches = packed.batch(cfg.batch_size // process_count, drop_remainder=True)
+        ahead = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=max(cfg.prefetch, 1))
+        batches = batches.mp_prefetch(ahead)
+    elif cfg.prefetch:
+        batches = grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=cfg.prefetch)
     return PackedBatches(iter(batches), weights, cfg.change_mixture), monitor
 
 
-def _tidied(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """One segment and position for all arrays of a row."""
-    return {
-        **{name: row[name] for name in ("kind", "value", "features", "codes")},
-        "segment": row["kind_segment_ids"],
-        "position": row["kind_positions"],
-    }
+def _assembled(with_text: bool, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """A batch of packed rows, features at their places."""
+    batch = {name: np.stack([row[name] for row in rows]) for name in PACKED}
+    batch["segment"] = np.stack([row["kind_segment_ids"] for row in rows])
+    batch["position"] = np.stack([row["kind_positions"] for row in rows])
+    kinds = {"features": AUDIO_KINDS, "text_features": (Kind.TEXT,)}
+    for name in ("features", "text_features") if with_text else ("features",):
+        like = rows[0][name][0].arrays[-1]
+        batch[name] = np.zeros((*batch["kind"].shape, like.shape[1]), like.dtype)
+        for number, row in enumerate(rows):
+            blocks = (array for element in row[name] for array in element.arrays)
+            place_features(blocks, batch["kind"][number], kinds[name], batch[name][number])
+    return batch
 
 
 def padding_share(batch: Mapping[str, np.ndarray]) -> float:

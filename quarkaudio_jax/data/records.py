@@ -7,6 +7,7 @@ bytes of their type (`encoding="bytes"` in TFDS), shapes without their first axi
 """
 
 import bisect
+import functools
 import itertools
 import json
 import os
@@ -22,8 +23,8 @@ from quarkaudio_jax.data.crops import SourceError
 
 VERSION = "1.0.0"
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-OPTIONS = "group_size:1"
-"""Of ArrayRecord: each record is compressed by itself, so that any one is read alone."""
+OPTIONS = "group_size:1,zstd:1"
+"""Of ArrayRecord: each record is compressed by itself, so that any one is read alone, and fast to read."""
 
 
 class RecordError(AudioError):
@@ -147,6 +148,7 @@ class Records:
         try:
             info = json.loads((versioned / "dataset_info.json").read_text())
             self._features = tfds.features.FeaturesDict.from_json(json.loads((versioned / "features.json").read_text()))
+            self._fields = {name: _field(feature) for name, feature in self._features.items()}
             lengths = [int(n) for n in info["splits"][0]["shardLengths"]]
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise SourceError(f"{self.folder}: not finished by prepare, or not made by it ({error})") from error
@@ -162,6 +164,10 @@ class Records:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_readers": {}}
+
+    def width(self, field: str) -> int:
+        """The last axis of a field."""
+        return self._features[field].shape[-1]
 
     def locate(self, index: int) -> tuple[int, int]:
         """(shard, record in it) of an index."""
@@ -186,12 +192,42 @@ class Records:
         """The fields of a record; texts as str."""
         data = self.raw(index)
         try:
-            record = self._features.deserialize_example_np(data)
-        except Exception as error:  # protobuf, NumPy and TFDS each have their own
+            return self._decoded(data)
+        except Exception as error:  # protobuf and NumPy each have their own
             shard, inner = self.locate(index)
             message = f"{self._paths[shard]}, record {inner}: is corrupt ({_first_line(error)})"
             raise RecordError(message) from error
-        return {k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()}
+
+    def _decoded(self, data: bytes) -> dict[str, Any]:
+        """What `deserialize_example_np` of TFDS gives, without a copy of the arrays and several times faster."""
+        stored = _example_class().FromString(data).features.feature
+        out: dict[str, Any] = {}
+        for name, (kind, shape) in self._fields.items():
+            if name not in stored:
+                raise ValueError(f"field {name} is missing")
+            if kind == "text":
+                out[name] = stored[name].bytes_list.value[0].decode()
+            elif kind == "number":
+                out[name] = stored[name].int64_list.value[0]
+            else:
+                out[name] = np.frombuffer(stored[name].bytes_list.value[0], kind).reshape(-1, *shape)
+        return out
+
+
+@functools.cache
+def _example_class():
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    return tf_example_pb2.Example
+
+
+def _field(feature: Any) -> tuple[Any, tuple[int, ...]]:
+    """(type of an array, "text" or "number"; shape behind the first axis)."""
+    if np.dtype(feature.np_dtype) == np.object_ or feature.np_dtype is np.str_:
+        return "text", ()
+    if feature.shape == ():
+        return "number", ()
+    return np.dtype(feature.np_dtype), feature.shape[1:]
 
 
 def _first_line(error: Exception) -> str:

@@ -8,17 +8,22 @@ import numpy as np
 
 from quarkaudio_jax.api import load_codec
 from quarkaudio_jax.bridge.ssl import load_extractor
+from quarkaudio_jax.bridge.text import load_text_extractor
 from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.schema import PrepareConfig
 
 
 class Encoders:
-    """SSL model and codec, in batches of fixed shapes, so that few programs are compiled."""
+    """SSL model, text encoder and codec, in batches of fixed shapes, so that few programs are compiled.
+
+    text: the text extractor. width: of SSL features.
+    """
 
     def __init__(self, cfg: PrepareConfig, with_codec: bool):
         self._batch = cfg.batch_size
         self.codec = load_codec(cfg.codec, cfg.codec_features) if with_codec else None
+        self.text = load_text_extractor(cfg.text.recipe, cfg.text.weights)
         extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
         if extractor.stored:
             raise UserError(f"config.features.recipe is {extractor.name!r}, which can't be computed; name a model")

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 BLOCK = 4
 """Shards that a process claims at once, so that examples are made ahead across their borders."""
 
-STAGES = ("read", "simulate", "features", "codec", "write")
+STAGES = ("read", "simulate", "features", "text", "codec", "write")
 
 
 class Preparation:
@@ -45,7 +45,7 @@ class Preparation:
                 raise UserError(f"config.examples.{part} is {count}, but its pool has {size} clips")
         width = self._encoders.width
         self._features = {
-            part: records.task_features(width, cfg.dtype, codec.num_codebooks, 0)
+            part: records.task_features(width, cfg.dtype, codec.num_codebooks, self._encoders.text.width)
             if part in TASKS
             else records.audio_features(width, cfg.dtype)
             for part in counts
@@ -169,6 +169,9 @@ class Preparation:
         waves = [e[side] for e in examples for side in ("source", "reference")]
         features = [f.astype(self._dtype) for f in self._timed("features", waves, rate)]
         started = time.perf_counter()
+        texts = [t.astype(self._dtype) for t in self._encoders.text([e["text"] for e in examples])]
+        self._seconds["text"] += time.perf_counter() - started
+        started = time.perf_counter()
         codes = self._encoders.codes([e["target"] for e in examples])
         self._seconds["codec"] += time.perf_counter() - started
         return [
@@ -176,7 +179,7 @@ class Preparation:
                 "id": f"{e['part']}/{e['index']}",
                 "task": e["part"],
                 "text": e["text"],
-                "text_features": np.zeros((0, 1), self._dtype),
+                "text_features": texts[i],
                 "source": features[2 * i],
                 "reference": features[2 * i + 1],
                 **codes[i],

@@ -25,6 +25,7 @@ from quarkaudio_jax.schema.prepare import (
     TalkersConfig,
     TaskExamples,
     TaskWeights,
+    TextConfig,
 )
 from quarkaudio_jax.schema.train import (
     AdversaryConfig,
@@ -62,6 +63,7 @@ __all__ = [
     "TalkersConfig",
     "TaskExamples",
     "TaskWeights",
+    "TextConfig",
     "TrainConfig",
     "field_names",
     "from_config_dict",

@@ -153,6 +153,18 @@ class PoolsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Where text features come from.
+
+    recipe: a name of `text.features`. weights: the Hugging Face folder or hub name of its model
+    (empty: the recipe's own).
+    """
+
+    recipe: str = "bytes"
+    weights: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class TaskExamples:
     """How many examples of each task (and, for codec training, clips of each domain) to prepare."""
 
@@ -176,7 +188,7 @@ class PrepareConfig:
     codec: checkpoint of the codec whose codes the targets become, codec_features: weights of its
     SSL model (see `load_codec`); neither is needed for the domains of codec training. features:
     stored for source and reference, `feature_width` wide if the recipe has no width of its own,
-    as `dtype` (float16 or bfloat16). shard: examples a file. batch_size: examples that SSL model
+    as `dtype` (float16 or bfloat16); text: features of the text. shard: examples a file. batch_size: examples that SSL model
     and codec see at once. workers: processes that simulate (0: threads of this one).
     sample_rate and clip_seconds: of the audio of codec training; longer clips are cut.
     """
@@ -186,6 +198,7 @@ class PrepareConfig:
     codec_features: str = ""
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
     feature_width: int = 768
+    text: TextConfig = TextConfig()
     dtype: str = "float16"
     examples: TaskExamples = TaskExamples()
     pools: PoolsConfig = PoolsConfig()
@@ -219,17 +232,17 @@ class PreparedConfig:
     folder: the output of `prepare`. batch_size: rows a step over all hosts, each `length`
     positions, into which as many examples are packed as fit; `bins` rows are packed at a time
     (more leave less padding and take more memory). heldout: share of each task's examples kept
-    out of training. change_mixture: let a resumed run go on with other weights than it began with.
+    out of training. prefetch: batches made ahead; workers: processes that make them (0: a thread of
+    this one). change_mixture: let a resumed run go on with other weights than it began with.
     """
 
     folder: str = ""
     weights: TaskWeights = TaskWeights()
     batch_size: int = 16
-    length: int = 1024
+    length: int = 1536
     bins: int = 32
     heldout: float = 0.01
     workers: int = 0
-    threads: int = 2
-    prefetch: int = 16
+    prefetch: int = 2
     strict: bool = False
     change_mixture: bool = False

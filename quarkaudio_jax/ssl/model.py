@@ -10,12 +10,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from quarkaudio_jax.nn.init import logical, torch_kernel
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import GroupNorm, LayerNorm
 from quarkaudio_jax.nn.partition import gathered
+from quarkaudio_jax.nn.relative import relative_buckets
 from quarkaudio_jax.nn.stack import Stack
 
 EPS = 1e-5
@@ -108,16 +108,6 @@ class PositionConv(nn.Module):
             feature_group_count=groups,
         )
         return nn.gelu(out + bias.astype(self.dtype), approximate=False)
-
-
-def relative_buckets(length: int, buckets: int, max_distance: int) -> np.ndarray:
-    """Bucket of each (query, key) distance, (T, T): near ones exact, far ones logarithmic, each direction half."""
-    distance = np.arange(length)[None] - np.arange(length)[:, None]
-    half, near = buckets // 2, buckets // 4
-    far = np.log(np.maximum(np.abs(distance), 1).astype(np.float32) / np.float32(near))
-    far = far / np.float32(np.log(max_distance / near)) * np.float32(half - near)
-    far = np.minimum((near + far).astype(np.int64), half - 1)
-    return np.where(distance > 0, half, 0) + np.where(np.abs(distance) < near, np.abs(distance), far)
 
 
 class SSLBlock(nn.Module):

@@ -139,8 +139,9 @@ class Trainer:
         try:
             while step < cfg.steps and not self._should_stop(preemption, step):
                 asked = time.perf_counter()
-                batch = global_batch(next(self.batches), self.mesh)
+                batch = next(self.batches)
                 pace.waited += time.perf_counter() - asked
+                batch = global_batch(batch, self.mesh)
                 self.state, metrics = self.train_step(self.state, batch)
                 step += 1
                 pace = self._report(pending, pace, audio_seconds)
