@@ -37,6 +37,15 @@ def load(case):
     return cfg, import_ssl(cfg, state_dict(cfg)), arrays, meta
 
 
+def write_folder(folder, case):
+    """The golden model of a case as a Hugging Face folder; returns its width."""
+    cfg, _, _, meta = load(case)
+    folder.mkdir()
+    save_file(state_dict(cfg), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(meta["config"]))
+    return cfg.dim
+
+
 def close(got, arrays, meta, name):
     np.testing.assert_allclose(got, arrays[name], rtol=0, atol=golden.tolerance(meta, name), err_msg=name)
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax import load_codec, prepare
+from quarkaudio_jax.bridge.ssl import load_extractor
+from quarkaudio_jax.bridge.text import load_text_extractor
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pipeline import DataError, crop_spec, training_batches
 from quarkaudio_jax.data.prepared import packed_batches, padding_share
@@ -119,6 +121,44 @@ def test_audio_for_codec_training_is_cropped_with_its_features(prepared):
     assert batch["wave"].shape == (2, 19200) and batch["features"].shape == (2, 20, 96)
     with pytest.raises(SourceError, match="holds examples of a task"):
         open_source(f"prepared:{prepared}/lass").read(0, None, 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe, model", [("hubert", "hubert"), ("wav2vec2", "wav2vec2_stable17"), ("wavlm", "wavlm")])
+def test_real_models_make_the_features(trained, tmp_path, recipe, model):
+    """Every kind of SSL model by the name of its recipe, from a Hugging Face folder with the golden weights."""
+    from tests.parity.test_ssl import write_folder
+
+    width = write_folder(tmp_path / "model", f"hf_{model}")
+    fields = {"examples.separation": 2, "features.recipe": recipe, "features.weights": tmp_path / "model"}
+    call(*arguments(trained, tmp_path / "out", **fields, dtype="bfloat16"))
+    record = Records(tmp_path / "out" / "separation")[0]
+    assert record["source"].shape[1] == width and record["source"].dtype.name == "bfloat16"
+    extractor = load_extractor(recipe, tmp_path / "model")
+    config = json.loads((tmp_path / "out" / "plan.json").read_text())["config"]
+    cfg = from_config_dict({**config, "codec": "", "codec_features": ""}, PrepareConfig)
+    example, _ = simulate("separation", Inputs(cfg.pools, cfg.simulation, 48000), 0, 0)
+    frames = len(example.source_S) // 960
+    alone = extractor(extractor.params, example.source_S[None, : frames * 960], 48000, 960, width)
+    difference = np.abs(record["source"].astype(np.float32) - np.asarray(alone)[0, :frames])
+    assert len(record["source"]) == frames and difference.max() < 0.01 * np.abs(alone).max()
+
+
+@pytest.mark.slow
+def test_text_features_reach_the_batches(trained, tmp_path):
+    pytest.importorskip("transformers", reason="transformers makes the small T5 of this test")
+    from tests.text.test_encoders import write_folders
+
+    write_folders(tmp_path)
+    fields = {"examples.lass": 6, "text.recipe": "t5", "text.weights": tmp_path / "t5"}
+    call(*arguments(trained, tmp_path / "out", **fields))
+    record = Records(tmp_path / "out" / "lass")[0]
+    extractor = load_text_extractor("t5", tmp_path / "t5")
+    np.testing.assert_allclose(record["text_features"], extractor([record["text"]])[0], atol=2e-3)
+    batch = next(batches_of(tmp_path / "out", heldout=0.0)[0])
+    assert batch["text_features"].shape == (2, 1024, 32)
+    assert np.abs(batch["text_features"])[batch["kind"] == 2].max(axis=-1).all()
+    assert not batch["text_features"][batch["kind"] != 2].any()
 
 
 def batches_of(folder, **changes):
@@ -227,10 +267,13 @@ def test_what_is_missing_or_corrupt_is_named(prepared, tmp_path):
         ({"examples.codec_speech": 10**9}, "its pool has 200000 clips"),
         ({"examples.restoration": 1, "features.recipe": "precomputed"}, "can't be computed"),
         ({"examples.restoration": 1, "pools.speech": "/no/such/folder"}, "no such folder"),
+        ({"examples.lass": 1, "features.recipe": "wavlm"}, "https://huggingface.co/microsoft/wavlm-base-plus into a"),
+        ({"examples.lass": 1, "text.recipe": "t5"}, "Download config.json, tokenizer.json and model.safetensors"),
         ({"examples.lass": 1, "pools.events": ""}, "config.pools.events, which is empty"),
     ],
 )
-def test_wrong_requests_get_one_line(trained, tmp_path, fields, message):
+def test_wrong_requests_get_one_line(trained, tmp_path, fields, message, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(SystemExit) as caught:
         call(*arguments(trained, tmp_path / "out", **fields))
     assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1

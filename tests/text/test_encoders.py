@@ -91,17 +91,22 @@ def test_full_sizes_are_those_of_the_published_models():
         assert sum(x.size for x in jax.tree.leaves(shapes)) / 1e6 == pytest.approx(millions, abs=0.1)
 
 
-@pytest.fixture
-def folders(tmp_path):
-    """Small models as Hugging Face folders, with a tokeniser of whole words."""
+def write_folders(folder):
+    """Small models as Hugging Face folders FOLDER/t5 and FOLDER/clap, with a tokeniser of whole words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = {w: i for i, w in enumerate(["<pad>", "<unk>", "a", "dog", "is", "barking"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     for name, model in (("t5", small_t5()), ("clap", small_clap())):
-        model.save_pretrained(tmp_path / name)
-        tokenizer.save(str(tmp_path / name / "tokenizer.json"))
+        model.save_pretrained(folder / name)
+        tokenizer.save(str(folder / name / "tokenizer.json"))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """What `write_folders` writes."""
+    write_folders(tmp_path)
     return tmp_path
 
 
