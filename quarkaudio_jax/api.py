@@ -9,7 +9,6 @@ wave = codec.decode(codes)                  # a Wave: samples_BxS, sample_rate, 
 import dataclasses
 import functools
 import os
-import pathlib
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,10 +21,8 @@ from quarkaudio_jax.codec import chunked
 from quarkaudio_jax.codec.aggregate import expand
 from quarkaudio_jax.codec.container import Header, TokenFile, require_same_codec
 from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, expand_codes
-from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
 from quarkaudio_jax.data.transforms import resample
 from quarkaudio_jax.nn.stack import unstack_params
-from quarkaudio_jax.schema import FeatureConfig
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.types import Codes, Wave
 
@@ -272,37 +269,9 @@ def load_codec(source: str | os.PathLike, features: str | os.PathLike = "", enco
     are used if the checkpoint has them.
     """
     from quarkaudio_jax.bridge.ssl import load_extractor
+    from quarkaudio_jax.training.saved_codec import read_any
 
     cfg, variables, wanted = read_any(source)
     if not encoding:
         return Codec(cfg, variables, Extractor(get_recipe(wanted.recipe)))
     return Codec(cfg, variables, load_extractor(wanted.recipe, features or wanted.weights))
-
-
-def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
-    """(configuration, variables, where its features come from) of what `load_codec` takes."""
-    path = pathlib.Path(source)
-    if path.is_file() and path.suffix in (".safetensors", ".pt", ".pth", ".ckpt", ".bin"):
-        from quarkaudio_jax.bridge.files import open_tensors
-        from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise
-
-        tensors = open_tensors(path)
-        cfg = recognise(tensors)
-        variables = import_hcodec(cfg, tensors, consume=True)
-        return cfg, variables, FeatureConfig(UPSTREAM_FEATURES[cfg.semantic.feature_dim])
-    cfg, variables, trained = read_codec(path)
-    return cfg, variables, trained.features
-
-
-def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
-    """(codec configuration, variables, training configuration) of a checkpoint; averaged: prefer averaged weights."""
-    from flax.linen import meta
-
-    from quarkaudio_jax.training.checkpoint import find_checkpoint, read_config, read_model
-    from quarkaudio_jax.training.codec_program import abstract_model, configured_codec
-
-    folder = find_checkpoint(checkpoint)
-    trained, _ = read_config(folder)
-    model = read_model(folder, meta.unbox(abstract_model(trained)))
-    params = model.ema if averaged and model.ema is not None else model.params
-    return configured_codec(trained.codec), {"params": params, "codebooks": model.codebooks}, trained

@@ -70,7 +70,7 @@ def run_import(args: argparse.Namespace) -> None:
 
 def run_export(args: argparse.Namespace) -> None:
     """Writes the PyTorch file, or the folder of StableHLO programs."""
-    from quarkaudio_jax.api import read_codec
+    from quarkaudio_jax.training.saved_codec import read_codec
 
     cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
     output = pathlib.Path(args.output)
@@ -96,11 +96,11 @@ def run_verify(args: argparse.Namespace) -> None:
     """Prints one row an output; SystemExit names what does not hold, and the first module where both part."""
     import numpy as np
 
-    from quarkaudio_jax.api import read_any
     from quarkaudio_jax.bridge.ssl import load_extractor
     from quarkaudio_jax.bridge.upstream import compare, load_upstream
     from quarkaudio_jax.data import audio
     from quarkaudio_jax.data.transforms import resample, to_mono
+    from quarkaudio_jax.training.saved_codec import read_any
 
     files = [
         p for name in args.audio for p in (audio.find(pathlib.Path(name)) if pathlib.Path(name).is_dir() else [name])

@@ -51,20 +51,26 @@ def small_config(**changes):
     return shrunk(get_config("tiny"), **changes)
 
 
+def made_once(tmp_path_factory, name: str, make) -> pathlib.Path:
+    """The folder `name` that make(folder) fills, made by one of the parallel pytest processes for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> pathlib.Path:
-    """A work directory with a codec trained for two steps on the embedded corpus, its samples and metrics.
-
-    Tests must not change it: parallel pytest processes share one.
-    """
+    """A work directory with a codec trained for two steps on the embedded corpus, its samples and metrics."""
     from quarkaudio_jax.training.loop import Trainer
 
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
-    with open(f"{shared}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "done").exists():
-            config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9)
-            assert Trainer(from_config_dict(config), shared).run() == "finished"
-            (shared / "done").touch()
-    return shared
+    def train(folder):
+        config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9)
+        assert Trainer(from_config_dict(config), folder).run() == "finished"
+
+    return made_once(tmp_path_factory, "trained", train)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from quarkaudio_jax.data import espeak, events, grammar, music
+from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.transforms import resample
 from quarkaudio_jax.data.utterance import Utterance
 
@@ -115,3 +116,10 @@ class Kind:
 
 
 KINDS = {"speech": Kind(speech, 200_000), "music": Kind(music_piece, 20_000), "events": Kind(event, 20_000)}
+
+
+def kind(name: str) -> Kind:
+    """The kind of that name; SourceError lists those there are."""
+    if name not in KINDS:
+        raise SourceError(f"embedded:{name} does not exist; choose one of {', '.join(KINDS)}")
+    return KINDS[name]

@@ -72,22 +72,20 @@ class EmbeddedPool:
     """A part of the embedded corpus."""
 
     def __init__(self, kind: str):
-        if kind not in embedded.KINDS:
-            raise SourceError(f"embedded:{kind} does not exist; choose one of {', '.join(embedded.KINDS)}")
-        self.kind = kind
+        self._kind, self._speech = embedded.kind(kind), kind == "speech"
 
     def __len__(self) -> int:
-        return embedded.KINDS[self.kind].size
+        return self._kind.size
 
     def clip(self, index: int, rate: int) -> Clip:
-        return _clip(embedded.KINDS[self.kind].make(index), rate)
+        return _clip(self._kind.make(index), rate)
 
     def speaker(self, index: int) -> str:
-        return embedded.SPEAKERS[index % len(embedded.SPEAKERS)] if self.kind == "speech" else ""
+        return embedded.SPEAKERS[index % len(embedded.SPEAKERS)] if self._speech else ""
 
     def same_speaker(self, index: int) -> Sequence[int]:
         step = len(embedded.SPEAKERS)
-        return range(index % step, len(self), step) if self.kind == "speech" else ()
+        return range(index % step, len(self), step) if self._speech else ()
 
     def first_of(self, speaker: str) -> int:
         """The first utterance of a speaker."""

@@ -81,18 +81,16 @@ class EmbeddedSource:
     """A part of the embedded corpus: speech, music or events."""
 
     def __init__(self, kind: str):
-        if kind not in embedded.KINDS:
-            raise SourceError(f"embedded:{kind} does not exist; choose one of {', '.join(embedded.KINDS)}")
-        self._kind = kind
+        self._name, self._kind = kind, embedded.kind(kind)
 
     def __len__(self) -> int:
-        return embedded.KINDS[self._kind].size
+        return self._kind.size
 
     def name(self, index: int) -> str:
-        return f"embedded:{self._kind}/{index}"
+        return f"embedded:{self._name}/{index}"
 
     def read(self, index: int, seconds: float | None, position: float) -> Crop:
-        item = embedded.KINDS[self._kind].make(index)
+        item = self._kind.make(index)
         return cut(item.samples_S[:, None], embedded.SAMPLE_RATE, seconds, position)
 
 

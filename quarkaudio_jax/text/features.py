@@ -28,7 +28,7 @@ RECIPES = {
     r.name: r
     for r in (
         TextRecipe("bytes", "the bytes of the text, for an encoder that is trained with the language model"),
-        TextRecipe("t5", "last hidden states of the T5 encoder, one a token", "google/t5-v1_1-base"),
+        TextRecipe("t5", "last hidden states of the T5 encoder, one a token", "google-t5/t5-base"),
         TextRecipe("clap", "CLAP's embedding of the whole text, one frame", "laion/clap-htsat-unfused"),
     )
 }

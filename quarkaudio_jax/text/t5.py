@@ -30,7 +30,7 @@ class T5Config:
     eps: float = 1e-6
 
 
-T5_BASE = T5Config(32128, 768, 12, 12, 64, 2048)
+T5_BASE = T5Config(32128, 768, 12, 12, 64, 3072, gated=False)
 
 
 class T5Block(nn.Module):

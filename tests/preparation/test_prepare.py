@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pathlib
-import pickle
 import signal
 import subprocess
 import sys
@@ -13,13 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from quarkaudio_jax import load_codec, prepare
+from quarkaudio_jax import load_codec
 from quarkaudio_jax.bridge.ssl import load_extractor
-from quarkaudio_jax.bridge.text import load_text_extractor
 from quarkaudio_jax.data.crops import SourceError
-from quarkaudio_jax.data.pipeline import DataError, crop_spec, training_batches
-from quarkaudio_jax.data.prepared import packed_batches, padding_share
-from quarkaudio_jax.data.records import RecordError, Records, parts_of
+from quarkaudio_jax.data.pipeline import crop_spec, training_batches
+from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.data.simulate.example import Inputs
 from quarkaudio_jax.data.simulate.simulate import simulate
 from quarkaudio_jax.data.sources import open_source
@@ -27,40 +24,16 @@ from quarkaudio_jax.schema import (
     DataConfig,
     DomainConfig,
     PrepareConfig,
-    PreparedConfig,
-    TaskWeights,
     from_config_dict,
 )
 from quarkaudio_jax.tasks import TASKS
-
-TAIL = 9
-
-
-def arguments(checkpoint, output, **fields):
-    from configs.prepare import TASKS as parts
-
-    counts = {**{f"examples.{part}": 0 for part in parts}, "shard": 4, "batch_size": 4}
-    config = [f"--config.{name}={value}" for name, value in {**counts, **fields}.items()]
-    return ["--config=configs/prepare.py:tiny", f"--config.codec={checkpoint}", *config, f"--output={output}"]
-
-
-def call(*args):
-    prepare.main(["quarkaudio prepare", *args])
+from tests.preparation.conftest import COUNTS, arguments, call
 
 
 def digests(folder):
     """{name: hash} of every file that the next stage reads."""
     files = [p for p in pathlib.Path(folder).rglob("*") if p.is_file() and ".work" not in p.parts]
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
-@pytest.fixture(scope="module")
-def prepared(trained, tmp_path_factory):
-    """A few examples of every task, and audio for codec training."""
-    folder = tmp_path_factory.mktemp("prepared") / "out"
-    counts = {f"examples.{task}": 6 for task in TASKS} | {"examples.codec_speech": 4, "examples.codec_events": 5}
-    call(*arguments(trained, folder, **counts, clip_seconds=1.0))
-    return folder
 
 
 def test_records_hold_what_the_simulation_made(prepared, trained):
@@ -144,120 +117,6 @@ def test_real_models_make_the_features(trained, tmp_path, recipe, model):
     assert len(record["source"]) == frames and difference.max() < 0.01 * np.abs(alone).max()
 
 
-@pytest.mark.slow
-def test_text_features_reach_the_batches(trained, tmp_path):
-    pytest.importorskip("transformers", reason="transformers makes the small T5 of this test")
-    from tests.text.test_encoders import write_folders
-
-    write_folders(tmp_path)
-    fields = {"examples.lass": 6, "text.recipe": "t5", "text.weights": tmp_path / "t5"}
-    call(*arguments(trained, tmp_path / "out", **fields))
-    record = Records(tmp_path / "out" / "lass")[0]
-    extractor = load_text_extractor("t5", tmp_path / "t5")
-    np.testing.assert_allclose(record["text_features"], extractor([record["text"]])[0], atol=2e-3)
-    batch = next(batches_of(tmp_path / "out", heldout=0.0)[0])
-    assert batch["text_features"].shape == (2, 1024, 32)
-    assert np.abs(batch["text_features"])[batch["kind"] == 2].max(axis=-1).all()
-    assert not batch["text_features"][batch["kind"] != 2].any()
-
-
-def batches_of(folder, **changes):
-    fields = {"folder": str(folder), "batch_size": 2, "length": 1024, "bins": 8, "heldout": 0.2, **changes}
-    host = {k: fields.pop(k) for k in ("process_index", "process_count") if k in fields}
-    return packed_batches(PreparedConfig(**fields), TAIL, seed=0, **host)
-
-
-def same(one, two):
-    return all(np.array_equal(one[k], two[k]) for k in one)
-
-
-def test_rows_are_whole_sequences_with_little_padding(prepared):
-    batches, monitor = batches_of(prepared)
-    padding = []
-    for _ in range(12):
-        batch = next(batches)
-        assert batch["features"].shape == (2, 1024, 96) and batch["codes"].shape == (2, 1024, 8)
-        padding.append(padding_share(batch))
-        for row in range(2):
-            for segment in range(1, batch["segment"][row].max() + 1):
-                mine = np.flatnonzero(batch["segment"][row] == segment)
-                np.testing.assert_array_equal(batch["position"][row, mine], np.arange(len(mine)))
-                assert batch["kind"][row, mine[0]] == 1 and (batch["kind"][row, mine[-TAIL:]] == 8).all()
-    assert np.mean(padding) <= 0.1 and monitor.count == 0
-
-
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_batches_go_on_where_they_stopped(prepared, workers):
-    batches, _ = batches_of(prepared, workers=workers)
-    for _ in range(3):
-        next(batches)
-    state = json.loads(json.dumps(batches.get_state()))
-    expected = [next(batches) for _ in range(4)]
-    again, _ = batches_of(prepared, workers=workers)
-    again.set_state(state)
-    assert all(same(next(again), batch) for batch in expected)
-
-
-def test_hosts_share_the_examples(prepared):
-    def seen(**host):
-        batches, _ = batches_of(prepared, weights=TaskWeights(*[0.0] * 5, 1.0, 0.0, 0.0), **host)
-        texts = set()
-        for _ in range(8):
-            batch = next(batches)
-            for row in range(len(batch["segment"])):
-                for segment in range(1, batch["segment"][row].max() + 1):
-                    here = (batch["segment"][row] == segment) & (batch["kind"][row] == 2)
-                    texts.add(bytes(batch["value"][row][here].astype(np.uint8)))
-        return texts
-
-    everything = seen()
-    assert seen(process_index=0, process_count=2) | seen(process_index=1, process_count=2) == everything
-    assert len(everything) > 2
-
-
-def test_the_mixture_changes_only_when_asked(prepared):
-    batches, _ = batches_of(prepared)
-    next(batches)
-    state = batches.get_state()
-    other = TaskWeights(restoration=5.0)
-    refused, _ = batches_of(prepared, weights=other)
-    with pytest.raises(DataError, match="change_mixture=True"):
-        refused.set_state(state)
-    changed, _ = batches_of(prepared, weights=other, change_mixture=True)
-    changed.set_state(state)
-    kinds = [(next(changed)["value"] == 0) for _ in range(4)]
-    assert len(kinds) == 4
-
-
-def test_what_is_missing_or_corrupt_is_named(prepared, tmp_path):
-    with pytest.raises(DataError, match=r"config.data.folder is empty"):
-        batches_of("")
-    with pytest.raises(DataError, match="holds no finished task"):
-        batches_of(tmp_path)
-    import shutil
-
-    shutil.copytree(prepared / "lass", tmp_path / "lass")
-    shard = next((tmp_path / "lass").rglob("*array_record-00001*"))
-    data = bytearray(shard.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 64] = bytes(64)
-    shard.write_bytes(data)
-    records = pickle.loads(pickle.dumps(Records(tmp_path / "lass")))
-    with pytest.raises(RecordError, match=rf"{shard.name}, record [01]: "):
-        [records[i] for i in range(len(records))]
-    batches, monitor = batches_of(tmp_path, heldout=0.0)
-    next(batches)
-    assert any(shard.name in problem for problem in monitor.problems)
-    strict, _ = batches_of(tmp_path, heldout=0.0, strict=True)
-    with pytest.raises(DataError, match="strict"):
-        [next(strict) for _ in range(20)]
-    shard.unlink()
-    with pytest.raises(RecordError, match="missing; run prepare again"):
-        Records(tmp_path / "lass")
-    with pytest.raises(DataError, match=r"longer|in a row"):
-        next(batches_of(prepared, length=16)[0])
-
-
 @pytest.mark.parametrize(
     "fields, message",
     [
@@ -281,11 +140,10 @@ def test_wrong_requests_get_one_line(trained, tmp_path, fields, message, monkeyp
 
 def test_another_plan_is_refused_and_a_finished_one_is_left_alone(prepared, trained):
     before = digests(prepared)
-    counts = {f"examples.{task}": 6 for task in TASKS} | {"examples.codec_speech": 4, "examples.codec_events": 5}
-    call(*arguments(trained, prepared, **counts, clip_seconds=1.0))
+    call(*arguments(trained, prepared, **COUNTS, clip_seconds=1.0))
     assert digests(prepared) == before
     with pytest.raises(SystemExit, match=r"begun with another config.seed \(0, now 1\)"):
-        call(*arguments(trained, prepared, **counts, clip_seconds=1.0, seed=1))
+        call(*arguments(trained, prepared, **COUNTS, clip_seconds=1.0, seed=1))
 
 
 def start(args, **environment):

@@ -10,11 +10,11 @@ import pytest
 
 import quarkaudio_jax
 from quarkaudio_jax import convert
-from quarkaudio_jax.api import read_codec
 from quarkaudio_jax.bridge import files
 from quarkaudio_jax.bridge.files import read_tensors, write_tensors
 from quarkaudio_jax.bridge.hcodec import export_hcodec
 from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.training.saved_codec import read_codec
 from quarkaudio_jax.types import Codes
 from tests.parity.codecs import golden_state_dict
 
