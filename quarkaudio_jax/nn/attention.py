@@ -11,12 +11,13 @@ from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.lstm import LSTM
 
 
-def rotary(x_BxTxHxD: jax.Array, theta: float = 10000.0) -> jax.Array:
-    """Rotary position embedding, half-split pairing, in float32 (arXiv:2104.09864)."""
+def rotary(x_BxTxHxD: jax.Array, theta: float = 10000.0, positions_BxT: jax.Array | None = None) -> jax.Array:
+    """Rotary position embedding, half-split pairing, in float32 (arXiv:2104.09864); positions count from 0 if not given."""
     length, dim = x_BxTxHxD.shape[1], x_BxTxHxD.shape[-1]
     inv_freq = 1.0 / theta ** (np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim))
-    angle_TxD = np.arange(length, dtype=np.float32)[:, None] * inv_freq.astype(np.float32)[None]
-    cos, sin = np.cos(angle_TxD)[:, None], np.sin(angle_TxD)[:, None]
+    xp, positions = (np, np.arange(length)[None]) if positions_BxT is None else (jnp, positions_BxT)
+    angle_BxTx1xD = positions.astype(np.float32)[..., None, None] * inv_freq.astype(np.float32)
+    cos, sin = xp.cos(angle_BxTx1xD), xp.sin(angle_BxTx1xD)
     x1, x2 = jnp.split(x_BxTxHxD.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1)
     return rotated.astype(x_BxTxHxD.dtype)

@@ -1,0 +1,80 @@
+"""Hugging Face Llama and Qwen2 checkpoints, from and to our backbone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from quarkaudio_jax.bridge import blocks
+from quarkaudio_jax.bridge.rules import Rule, export_tensors, import_tensors
+from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
+
+
+def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
+    """Every name of the backbone on both sides; theirs, ours: what stands in front, `model.` and `backbone/` say."""
+    layer, block = f"{theirs}layers.*", f"{ours}layers"
+    rules = [
+        Rule(f"{theirs}norm.weight", f"{ours}norm/scale"),
+        Rule(f"{layer}.input_layernorm.weight", f"{block}/attention_norm/scale"),
+        Rule(f"{layer}.post_attention_layernorm.weight", f"{block}/mlp_norm/scale"),
+        *blocks.dense(f"{layer}.self_attn.o_proj", f"{block}/out", bias=False),
+    ]
+    for name, path in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
+        rules += blocks.dense(f"{layer}.self_attn.{name}", f"{block}/{path}", bias=cfg.qkv_bias)
+    for name in ("gate", "up", "down"):
+        rules += blocks.dense(f"{layer}.mlp.{name}_proj", f"{block}/{name}", bias=False)
+    return rules
+
+
+def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> BackboneConfig:
+    """The switches from a transformers configuration; ValueError for what the backbone does not have."""
+    kind = config.get("model_type")
+    if kind not in ("llama", "qwen2"):
+        raise ValueError(f"{name}: model_type is {kind!r}, but should be llama or qwen2")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        raise ValueError(
+            f"{name}: rotary positions of type {rope.get('rope_type', rope.get('type'))!r} are not supported"
+        )
+    for field, value in (("hidden_act", "silu"), ("mlp_bias", False), ("use_sliding_window", False)):
+        if config.get(field, value) != value:
+            raise ValueError(f"{name}: {field} is {config[field]!r}; only {value!r} is supported")
+    if kind == "llama" and config.get("attention_bias"):
+        raise ValueError(f"{name}: attention_bias, also on the output, is not supported")
+    return BackboneConfig(
+        dim=config["hidden_size"],
+        num_layers=config["num_hidden_layers"],
+        num_heads=config["num_attention_heads"],
+        num_kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
+        hidden=config["intermediate_size"],
+        head_dim=config.get("head_dim") or 0,
+        rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
+        eps=config["rms_norm_eps"],
+        qkv_bias=kind == "qwen2",
+    )
+
+
+def abstract_params(cfg: BackboneConfig) -> dict[str, Any]:
+    """Shapes of the backbone's parameters."""
+    x, positions = jax.ShapeDtypeStruct((1, 2, cfg.dim), jnp.float32), jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    mask = jax.ShapeDtypeStruct((1, 2, 2), jnp.bool_)
+    return nn.meta.unbox(jax.eval_shape(Backbone(cfg).init, jax.random.key(0), x, positions, mask))["params"]
+
+
+def import_backbone(cfg: BackboneConfig, tensors: Mapping[str, Any], theirs: str = "model.") -> dict[str, Any]:
+    """Our parameters from a state dict; what does not begin with `theirs`, and the word embeddings, is left aside."""
+    kept = {
+        k: v for k, v in tensors.items() if k.startswith(theirs) and not k.endswith(("embed_tokens.weight", "inv_freq"))
+    }
+    shapes = flax.traverse_util.flatten_dict(abstract_params(cfg), sep="/")
+    flat = import_tensors(table(cfg, theirs), kept, {k: v.shape for k, v in shapes.items()})
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def export_backbone(cfg: BackboneConfig, params: Mapping[str, Any], theirs: str = "model.") -> dict[str, np.ndarray]:
+    """The state dict of the backbone under its Hugging Face names."""
+    return export_tensors(table(cfg, theirs), flax.traverse_util.flatten_dict(params, sep="/"))

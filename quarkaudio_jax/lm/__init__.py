@@ -1,0 +1,1 @@
+"""Tokens to tokens: the language model."""
