@@ -1,5 +1,6 @@
-"""Hugging Face Llama and Qwen2 checkpoints, from and to our backbone."""
+"""Hugging Face Llama and Qwen2 checkpoints, from and to our backbone; and UniSE's, which holds a Llama."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from quarkaudio_jax.bridge import blocks
-from quarkaudio_jax.bridge.rules import Rule, export_tensors, import_tensors
+from quarkaudio_jax.bridge.rules import SAME, Rule, export_tensors, import_tensors
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
+from quarkaudio_jax.lm.unise import Unise, UniseConfig
 
 
 def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
@@ -78,3 +80,34 @@ def import_backbone(cfg: BackboneConfig, tensors: Mapping[str, Any], theirs: str
 def export_backbone(cfg: BackboneConfig, params: Mapping[str, Any], theirs: str = "model.") -> dict[str, np.ndarray]:
     """The state dict of the backbone under its Hugging Face names."""
     return export_tensors(table(cfg, theirs), flax.traverse_util.flatten_dict(params, sep="/"))
+
+
+UNISE_UNUSED = re.compile(r"cond_(input_layer|output_layer|encoder)\..*|.*\.inv_freq")
+"""What UniSE inherits and never computes with: its parent's encoder of mel spectrograms."""
+
+
+def unise_table(cfg: UniseConfig) -> list[Rule]:
+    """Every name of UniSE on both sides."""
+    words = {"task_embedding": "tasks", "codec_embedding": "words"}
+    words |= {"enroll_sos_embedding": "enrolment_start", "mix_sos_embedding": "mixture_start"}
+    return [
+        *(Rule(f"{theirs}.weight", ours, SAME) for theirs, ours in words.items()),
+        *blocks.dense("adapter", "adapter"),
+        *blocks.dense("output_head", "head", bias=False),
+        *table(cfg.backbone, "", "backbone/"),
+    ]
+
+
+def import_unise(cfg: UniseConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Our parameters from UniSE's state dict."""
+    kept = {name: value for name, value in tensors.items() if not UNISE_UNUSED.fullmatch(name)}
+    features = jax.ShapeDtypeStruct((1, 2, cfg.feature_dim), jnp.float32)
+    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+
+    def everything(module, features, ids):
+        return module.logits(module.prefix(ids[:, 0], features, features), ids)
+
+    abstract = jax.eval_shape(nn.init(everything, Unise(cfg)), jax.random.key(0), features, ids)
+    shapes = flax.traverse_util.flatten_dict(nn.meta.unbox(abstract)["params"], sep="/")
+    flat = import_tensors(unise_table(cfg), kept, {k: v.shape for k, v in shapes.items()})
+    return flax.traverse_util.unflatten_dict(flat, sep="/")

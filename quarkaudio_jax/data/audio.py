@@ -16,6 +16,10 @@ class AudioError(ValueError):
     """A file that is no readable, whole audio; the message names it and the reason."""
 
 
+class UnreadableError(AudioError):
+    """A file that can't be opened at all (missing, forbidden, a disk that fails): another try may well succeed."""
+
+
 def _wav_is_cut(file) -> bool:
     """Whether a RIFF file's data chunk promises more bytes than there are."""
     size = os.fstat(file.fileno()).st_size
@@ -73,7 +77,9 @@ def check(path: str | os.PathLike) -> None:
     try:
         stat = os.stat(path)
     except OSError as error:
-        raise AudioError(f"{path}: {error.strerror}") from error
+        raise UnreadableError(f"{path}: {error.strerror}") from error
+    if not os.access(path, os.R_OK):
+        raise UnreadableError(f"{path}: Permission denied")
     if problem := _whole(str(path), stat.st_mtime_ns, stat.st_size):
         raise AudioError(f"{path}: {problem}")
 

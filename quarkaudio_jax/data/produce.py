@@ -10,7 +10,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.data.audio import AudioError, UnreadableError
 from quarkaudio_jax.data.crops import GRID_HZ, SourceError
 from quarkaudio_jax.data.shards import Shard
 from quarkaudio_jax.data.simulate.draws import Draws
@@ -27,7 +27,8 @@ class Produce:
     """(part, index) -> what the shard needs to know of that example; picklable.
 
     The dict holds `problems`, `reading` and `simulating` (seconds), and either `fatal` (the
-    configuration can't work), `skipped` (this example can't), or the example: for a task its
+    configuration can't work), `unreadable` (a file can't be opened now), `skipped` (this example
+    can't be made), or the example: for a task its
     waves and text, for codec training a wave. All follow from the configuration and the index.
     """
 
@@ -50,6 +51,8 @@ class Produce:
             out |= self._task(inputs, part, index) if part in TASKS else self._clip(inputs, part, index)
         except SourceError as error:
             out["fatal"] = str(error)
+        except UnreadableError as error:
+            out["unreadable"] = str(error)
         except AudioError as error:
             out["skipped"] = str(error)
         out["reading"] = inputs.reading

@@ -106,14 +106,20 @@ class Preparation:
                 self._seconds["read"] += example["reading"]
                 self._seconds["simulate"] += example["simulating"]
                 made.append(example)
+            if unreadable := [example["unreadable"] for example in made if "unreadable" in example]:
+                self._stop(shard, unreadable[0])
+                continue
             good = [example for example in made if "skipped" not in example]
             rows = self._worked_out(good)
             try:
                 self._store(shard, made, good, rows)
             except (OSError, RuntimeError, ValueError) as error:  # ArrayRecord has errors of its own kinds
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                self._failed.append(f"{shard.name}: {reason}")
-                log.error("shard %s stopped: %s; nothing else is lost, run the command again", shard.name, reason)
+                self._stop(shard, (str(error).strip().splitlines() or [type(error).__name__])[0])
+
+    def _stop(self, shard: Any, reason: str) -> None:
+        """Gives a shard up for now."""
+        self._failed.append(f"{shard.name}: {reason}")
+        log.error("shard %s stopped: %s; nothing else is lost, run the command again", shard.name, reason)
 
     def _store(
         self, shard: Any, made: list[dict[str, Any]], good: list[dict[str, Any]], rows: list[dict[str, Any]]

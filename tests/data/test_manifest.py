@@ -88,13 +88,16 @@ def test_wrong_lists_are_named(folder, tmp_path, domain, line, message):
         made(tmp_path / "x.scp", domain)
 
 
-def test_a_tfds_set(tmp_path):
-    """A set with LibriSpeech's fields, stored as TFDS stores it."""
+@pytest.mark.parametrize("texts, said", [(("text",), "TEXT"), (("text_original", "text_normalized"), "NORMALIZED")])
+def test_a_tfds_set(tmp_path, texts, said):
+    """Sets with the fields of LibriSpeech and LibriTTS, stored as TFDS stores them."""
     from tests.data.tfds_sets import write_speech_set
 
-    write_speech_set(tmp_path, "librispeech_like", count=3)
+    write_speech_set(tmp_path, "librispeech_like", count=3, texts=texts)
     found, _ = made("tfds:librispeech_like:train", "speech", data_dir=str(tmp_path))
-    assert {u.speaker for u in found} == {"7", "8"} and {u.transcript for u in found} == {"TEXT 0", "TEXT 1", "TEXT 2"}
+    assert {u.speaker for u in found} == {"7", "8"} and {u.transcript for u in found} == {
+        f"{said} {i}" for i in range(3)
+    }
     manifest.write(tmp_path / "set.jsonl", found)
     pool = open_pool(str(tmp_path / "set.jsonl"), "speech", str(tmp_path))
     lengths = sorted(len(pool.clip(i, 16000).samples_S) for i in range(3))

@@ -11,15 +11,18 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 
 from quarkaudio_jax import load_codec
 from quarkaudio_jax.bridge.ssl import load_extractor
+from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pipeline import crop_spec, training_batches
 from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.data.simulate.example import Inputs
 from quarkaudio_jax.data.simulate.simulate import simulate
 from quarkaudio_jax.data.sources import open_source
+from quarkaudio_jax.data.utterance import Utterance
 from quarkaudio_jax.schema import (
     DataConfig,
     DomainConfig,
@@ -194,3 +197,22 @@ def test_a_full_disk_stops_the_shard_and_the_next_start_finishes(trained, tmp_pa
     assert not list((tmp_path / "out").rglob("*array_record*")) and not parts_of(tmp_path / "out")
     call(*args)
     assert len(Records(tmp_path / "out" / "separation")) == 8
+
+
+def test_a_file_that_cannot_be_opened_stops_its_shard_and_the_next_start_finishes(trained, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * rng.standard_normal(48000), 48000)
+    lines = [Utterance(str(i), f"{i}.wav", duration=1.0) for i in range(8)]
+    manifest.write(tmp_path / "m.jsonl", lines)
+    os.rename(tmp_path / "5.wav", tmp_path / "away")
+    args = arguments(
+        trained, tmp_path / "out", **{"examples.codec_speech": 8, "pools.speech": tmp_path / "m.jsonl", "codec": ""}
+    )
+    with pytest.raises(SystemExit) as caught:
+        call(*args)
+    assert str(caught.value) == f"error: codec_speech-00001: {tmp_path}/5.wav: No such file or directory"
+    assert len(list((tmp_path / "out").rglob("*array_record-*"))) == 1 and not parts_of(tmp_path / "out")
+    os.rename(tmp_path / "away", tmp_path / "5.wav")
+    call(*args)
+    assert len(Records(tmp_path / "out" / "codec_speech")) == 8

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.data.audio import AudioError, UnreadableError
 from quarkaudio_jax.data.simulate.audio_editing import audio_editing
 from quarkaudio_jax.data.simulate.conversion import conversion
 from quarkaudio_jax.data.simulate.draws import Draws
@@ -31,7 +31,8 @@ def simulate(task: str, inputs: Inputs, seed: int, index: int) -> tuple[Example,
     """(example `index` of a task, what could not be used on the way to it); the same for the same arguments.
 
     Where a draw meets audio that can't be used, the next attempt draws anew; AudioError if all
-    fail. SourceError if the pools lack what the task needs.
+    fail. UnreadableError for a file that can't be opened: drawing anew would give other examples
+    than a machine that can. SourceError if the pools lack what the task needs.
     """
     problems: list[str] = []
     last = ""
@@ -41,6 +42,8 @@ def simulate(task: str, inputs: Inputs, seed: int, index: int) -> tuple[Example,
         draws.note("attempt", attempt)
         try:
             return SIMULATORS[task](inputs, draws), problems
+        except UnreadableError:
+            raise
         except AudioError as error:
             last = str(error)
             if not isinstance(error, Redraw):

@@ -1,0 +1,131 @@
+"""UniSE, the published sibling of the QuarkAudio language model (alibaba/unified-audio), for its checkpoints.
+
+    [task] [enrolment start, enrolment] [mixture start, mixture] [global start, globals] [semantic start, semantics]
+
+Globals (a fixed number) describe the voice, semantics (one a frame) the words; one vocabulary
+holds both behind its three special ids.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache, causal_mask, empty_cache
+from quarkaudio_jax.nn.init import logical
+from quarkaudio_jax.nn.linear import Linear
+
+GLOBAL_START, SEMANTIC_START, SEMANTIC_END, SPECIAL = 0, 1, 2, 3
+NUM_GLOBALS = 32
+TASKS = {"restoration": 0, "extraction": 1, "reverse_extraction": 2}
+"""Our names of its tasks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UniseConfig:
+    """global_size, semantic_size: entries of the two codebooks. feature_dim: of the SSL features."""
+
+    backbone: BackboneConfig
+    feature_dim: int
+    global_size: int
+    semantic_size: int
+    num_tasks: int = 3
+
+    @property
+    def vocabulary(self) -> int:
+        """Special ids, globals, semantics."""
+        return SPECIAL + self.global_size + self.semantic_size
+
+
+LM_UNISE = UniseConfig(BackboneConfig(512, 12, 8, 8, 2048), 768, 4096, 8192)
+"""The published size; its features are WavLM base+, the mean of all hidden states."""
+
+
+class Unise(nn.Module):
+    """Ids and features to logits; see `logits`, `loss` and `generate`."""
+
+    cfg: UniseConfig
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        cfg, dim = self.cfg, self.cfg.backbone.dim
+
+        def table(name: str, rows: int) -> jax.Array:
+            return self.param(name, logical(nn.initializers.normal(0.02), "vocab", "embed"), (rows, dim))
+
+        self.tasks = table("tasks", cfg.num_tasks)
+        self.enrolment_start, self.mixture_start = table("enrolment_start", 1), table("mixture_start", 1)
+        self.words = table("words", cfg.vocabulary)
+        self.adapter = Linear(dim, dtype=self.dtype)
+        self.backbone = Backbone(cfg.backbone, self.dtype)
+        self.head = Linear(cfg.vocabulary, False, self.dtype, axes=("embed", "vocab"))
+
+    def prefix(self, task_B: jax.Array, mixture_BxTxD: jax.Array, enrolment_BxTxD: jax.Array | None) -> jax.Array:
+        """The condition (B, P, D). task_B: numbers of `TASKS`; features (B, T, feature_dim)."""
+        batch, dim = len(task_B), self.cfg.backbone.dim
+        parts = [self.tasks[task_B][:, None]]
+        for start, features in ((self.enrolment_start, enrolment_BxTxD), (self.mixture_start, mixture_BxTxD)):
+            if features is not None:
+                parts += [jnp.broadcast_to(start[None], (batch, 1, dim)), self.adapter(features)]
+        return jnp.concatenate(parts, axis=1)
+
+    def logits(self, prefix_BxPxD: jax.Array, ids_BxL: jax.Array) -> jax.Array:
+        """(B, L, V): what follows each of the ids, given the prefix and all ids up to it."""
+        x = jnp.concatenate([prefix_BxPxD, self.words[ids_BxL]], axis=1)
+        positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
+        hidden, _ = self.backbone(x, positions, causal_mask(jnp.ones(x.shape[:2], jnp.int32)))
+        return self.head(hidden[:, prefix_BxPxD.shape[1] :])
+
+    def loss(
+        self, prefix_BxPxD: jax.Array, globals_BxK: jax.Array, semantic_BxT: jax.Array, smoothing: float = 0.1
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """(loss, accuracy, logits (B, K + T + 2, V)): KL against smoothed targets, mean over batch and time."""
+        special = jnp.ones((len(globals_BxK), 1), globals_BxK.dtype)
+        first, second = globals_BxK + SPECIAL, semantic_BxT + SPECIAL + self.cfg.global_size
+        inputs = jnp.concatenate([GLOBAL_START * special, first, SEMANTIC_START * special, second], axis=1)
+        targets = jnp.concatenate([first, SEMANTIC_START * special, second, SEMANTIC_END * special], axis=1)
+        logits = self.logits(prefix_BxPxD, inputs)
+        return smoothed_loss(logits, targets, smoothing), (logits.argmax(-1) == targets).mean(), logits
+
+    def step(self, x_BxLxD: jax.Array, start: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+        """(logits after the last of x (B, V), cache) of the next embeddings, which stand at `start` and behind."""
+        positions = jnp.broadcast_to(start + jnp.arange(x_BxLxD.shape[1]), x_BxLxD.shape[:2])
+        mask = jnp.arange(cache.keys.shape[2]) <= positions[..., None]
+        hidden, cache = self.backbone(x_BxLxD, positions, mask, cache)
+        return self.head(hidden[:, -1]), cache
+
+    def generate(self, prefix_BxPxD: jax.Array, frames: int) -> tuple[jax.Array, jax.Array]:
+        """Greedy (globals (B, 32), semantics (B, frames)). The end has no part: the condition says how long it is."""
+        batch, start = prefix_BxPxD.shape[:2]
+        cache = empty_cache(self.cfg.backbone, batch, start + NUM_GLOBALS + frames + 2, self.dtype)
+        _, cache = self.step(prefix_BxPxD, jnp.int32(0), cache)
+        low = SPECIAL + self.cfg.global_size
+
+        def run(cache: Cache, first: int, begin: int, steps: int, bounds: tuple[int, int]):
+            def one(module, carry, index):
+                ids, cache = carry
+                scores, cache = module.step(module.words[ids][:, None], begin + index, cache)
+                best = bounds[0] + scores[:, bounds[0] : bounds[1]].argmax(-1).astype(jnp.int32)
+                return (best, cache), best
+
+            scan = nn.scan(one, variable_broadcast="params", split_rngs={"params": False}, length=steps)
+            (_, cache), ids = scan(self, (jnp.full(batch, first, jnp.int32), cache), jnp.arange(steps))
+            return ids.T - bounds[0], cache
+
+        # One step more than there are globals, so that the last of them enters the cache; its own answer is dropped.
+        found, cache = run(cache, GLOBAL_START, start, NUM_GLOBALS + 1, (SPECIAL, low))
+        begin = start + NUM_GLOBALS + 1
+        semantics, _ = run(cache, SEMANTIC_START, begin, frames, (low, self.cfg.vocabulary))
+        return found[:, :NUM_GLOBALS], semantics
+
+
+def smoothed_loss(logits_BxLxV: jax.Array, targets_BxL: jax.Array, smoothing: float) -> jax.Array:
+    """KL divergence to the smoothed target, mean over B and L; the other entries share `smoothing` equally."""
+    size = logits_BxLxV.shape[-1]
+    on, off = 1.0 - smoothing, smoothing / (size - 1)
+    scores = jax.nn.log_softmax(logits_BxLxV.astype(jnp.float32))
+    right = jnp.take_along_axis(scores, targets_BxL[..., None], -1)[..., 0]
+    entropy = on * jnp.log(on) + (size - 1) * off * jnp.log(off) if smoothing else 0.0
+    return (entropy - on * right - off * (scores.sum(-1) - right)).mean()
