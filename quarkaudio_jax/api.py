@@ -82,8 +82,8 @@ class Codec:
         return self.cfg.aggregation is not None
 
     def fingerprint(self) -> int:
-        """A checksum of the codebooks: equal for codecs that speak the same codes."""
-        leaves = jax.tree.leaves(self._variables["codebooks"])
+        """A checksum of all weights."""
+        leaves = jax.tree.leaves(self._variables)
         return functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).tobytes(), crc), leaves, 0)
 
     def _encode_batch(self, variables, frozen, wave_BxS, lengths_B, threshold, max_group, starts_BxT):

@@ -73,16 +73,6 @@ class Board:
                 raise SourceError(f"{root} was begun with another {name}; use that again, or another --output")
         else:
             _write_json(path, ours)
-        self._drop_leftovers()
-
-    def _drop_leftovers(self) -> None:
-        """Removes temporary files of processes that were killed, recognised by their shard being free."""
-        for shard in self.shards:
-            with self.claim(shard) as free:
-                if free:
-                    path = shard_path(self.root, shard.part, shard.number, shard.count)
-                    for leftover in path.parent.glob(f".{path.name}.*.part"):
-                        leftover.unlink(missing_ok=True)
 
     def _note(self, shard: Shard) -> pathlib.Path:
         return self._work / f"{shard.name}.json"
@@ -102,7 +92,10 @@ class Board:
 
     @contextlib.contextmanager
     def claim(self, shard: Shard) -> Iterator[bool]:
-        """Holds a shard while in the block; False if another process has it."""
+        """Holds a shard while in the block; False if another process has it.
+
+        What a process that was killed left of it is removed.
+        """
         with open(self._work / f"{shard.name}.lock", "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,6 +104,9 @@ class Board:
                     raise
                 yield False
                 return
+            path = shard_path(self.root, shard.part, shard.number, shard.count)
+            for leftover in path.parent.glob(f".{path.name}.*.part"):
+                leftover.unlink(missing_ok=True)
             yield True
 
 

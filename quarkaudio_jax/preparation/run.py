@@ -1,9 +1,11 @@
 """One process's share of a preparation: claims shards, works them out, writes them."""
 
+import contextlib
 import json
 import logging
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -74,29 +76,36 @@ class Preparation:
         self._begun, self._todo, self._finished = begun, len([s for s in self._mine if s not in done]), 0
         tried: set[Any] = set()
         while True:
-            claims = []
-            for shard in self._mine:
-                if len(claims) == BLOCK:
+            with contextlib.ExitStack() as held:
+                claimed = self._claimed(tried, held)
+                if not claimed:
                     break
-                if shard in tried or self._board.is_done(shard):
-                    continue
-                claim = self._board.claim(shard)
-                if claim.__enter__() and not self._board.is_done(shard):
-                    claims.append((shard, claim))
-                else:
-                    claim.__exit__(None, None, None)
-            if not claims:
-                break
-            tried |= {shard for shard, _ in claims}
-            try:
-                self._block([shard for shard, _ in claims])
-            finally:
-                for _, claim in claims:
-                    claim.__exit__(None, None, None)
+                tried |= set(claimed)
+                self._block(claimed)
         self._close(time.perf_counter() - begun)
+
+    def _claimed(self, tried: set[Any], held: contextlib.ExitStack) -> list[Any]:
+        """The next shards that are not done, not tried and free, kept until `held` closes."""
+        out: list[Any] = []
+        for shard in self._mine:
+            if len(out) == BLOCK:
+                break
+            if shard in tried or self._board.is_done(shard):
+                continue
+            with contextlib.ExitStack() as attempt:
+                if attempt.enter_context(self._board.claim(shard)) and not self._board.is_done(shard):
+                    held.enter_context(attempt.pop_all())
+                    out.append(shard)
+        return out
 
     def _block(self, shards: list[Any]) -> None:
         examples = produce.produced(self._produce, shards, self._cfg.workers, self._cfg.threads)
+        try:
+            self._work(shards, examples)
+        finally:
+            examples.close()
+
+    def _work(self, shards: list[Any], examples: Iterator[dict[str, Any]]) -> None:
         for shard in shards:
             made = []
             for _ in range(shard.start, shard.stop):
