@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache, causal_mask, empty_cache
+from quarkaudio_jax.lm.objective import smoothed_kl
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
 
@@ -87,7 +88,7 @@ class Unise(nn.Module):
         inputs = jnp.concatenate([GLOBAL_START * special, first, SEMANTIC_START * special, second], axis=1)
         targets = jnp.concatenate([first, SEMANTIC_START * special, second, SEMANTIC_END * special], axis=1)
         logits = self.logits(prefix_BxPxD, inputs)
-        return smoothed_loss(logits, targets, smoothing), (logits.argmax(-1) == targets).mean(), logits
+        return smoothed_kl(logits, targets, smoothing).mean(), (logits.argmax(-1) == targets).mean(), logits
 
     def step(self, x_BxLxD: jax.Array, start: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """(logits after the last of x (B, V), cache) of the next embeddings, which stand at `start` and behind."""
@@ -119,13 +120,3 @@ class Unise(nn.Module):
         begin = start + NUM_GLOBALS + 1
         semantics, _ = run(cache, SEMANTIC_START, begin, frames, (low, self.cfg.vocabulary))
         return found[:, :NUM_GLOBALS], semantics
-
-
-def smoothed_loss(logits_BxLxV: jax.Array, targets_BxL: jax.Array, smoothing: float) -> jax.Array:
-    """KL divergence to the smoothed target, mean over B and L; the other entries share `smoothing` equally."""
-    size = logits_BxLxV.shape[-1]
-    on, off = 1.0 - smoothing, smoothing / (size - 1)
-    scores = jax.nn.log_softmax(logits_BxLxV.astype(jnp.float32))
-    right = jnp.take_along_axis(scores, targets_BxL[..., None], -1)[..., 0]
-    entropy = on * jnp.log(on) + (size - 1) * off * jnp.log(off) if smoothing else 0.0
-    return (entropy - on * right - off * (scores.sum(-1) - right)).mean()

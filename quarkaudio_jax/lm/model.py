@@ -1,0 +1,181 @@
+"""The QuarkAudio language model: packed sequences of conditions and codes to logits of the codes.
+
+    [task] [text ...] [reference start] [reference ...] [source start] [source ...] [answer ...]
+
+Conditions enter as vectors: the task and the starts from tables, text as bytes from a table or as
+features through an adapter, SSL features through adapters of their own. In the answer the codes of
+all codebooks, in the delay pattern, are summed in; one head a codebook predicts what comes next.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache, causal_mask
+from quarkaudio_jax.lm.objective import smoothed_kl
+from quarkaudio_jax.lm.vocabulary import Vocabulary
+from quarkaudio_jax.nn.init import logical
+from quarkaudio_jax.nn.linear import Linear
+
+TASK, TEXT, REFERENCE_START, REFERENCE, SOURCE_START, SOURCE, CODES, TAIL = range(1, 9)
+"""What stands at a position; 0 is padding. The numbers are those of the data's layout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LMConfig:
+    """codebooks: codes of each, acoustic first. feature_dim: of the SSL features. text_dim: of text features (0: bytes).
+
+    max_duration: frames a code of the adaptive codec stands for at most (0: a fixed rate).
+    """
+
+    backbone: BackboneConfig
+    codebooks: tuple[int, ...]
+    feature_dim: int
+    text_dim: int = 0
+    num_tasks: int = 8
+    max_duration: int = 0
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Ids of the codebooks."""
+        return Vocabulary(self.codebooks)
+
+    @property
+    def tail(self) -> int:
+        """Positions behind the codes: a start, an end and the delay, less the one that the codes' own places hold."""
+        return len(self.codebooks) + 1
+
+
+def _shifted(x: jax.Array, by: int) -> jax.Array:
+    """What stood `by` positions earlier along axis 1; zeros before the first."""
+    return jnp.pad(x, [(0, 0), (by, 0)] + [(0, 0)] * (x.ndim - 2))[:, : x.shape[1]]
+
+
+def delayed_ids(kind_BxL: jax.Array, segment_BxL: jax.Array, codes_BxLxK: jax.Array, words: Vocabulary) -> jax.Array:
+    """Ids (B, L, K) at every position of an answer, in the delay pattern; `nothing` elsewhere.
+
+    Frame t of codebook k, which lies at the answer's position t, goes to 1 + t + k.
+    """
+    answer = kind_BxL >= CODES
+    first = answer & ~((_shifted(kind_BxL, 1) >= CODES) & (_shifted(segment_BxL, 1) == segment_BxL))
+    out = []
+    for k in range(words.num_codebooks):
+        here = answer & (_shifted(segment_BxL, k + 1) == segment_BxL)
+        code = here & (_shifted(kind_BxL, k + 1) == CODES)
+        end = here & (_shifted(kind_BxL, k + 1) == TAIL) & (_shifted(kind_BxL, k + 2) == CODES)
+        ids = jnp.where(code, _shifted(codes_BxLxK[..., k], k + 1), words.nothing)
+        out.append(jnp.where(end, words.end, ids))
+    ids = jnp.stack(out, axis=-1)
+    return jnp.where(first[..., None], words.start, ids).astype(jnp.int32)
+
+
+class LanguageModel(nn.Module):
+    """See `__call__`, `embed` and `step`."""
+
+    cfg: LMConfig
+    dtype: Any = jnp.float32
+    remat: str = "none"
+
+    def setup(self):
+        cfg, dim = self.cfg, self.cfg.backbone.dim
+        books, ids = cfg.vocabulary.num_codebooks, cfg.vocabulary.num_ids
+
+        def table(name: str, *shape: int) -> jax.Array:
+            axes = ("codebook", "vocab", "embed")[-len(shape) - 1 :]
+            return self.param(name, logical(nn.initializers.normal(0.02), *axes), (*shape, dim))
+
+        self.tasks, self.starts = table("tasks", cfg.num_tasks), table("starts", 2)
+        self.words = table("words", books, ids)
+        self.text = Linear(dim, dtype=self.dtype) if cfg.text_dim else table("text", 256)
+        self.reference, self.source = (Linear(dim, dtype=self.dtype) for _ in range(2))
+        self.backbone = Backbone(cfg.backbone, self.dtype, self.remat)
+        self.heads = Linear(books * ids, False, self.dtype, axes=("embed", "vocab"))
+        if cfg.max_duration:
+            self.durations = table("durations", cfg.max_duration + 1)
+            self.duration_head = Linear(cfg.max_duration + 1, False, self.dtype, axes=("embed", None))
+
+    def embed_ids(self, ids_BxLxK: jax.Array, durations_BxL: jax.Array | None = None) -> jax.Array:
+        """Embeddings of the answer: the sum over the codebooks, and of the duration that came with codebook 0."""
+        x = sum(self.words[k][ids_BxLxK[..., k]] for k in range(ids_BxLxK.shape[-1]))
+        return x if durations_BxL is None else x + self.durations[durations_BxL]
+
+    def embed(self, batch: dict[str, jax.Array], ids_BxLxK: jax.Array, durations_BxL: jax.Array | None) -> jax.Array:
+        """The whole sequence (B, L, D) of a packed batch."""
+        kind, value = batch["kind"], batch["value"]
+        text = self.text(batch["text_features"]) if self.cfg.text_dim else self.text[jnp.clip(value, 0, 255)]
+        audio = batch["features"].astype(self.dtype)
+        choices = {
+            TASK: self.tasks[jnp.clip(value, 0, self.cfg.num_tasks - 1)],
+            TEXT: text,
+            REFERENCE_START: self.starts[0],
+            REFERENCE: self.reference(audio),
+            SOURCE_START: self.starts[1],
+            SOURCE: self.source(audio),
+        }
+        x = jnp.where((kind >= CODES)[..., None], self.embed_ids(ids_BxLxK, durations_BxL), 0.0)
+        for number, choice in choices.items():
+            x = jnp.where((kind == number)[..., None], choice, x)
+        return x.astype(self.dtype)
+
+    def predict(self, hidden_BxLxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """Logits (B, L, K, V) of the next ids and, for the adaptive codec, of the next duration (B, L, durations)."""
+        words = self.cfg.vocabulary
+        logits = self.heads(hidden_BxLxD)
+        logits = logits.reshape(*hidden_BxLxD.shape[:2], words.num_codebooks, words.num_ids)
+        return logits, self.duration_head(hidden_BxLxD) if self.cfg.max_duration else None
+
+    def __call__(self, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array | None]:
+        """Logits of what follows each position of a packed batch (see the data's layout)."""
+        ids, durations = answers(self.cfg, batch)
+        x = self.embed(batch, ids, durations)
+        hidden, _ = self.backbone(x, batch["position"], causal_mask(batch["segment"]))
+        return self.predict(hidden)
+
+    def step(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache):
+        """(logits, duration logits, cache) after the next embeddings; negative positions are padding."""
+        mask = jnp.arange(cache.keys.shape[2]) <= positions_BxL[..., None]
+        hidden, cache = self.backbone(x_BxLxD, positions_BxL, mask, cache)
+        return *self.predict(hidden), cache
+
+
+def answers(cfg: LMConfig, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array | None]:
+    """(delayed ids (B, L, K), durations (B, L) beside those of codebook 0 or None) of a packed batch."""
+    kind, segment = batch["kind"], batch["segment"]
+    ids = delayed_ids(kind, segment, batch["codes"], cfg.vocabulary)
+    if not cfg.max_duration:
+        return ids, None
+    came = (_shifted(kind, 1) == CODES) & (_shifted(segment, 1) == segment) & (kind >= CODES)
+    return ids, jnp.where(came, _shifted(batch["value"], 1), 0)
+
+
+def loss(
+    cfg: LMConfig,
+    predictions: tuple[jax.Array, jax.Array | None],
+    batch: dict[str, jax.Array],
+    weights_K: jax.Array,
+    smoothing: float = 0.1,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(loss, metrics): smoothed KL over all ids that say something, codebooks weighted, mean over positions.
+
+    metrics: accuracy_K, and the loss of durations where there are any.
+    """
+    ids, durations = answers(cfg, batch)
+    logits, duration_logits = predictions
+    kind, segment = batch["kind"], batch["segment"]
+    follows = (kind[:, 1:] >= CODES) & (kind[:, :-1] >= CODES) & (segment[:, 1:] == segment[:, :-1])
+    targets = ids[:, 1:]
+    counted = (follows[..., None] & (targets != cfg.vocabulary.nothing)).astype(jnp.float32)
+    total = jnp.maximum(counted.sum((0, 1)), 1.0)
+    each = (smoothed_kl(logits[:, :-1], targets, smoothing) * counted).sum((0, 1)) / total
+    right = ((logits[:, :-1].argmax(-1) == targets) * counted).sum((0, 1)) / total
+    out = (each * weights_K).sum() / weights_K.sum()
+    metrics = {"accuracy_K": right}
+    if duration_logits is not None:
+        coded = (follows & (durations[:, 1:] > 0)).astype(jnp.float32)
+        missed = smoothed_kl(duration_logits[:, :-1], durations[:, 1:], smoothing)
+        metrics["durations"] = (missed * coded).sum() / jnp.maximum(coded.sum(), 1.0)
+        out = out + metrics["durations"]
+    return out, metrics
