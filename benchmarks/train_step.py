@@ -36,8 +36,9 @@ def main() -> None:
         times, waits = [], []
         for i in range(args.steps + 3):
             start = time.perf_counter()
-            batch = global_batch(next(trainer.batches), trainer.mesh)
+            batch = next(trainer.batches)
             fetched = time.perf_counter()
+            batch = global_batch(batch, trainer.mesh)
             trainer.state, metrics = trainer.train_step(trainer.state, batch)
             float(metrics["loss/total"])
             if i >= 3:

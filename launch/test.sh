@@ -3,4 +3,4 @@
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" test
 .venv/bin/python -c 'import pesq' 2>/dev/null || .venv/bin/python -m pip install --quiet pesq 2>/dev/null ||
   echo "note: the package pesq did not install (it needs a C compiler); its test will be skipped"
-exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -79,7 +79,7 @@ def test_sigterm_saves_and_the_rest_is_the_same_to_the_bit(whole, tmp_path):
 def test_killed_at_any_moment_it_resumes_from_a_complete_checkpoint(whole, tmp_path):
     """Checkpoints after every step, so that most kills hit a save; each life must get further or restart well."""
     rng = random.Random(0)
-    for life in range(3):
+    for life in range(2):
         process = subprocess.Popen(
             command(tmp_path, "--config.loop.checkpoint_every=1"), stderr=subprocess.PIPE, text=True, cwd=ROOT
         )

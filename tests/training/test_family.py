@@ -27,11 +27,12 @@ def config(name, real_audio, **changes):
 
 
 WITHOUT_ADVERSARY = dict(losses__adversarial=0.0, losses__feature_matching=0.0)
+"""Other tests train with it, and it takes most of the time to compile."""
 
 
-@pytest.mark.parametrize("name, changes", [("codec16k", {}), ("codec16k_adaptive", WITHOUT_ADVERSARY)])
-def test_it_trains_and_is_used(name, changes, real_audio, tmp_path):
-    cfg = config(name, real_audio, **changes)
+@pytest.mark.parametrize("name", ["codec16k", "codec16k_adaptive"])
+def test_it_trains_and_is_used(name, real_audio, tmp_path):
+    cfg = config(name, real_audio, **WITHOUT_ADVERSARY)
     assert Trainer(from_config_dict(cfg), tmp_path / "run").run() == "finished"
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line for line in lines if "loss/total" in line]
