@@ -100,7 +100,7 @@ def main() -> None:
     size = np.mean([len(source[i]) for i in range(0, len(source), len(source) // 256)])
     print(f"raw ArrayRecord bytes, plain loop: {plain:.0f} records/s, {plain * size / 1e6:.0f} MB/s")
     for workers in (0, 1, 2):
-        batches, _ = packed_batches(PreparedConfig(**{**cfg.__dict__, "workers": workers}), TAIL, seed=0)
+        batches = packed_batches(PreparedConfig(**{**cfg.__dict__, "workers": workers}), TAIL, seed=0)
         for _ in range(4 + 8 * workers):
             next(batches)
         begun, examples, frames, padding = time.perf_counter(), 0, 0, []

@@ -35,6 +35,13 @@ class Blocks:
 
 
 @dataclasses.dataclass(frozen=True)
+class Problems:
+    """Why sequences were dropped on the way to a batch."""
+
+    texts: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Lay:
     """index -> the laid-out sequence of a record; one that can't be used carries the reason."""
 
@@ -81,15 +88,42 @@ def heldout_count(total: int, share: float) -> int:
     return min(max(round(total * share), 1), total - 1) if share > 0 else 0
 
 
+class Sieve:
+    """Drops sequences that carry a problem, and keeps the problems for the next batch to carry on.
+
+    Packing, and so this, runs where batches are made, which may be a worker process; what is
+    counted there would stay there.
+    """
+
+    def __init__(self, monitor: SkipMonitor):
+        self._monitor, self._found = monitor, []
+
+    def __call__(self, example: Mapping[str, Any]) -> bool:
+        if not self._monitor(example):
+            self._found.append(example["problem"])
+            return False
+        return True
+
+    def drain(self) -> tuple[str, ...]:
+        """The problems since the last time."""
+        found, self._found = tuple(self._found), []
+        return found
+
+
 class PackedBatches(grain.DatasetIterator):
-    """Batches, with a state that knows the mixture it belongs to."""
+    """Batches, with a state that knows the mixture it belongs to. count, problems: of what was skipped so far."""
 
     def __init__(self, inner: grain.DatasetIterator, weights: Mapping[str, float], change: bool):
         super().__init__(inner)
         self._weights, self._change = dict(weights), change
+        self.count = 0
+        self.problems: set[str] = set()
 
     def __next__(self) -> dict[str, np.ndarray]:
-        return next(self._parent)
+        batch, found = next(self._parent)
+        self.count += len(found.texts)
+        self.problems |= set(found.texts)
+        return batch
 
     def get_state(self) -> dict[str, Any]:
         """What set_state takes, plain JSON values."""
@@ -109,8 +143,8 @@ class PackedBatches(grain.DatasetIterator):
 
 def packed_batches(
     cfg: PreparedConfig, tail: int, seed: int, process_index: int = 0, process_count: int = 1
-) -> tuple[PackedBatches, SkipMonitor]:
-    """This host's endless batches, and what was skipped.
+) -> PackedBatches:
+    """This host's endless batches.
 
     kind, value, segment, position (B, L), features (B, L, D), codes (B, L, K): see
     `tasks.layout`; segment counts the examples of a row from 1 (0: padding), position counts
@@ -128,8 +162,8 @@ def packed_batches(
         parts[task] = mine.map(Lay(records, cfg.length, tail)).to_iter_dataset(options)
         total += len(records)
     weights = {task: weight for task, (_, weight) in tasks.items()}
-    monitor = SkipMonitor(cfg.strict, patience=max(100, 3 * total))
-    mixed = grain.IterDataset.mix(parts, weights).filter(monitor)
+    sieve = Sieve(SkipMonitor(cfg.strict, patience=max(100, 3 * total)))
+    mixed = grain.IterDataset.mix(parts, weights).filter(sieve)
     packed = grain.experimental.FirstFitPackIterDataset(
         mixed,
         length_struct=dict.fromkeys(PACKED, cfg.length),
@@ -140,7 +174,7 @@ def packed_batches(
     )
     with_text = all(records.width("text_features") > 1 for records, _ in tasks.values())
     rows = cfg.batch_size // process_count
-    batches = packed.batch(rows, drop_remainder=True, batch_fn=functools.partial(_assembled, with_text))
+    batches = packed.batch(rows, drop_remainder=True, batch_fn=functools.partial(_assembled, with_text, sieve))
     if cfg.workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
@@ -148,11 +182,11 @@ def packed_batches(
         batches = batches.mp_prefetch(ahead)
     elif cfg.prefetch:
         batches = grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=cfg.prefetch)
-    return PackedBatches(iter(batches), weights, cfg.change_mixture), monitor
+    return PackedBatches(iter(batches), weights, cfg.change_mixture)
 
 
-def _assembled(with_text: bool, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """A batch of packed rows, features at their places."""
+def _assembled(with_text: bool, sieve: Sieve, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], Problems]:
+    """A batch of packed rows, features at their places, and what was dropped since the last one."""
     batch = {name: np.stack([row[name] for row in rows]) for name in PACKED}
     batch["segment"] = np.stack([row["kind_segment_ids"] for row in rows])
     batch["position"] = np.stack([row["kind_positions"] for row in rows])
@@ -163,7 +197,7 @@ def _assembled(with_text: bool, rows: Sequence[dict[str, Any]]) -> dict[str, np.
         for number, row in enumerate(rows):
             blocks = (array for element in row[name] for array in element.arrays)
             place_features(blocks, batch["kind"][number], kinds[name], batch[name][number])
-    return batch
+    return batch, Problems(sieve.drain())
 
 
 def padding_share(batch: Mapping[str, np.ndarray]) -> float:

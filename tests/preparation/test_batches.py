@@ -28,7 +28,7 @@ def same(one, two):
 
 
 def test_rows_are_whole_sequences_with_little_padding(prepared):
-    batches, monitor = batches_of(prepared)
+    batches = batches_of(prepared)
     padding = []
     for _ in range(12):
         batch = next(batches)
@@ -39,24 +39,24 @@ def test_rows_are_whole_sequences_with_little_padding(prepared):
                 mine = np.flatnonzero(batch["segment"][row] == segment)
                 np.testing.assert_array_equal(batch["position"][row, mine], np.arange(len(mine)))
                 assert batch["kind"][row, mine[0]] == 1 and (batch["kind"][row, mine[-TAIL:]] == 8).all()
-    assert np.mean(padding) <= 0.1 and monitor.count == 0
+    assert np.mean(padding) <= 0.1 and batches.count == 0
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_batches_go_on_where_they_stopped(prepared, workers):
-    batches, _ = batches_of(prepared, workers=workers)
+    batches = batches_of(prepared, workers=workers)
     for _ in range(3):
         next(batches)
     state = json.loads(json.dumps(batches.get_state()))
     expected = [next(batches) for _ in range(4)]
-    again, _ = batches_of(prepared, workers=workers)
+    again = batches_of(prepared, workers=workers)
     again.set_state(state)
     assert all(same(next(again), batch) for batch in expected)
 
 
 def test_hosts_share_the_examples(prepared):
     def seen(**host):
-        batches, _ = batches_of(prepared, weights=TaskWeights(*[0.0] * 5, 1.0, 0.0, 0.0), **host)
+        batches = batches_of(prepared, weights=TaskWeights(*[0.0] * 5, 1.0, 0.0, 0.0), **host)
         texts = set()
         for _ in range(8):
             batch = next(batches)
@@ -72,14 +72,14 @@ def test_hosts_share_the_examples(prepared):
 
 
 def test_the_mixture_changes_only_when_asked(prepared):
-    batches, _ = batches_of(prepared)
+    batches = batches_of(prepared)
     next(batches)
     state = batches.get_state()
     other = TaskWeights(restoration=5.0)
-    refused, _ = batches_of(prepared, weights=other)
+    refused = batches_of(prepared, weights=other)
     with pytest.raises(DataError, match="change_mixture=True"):
         refused.set_state(state)
-    changed, _ = batches_of(prepared, weights=other, change_mixture=True)
+    changed = batches_of(prepared, weights=other, change_mixture=True)
     changed.set_state(state)
     kinds = [(next(changed)["value"] == 0) for _ in range(4)]
     assert len(kinds) == 4
@@ -99,17 +99,21 @@ def test_what_is_missing_or_corrupt_is_named(prepared, tmp_path):
     records = pickle.loads(pickle.dumps(Records(tmp_path / "lass")))
     with pytest.raises(RecordError, match=rf"{shard.name}, record [01]: "):
         [records[i] for i in range(len(records))]
-    batches, monitor = batches_of(tmp_path, heldout=0.0)
+    batches = batches_of(tmp_path, heldout=0.0)
     next(batches)
-    assert any(shard.name in problem for problem in monitor.problems)
-    strict, _ = batches_of(tmp_path, heldout=0.0, strict=True)
+    assert any(shard.name in problem for problem in batches.problems)
+    working = batches_of(tmp_path, heldout=0.0, workers=1)  # what a worker process drops is counted here as well
+    next(working)
+    assert working.count > 0 and working.problems == batches.problems
+    working.close()
+    strict = batches_of(tmp_path, heldout=0.0, strict=True)
     with pytest.raises(DataError, match="strict"):
         [next(strict) for _ in range(20)]
     shard.unlink()
     with pytest.raises(RecordError, match="missing; run prepare again"):
         Records(tmp_path / "lass")
     with pytest.raises(DataError, match=r"longer|in a row"):
-        next(batches_of(prepared, length=16)[0])
+        next(batches_of(prepared, length=16))
 
 
 @pytest.mark.slow
@@ -123,7 +127,7 @@ def test_text_features_reach_the_batches(trained, tmp_path):
     record = Records(tmp_path / "out" / "lass")[0]
     extractor = load_text_extractor("t5", tmp_path / "t5")
     np.testing.assert_allclose(record["text_features"], extractor([record["text"]])[0], atol=2e-3)
-    batch = next(batches_of(tmp_path / "out", heldout=0.0)[0])
+    batch = next(batches_of(tmp_path / "out", heldout=0.0))
     assert batch["text_features"].shape == (2, 1024, 32)
     assert np.abs(batch["text_features"])[batch["kind"] == 2].max(axis=-1).all()
     assert not batch["text_features"][batch["kind"] != 2].any()
