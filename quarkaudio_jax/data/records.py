@@ -80,7 +80,7 @@ def shard_path(root: pathlib.Path, part: str, number: int, count: int) -> pathli
 
 
 class ShardWriter:
-    """One file of records; under its own name only when finished without an error."""
+    """One file of records; under its own name only when finished without an error. bytes: of the finished file."""
 
     def __init__(self, path: pathlib.Path, features: Any):
         from array_record.python.array_record_module import ArrayRecordWriter
@@ -99,7 +99,6 @@ class ShardWriter:
         data = proto.SerializeToString(deterministic=True)  # TFDS's own order of fields differs between processes
         self._writer.write(data)
         self.count += 1
-        self.bytes += len(data)
 
     def finish(self) -> None:
         """Closes the file, makes sure that it is whole on disk, and gives it its name."""
@@ -113,6 +112,7 @@ class ShardWriter:
         reader.close()
         if found != self.count:
             raise OSError(f"{found} of {self.count} records reached the disk")
+        self.bytes = self._temporary.stat().st_size
         os.replace(self._temporary, self.path)
 
     def discard(self) -> None:

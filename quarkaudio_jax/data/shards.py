@@ -74,13 +74,19 @@ class Board:
         else:
             _write_json(path, ours)
 
+    def _path(self, shard: Shard) -> pathlib.Path:
+        return shard_path(self.root, shard.part, shard.number, shard.count)
+
     def _note(self, shard: Shard) -> pathlib.Path:
         return self._work / f"{shard.name}.json"
 
     def is_done(self, shard: Shard) -> bool:
         """Whether the shard is there, whole."""
-        path = shard_path(self.root, shard.part, shard.number, shard.count)
-        return path.exists() and self._note(shard).exists()
+        return self._note(shard).exists() and self._path(shard).exists()
+
+    def num_done(self) -> int:
+        """How many shards have their note: one look at the folder, however many there are."""
+        return sum(entry.name.endswith(".json") for entry in os.scandir(self._work))
 
     def finish(self, shard: Shard, note: Mapping[str, Any]) -> None:
         """Marks a shard, whose file has its name already, as done."""
@@ -104,7 +110,7 @@ class Board:
                     raise
                 yield False
                 return
-            path = shard_path(self.root, shard.part, shard.number, shard.count)
+            path = self._path(shard)
             for leftover in path.parent.glob(f".{path.name}.*.part"):
                 leftover.unlink(missing_ok=True)
             yield True

@@ -37,10 +37,10 @@ class Encoders:
         )
 
     def _batches(self, waves: Sequence[np.ndarray], unit: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-        """(which, (B, S), lengths): waves of like length (rounded up to units) together, in a fixed order."""
+        """(which, (B, S), lengths): waves of like length together, in a fixed order."""
         groups = collections.defaultdict(list)
         for index, wave in enumerate(waves):
-            groups[-(-len(wave) // unit)].append(index)
+            groups[_rounded(-(-len(wave) // unit))].append(index)
         for units, members in sorted(groups.items()):
             for begin in range(0, len(members), self._batch):
                 which = members[begin : begin + self._batch]
@@ -76,6 +76,12 @@ class Encoders:
                 out[index] = {name: c[row, :count].astype(np.uint16) for name, c in streams.items()}
                 out[index]["durations"] = np.zeros(0, np.uint8) if durations is None else durations[row, :count]
         return out
+
+
+def _rounded(units: int) -> int:
+    """Up to the next of a few lengths, four an octave: few programs to compile, and little padding."""
+    step = 1 << max(units.bit_length() - 3, 0)
+    return -(-units // step) * step
 
 
 def _hop(rate: int) -> int:

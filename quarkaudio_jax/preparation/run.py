@@ -53,13 +53,13 @@ class Preparation:
             for part in counts
         }
         self._shards = shards.split(counts, cfg.shard)
-        self._mine = self._shards[share[0] :: share[1]]
-        self._board = shards.Board(output, self._plan(counts), self._shards)
+        self._open = dict.fromkeys(self._shards[share[0] :: share[1]])  # in order; what was tried or is done leaves it
+        self._board = shards.Board(output, self._plan(), self._shards)
         self._output = output
         self._seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         self._audio, self._failed = 0.0, []
 
-    def _plan(self, counts: dict[str, int]) -> dict[str, Any]:
+    def _plan(self) -> dict[str, Any]:
         """What decides what is in the files. How the work is spread does not."""
         config = to_dict(self._cfg)
         for name in ("workers", "threads", "codec", "codec_features"):
@@ -69,33 +69,30 @@ class Preparation:
 
     def run(self) -> None:
         """Prepares every shard that nobody else has; SystemExit names those that failed."""
-        begun = time.perf_counter()
-        done = {s for s in self._shards if self._board.is_done(s)}
-        if done:
-            log.info("%d of %d shards are there already", len(done), len(self._shards))
-        self._begun, self._todo, self._finished = begun, len([s for s in self._mine if s not in done]), 0
-        tried: set[Any] = set()
+        self._begun, self._finished = time.perf_counter(), 0
+        if done := self._board.num_done():
+            log.info("%d of %d shards are there already", done, len(self._shards))
         while True:
             with contextlib.ExitStack() as held:
-                claimed = self._claimed(tried, held)
+                claimed = self._claimed(held)
                 if not claimed:
                     break
-                tried |= set(claimed)
                 self._block(claimed)
-        self._close(time.perf_counter() - begun)
+        self._close(time.perf_counter() - self._begun)
 
-    def _claimed(self, tried: set[Any], held: contextlib.ExitStack) -> list[Any]:
-        """The next shards that are not done, not tried and free, kept until `held` closes."""
+    def _claimed(self, held: contextlib.ExitStack) -> list[Any]:
+        """The next shards that are not done and free, kept until `held` closes; none is claimed twice."""
         out: list[Any] = []
-        for shard in self._mine:
+        for shard in list(self._open):
             if len(out) == BLOCK:
                 break
-            if shard in tried or self._board.is_done(shard):
-                continue
             with contextlib.ExitStack() as attempt:
-                if attempt.enter_context(self._board.claim(shard)) and not self._board.is_done(shard):
+                if self._board.is_done(shard):
+                    self._open.pop(shard)
+                elif attempt.enter_context(self._board.claim(shard)) and not self._board.is_done(shard):
                     held.enter_context(attempt.pop_all())
                     out.append(shard)
+                    self._open.pop(shard)
         return out
 
     def _block(self, shards: list[Any]) -> None:
@@ -135,16 +132,16 @@ class Preparation:
     ) -> None:
         """Writes a shard and its note. made: all examples, good: those that can be used, rows: their records."""
         skipped = sorted({p for e in made for p in e["problems"]} | {e["skipped"] for e in made if "skipped" in e})
-        started = time.perf_counter()
         path = records.shard_path(self._output, shard.part, shard.number, shard.count)
-        writer = records.ShardWriter(path, self._features[shard.part])
-        try:
-            for row in rows:
-                writer.write(row)
-            writer.finish()
-        except BaseException:
-            writer.discard()
-            raise
+        with self._stage("write"):
+            writer = records.ShardWriter(path, self._features[shard.part])
+            try:
+                for row in rows:
+                    writer.write(row)
+                writer.finish()
+            except BaseException:
+                writer.discard()
+                raise
         audio = sum(self._audio_seconds(e) for e in good)
         self._board.finish(
             shard,
@@ -156,7 +153,6 @@ class Preparation:
                 "bytes": writer.bytes,
             },
         )
-        self._seconds["write"] += time.perf_counter() - started
         self._audio += audio
         self._progress(shard, writer.count)
 
@@ -166,10 +162,17 @@ class Preparation:
             return len(example["wave"]) / self._cfg.sample_rate
         return len(example["target"]) / self._encoders.codec.sample_rate
 
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - started
+
     def _worked_out(self, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The records of examples, with features and codes."""
         if examples and "wave" in examples[0]:
-            features = self._timed("features", [e["wave"] for e in examples], self._cfg.sample_rate)
+            with self._stage("features"):
+                features = self._encoders.features([e["wave"] for e in examples], self._cfg.sample_rate)
             return [
                 {
                     "id": f"{e['part']}/{e['index']}",
@@ -180,39 +183,31 @@ class Preparation:
                 }
                 for e, f in zip(examples, features, strict=True)
             ]
-        rate = self._encoders.codec.sample_rate
-        waves = [e[side] for e in examples for side in ("source", "reference")]
-        features = [f.astype(self._dtype) for f in self._timed("features", waves, rate)]
-        started = time.perf_counter()
-        texts = [t.astype(self._dtype) for t in self._encoders.text([e["text"] for e in examples])]
-        self._seconds["text"] += time.perf_counter() - started
-        started = time.perf_counter()
-        codes = self._encoders.codes([e["target"] for e in examples])
-        self._seconds["codec"] += time.perf_counter() - started
+        with self._stage("features"):
+            waves = [e[side] for e in examples for side in ("source", "reference")]
+            features = self._encoders.features(waves, self._encoders.codec.sample_rate)
+        with self._stage("text"):
+            texts = self._encoders.text([e["text"] for e in examples])
+        with self._stage("codec"):
+            codes = self._encoders.codes([e["target"] for e in examples])
         return [
             {
                 "id": f"{e['part']}/{e['index']}",
                 "task": e["part"],
                 "text": e["text"],
-                "text_features": texts[i],
-                "source": features[2 * i],
-                "reference": features[2 * i + 1],
+                "text_features": texts[i].astype(self._dtype),
+                "source": features[2 * i].astype(self._dtype),
+                "reference": features[2 * i + 1].astype(self._dtype),
                 **codes[i],
                 "meta": e["meta"],
             }
             for i, e in enumerate(examples)
         ]
 
-    def _timed(self, stage: str, waves: list[np.ndarray], rate: int) -> list[np.ndarray]:
-        started = time.perf_counter()
-        out = self._encoders.features(waves, rate)
-        self._seconds[stage] += time.perf_counter() - started
-        return out
-
     def _progress(self, shard: Any, count: int) -> None:
         self._finished += 1
         elapsed = time.perf_counter() - self._begun
-        left = sum(not self._board.is_done(s) for s in self._mine)
+        left = len(self._shards) - self._board.num_done()
         log.info(
             "%s: %d examples; %d of %d shards left, %s at this pace, %.1f audio s/s",
             shard.name,

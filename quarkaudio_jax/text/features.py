@@ -14,6 +14,9 @@ from quarkaudio_jax.text.t5 import T5Config, T5Encoder
 LONGEST = 128
 """Tokens of a text; what lies behind is cut off."""
 
+BATCH = 16
+"""Texts that are encoded at once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TextRecipe:
@@ -62,18 +65,25 @@ class TextExtractor:
         out = [np.zeros((0, max(self.width, 1)), np.float32)] * len(texts)
         if self.cfg is None:
             return out
+        groups: dict[int, list[tuple[int, list[int]]]] = {}
         for index, text in enumerate(texts):
             if text:
-                out[index] = self._one(text)
+                ids = list(self.tokenise(text))
+                ids = ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]
+                groups.setdefault(1 << max(len(ids) - 1, 7).bit_length(), []).append((index, ids))
+        for size, members in sorted(groups.items()):
+            for begin in range(0, len(members), BATCH):
+                self._batch(members[begin : begin + BATCH], size, out)
         return out
 
-    def _one(self, text: str) -> np.ndarray:
-        ids = list(self.tokenise(text))
-        ids = ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]
-        padded = np.zeros((1, 1 << max(len(ids) - 1, 7).bit_length()), np.int32)
-        padded[0, : len(ids)] = ids
-        found = _encode(self.cfg, self.params, padded, np.asarray([len(ids)], np.int32))
-        return np.asarray(found[0])[: 1 if isinstance(self.cfg, ClapTextConfig) else len(ids)]
+    def _batch(self, members: list[tuple[int, list[int]]], size: int, out: list[np.ndarray]) -> None:
+        """Fills in the features of texts of at most `size` tokens."""
+        padded, lengths = np.zeros((BATCH, size), np.int32), np.ones(BATCH, np.int32)
+        for row, (_, ids) in enumerate(members):
+            padded[row, : len(ids)], lengths[row] = ids, len(ids)
+        found = np.asarray(_encode(self.cfg, self.params, padded, lengths))
+        for row, (index, ids) in enumerate(members):
+            out[index] = found[row, : 1 if isinstance(self.cfg, ClapTextConfig) else len(ids)]
 
 
 @jax.jit(static_argnums=0)
