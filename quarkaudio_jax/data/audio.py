@@ -67,19 +67,22 @@ def _whole(path: str, mtime_ns: int, size: int) -> str:
             file.seek(file.frames - tail)
             if len(file.read(tail, dtype="float32", always_2d=True)) < tail:
                 return "the file is truncated"
-    except (soundfile.LibsndfileError, OSError) as error:
-        return f"not readable as audio ({getattr(error, 'error_string', error)})"
+    except soundfile.LibsndfileError as error:
+        return f"not readable as audio ({error.error_string})"
+    except OSError as error:
+        raise UnreadableError(f"{path}: {error.strerror}") from error
     return ""
 
 
 def check(path: str | os.PathLike) -> None:
-    """AudioError if the file is missing, empty, not audio or truncated (an mp3 without a length header can't tell)."""
+    """UnreadableError if the file can't be opened, AudioError if it is empty, not audio or truncated.
+
+    An mp3 without a length header can't tell.
+    """
     try:
         stat = os.stat(path)
     except OSError as error:
         raise UnreadableError(f"{path}: {error.strerror}") from error
-    if not os.access(path, os.R_OK):
-        raise UnreadableError(f"{path}: Permission denied")
     if problem := _whole(str(path), stat.st_mtime_ns, stat.st_size):
         raise AudioError(f"{path}: {problem}")
 
@@ -106,8 +109,10 @@ def read(path: str | os.PathLike, start: int = 0, count: int = -1) -> tuple[np.n
             file.seek(start - early)
             samples = file.read(count + early if count >= 0 else -1, dtype="float32", always_2d=True)[early:]
             rate = file.samplerate
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: not readable as audio ({getattr(error, 'error_string', error)})") from error
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: not readable as audio ({error.error_string})") from error
+    except OSError as error:
+        raise UnreadableError(f"{path}: {error.strerror}") from error
     if len(samples) < expected:
         raise AudioError(f"{path}: the file is truncated")
     if not np.isfinite(samples).all():

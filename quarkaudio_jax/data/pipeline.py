@@ -164,8 +164,7 @@ def training_batches(
         examples = examples.mp_prefetch(options)
     monitor = SkipMonitor(cfg.strict, patience=max(100, 3 * files))
     batches = examples.filter(monitor).map(_without_problem).batch(cfg.batch_size // process_count, drop_remainder=True)
-    ahead = grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=2)
-    return iter(ahead), monitor
+    return iter(batches), monitor
 
 
 def _without_problem(example: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """Examples on their way into shards: simulated or read, in Grain workers."""
 
-import copy
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -33,18 +32,16 @@ class Produce:
     """
 
     def __init__(self, cfg: PrepareConfig, task_rate: int):
-        self._cfg = cfg
-        self._tasks = Inputs(cfg.pools, cfg.simulation, task_rate)
-        self._clips = Inputs(cfg.pools, cfg.simulation, cfg.sample_rate)
+        self._cfg, self._task_rate = cfg, task_rate
+        self._inputs = Inputs(cfg.pools, cfg.simulation, task_rate)
 
     def size(self, part: str) -> int | None:
         """How many examples a part can have; None: any number."""
-        return len(self._clips.pool(CLIPS[part])) if part in CLIPS else None
+        return len(self._inputs.pool(CLIPS[part])) if part in CLIPS else None
 
     def __call__(self, item: tuple[str, int]) -> dict[str, Any]:
         part, index = item[0], int(item[1])
-        inputs = copy.copy(self._tasks if part in TASKS else self._clips)  # threads each count their own seconds
-        inputs.reading = 0.0
+        inputs = self._inputs.at_rate(self._task_rate if part in TASKS else self._cfg.sample_rate)
         begun = time.perf_counter()
         out: dict[str, Any] = {"part": part, "index": index, "problems": []}
         try:

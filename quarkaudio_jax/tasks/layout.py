@@ -31,15 +31,10 @@ NO_CODE = -1
 """In `codes` at positions that hold none."""
 
 
-def sequence_length(text: int, reference: int, source: int, codes: int, tail: int) -> int:
-    """Positions of a request with so many bytes, reference frames, source frames and code frames."""
-    return 1 + text + (reference + 1 if reference else 0) + source + 1 + codes + tail
-
-
 def lay_out(
     task: int, text: bytes | int, reference: int, source: int, codes_TxK: np.ndarray, tail: int, durations_T=None
 ) -> dict[str, np.ndarray]:
-    """The sequence of one request and its answer, L = `sequence_length(...)`.
+    """The sequence of one request and its answer, as long as all its parts together (L).
 
     text: its bytes, or how many features of text there are; reference, source: how many frames of
     SSL features. Features themselves are put in by `place_features`. durations_T: of an adaptive

@@ -1,5 +1,6 @@
 """What a simulator takes and gives."""
 
+import copy
 import dataclasses
 import time
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.crops import SourceError
-from quarkaudio_jax.data.pools import Clip, Pool, open_pool
+from quarkaudio_jax.data.pools import Clip, JoinedPool, Pool, open_pool
+from quarkaudio_jax.data.simulate.degrade import CODECS
 from quarkaudio_jax.data.simulate.draws import Draws
 from quarkaudio_jax.data.simulate.levels import rms
 from quarkaudio_jax.schema import PoolsConfig, SimulationConfig
@@ -22,7 +24,8 @@ class Redraw(AudioError):
 
 
 NONE = np.zeros(0, np.float32)
-_TRIES = 30
+TRIES = 30
+"""Draws of another clip before giving up."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +53,25 @@ class Inputs:
     """
 
     def __init__(self, pools: PoolsConfig, cfg: SimulationConfig, rate: int):
+        if unknown := set(cfg.degrade.codecs) - set(CODECS):
+            raise SourceError(
+                f"config.simulation.degrade.codecs has {unknown.pop()!r}; choose among {', '.join(CODECS)}"
+            )
         self.cfg, self.rate = cfg, rate
         self.reading = 0.0
+        domains = {"speech": "speech", "events": "events", "music": "music", "rirs": "rir", "noise": "noise"}
         self._pools = {
-            "speech": open_pool(pools.speech, "speech", pools.tfds_dir),
-            "events": open_pool(pools.events, "events", pools.tfds_dir),
-            "music": open_pool(pools.music, "music", pools.tfds_dir),
-            "rirs": open_pool(pools.rirs, "rir", pools.tfds_dir),
-            "noise": open_pool(
-                pools.noise or ",".join(p for p in (pools.events, pools.music) if p), "noise", pools.tfds_dir
-            ),
+            name: open_pool(getattr(pools, name), domain, pools.tfds_dir) for name, domain in domains.items()
         }
+        if self._pools["noise"] is None:
+            instead = [pool for name in ("events", "music") if (pool := self._pools[name]) is not None]
+            self._pools["noise"] = JoinedPool(instead) if instead else None
+
+    def at_rate(self, rate: int) -> "Inputs":
+        """The same pools at another rate, with a count of its own of the seconds spent reading."""
+        other = copy.copy(self)
+        other.rate, other.reading = rate, 0.0
+        return other
 
     def has(self, kind: str) -> bool:
         """Whether there is a pool of that kind."""
@@ -92,7 +103,7 @@ def part_of(clip: Clip, seconds: float, draws: Draws) -> Clip:
 
 def other_speaker(pool: Pool, index: int, draws: Draws, name: str) -> int:
     """A clip of somebody else; where speakers are not known, any other clip."""
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         other = draws.index(name, len(pool))
         if other != index and (not pool.speaker(index) or pool.speaker(other) != pool.speaker(index)):
             return other

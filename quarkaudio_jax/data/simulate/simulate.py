@@ -1,6 +1,5 @@
 """One example of any task, by its number."""
 
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -49,11 +48,3 @@ def simulate(task: str, inputs: Inputs, seed: int, index: int) -> tuple[Example,
             if not isinstance(error, Redraw):
                 problems.append(last)
     raise AudioError(f"{task} {index}: {ATTEMPTS} attempts failed, the last: {last}")
-
-
-def fingerprint(example: Example) -> int:
-    """A checksum of everything that is heard and said."""
-    total = zlib.crc32(example.text.encode())
-    for samples in (example.source_S, example.target_S, example.reference_S):
-        total = zlib.crc32(np.ascontiguousarray(samples).tobytes(), total)
-    return total

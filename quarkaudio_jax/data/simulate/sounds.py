@@ -7,7 +7,7 @@ import numpy as np
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.pools import Clip
 from quarkaudio_jax.data.simulate.draws import Draws
-from quarkaudio_jax.data.simulate.example import _TRIES, QUIET, Example, Inputs, part_of
+from quarkaudio_jax.data.simulate.example import QUIET, TRIES, Example, Inputs, part_of
 from quarkaudio_jax.data.simulate.levels import fit_length, ratio_gain, rms, to_level, under_peak
 
 
@@ -15,7 +15,7 @@ def pick_sounds(inputs: Inputs, count: int, draws: Draws) -> list[Clip]:
     """`count` captioned clips with different captions; AudioError if so many are not found."""
     pool = inputs.pool("events")
     found: list[Clip] = []
-    for attempt in range(_TRIES):
+    for attempt in range(TRIES):
         clip = inputs.clip("events", draws.index(f"pick{attempt}", len(pool)))
         if not clip.utterance.caption:
             raise AudioError(f"{clip.utterance.id}: has no caption, which this task needs")
@@ -24,7 +24,7 @@ def pick_sounds(inputs: Inputs, count: int, draws: Draws) -> list[Clip]:
             found.append(clip)
         if len(found) == count:
             return found
-    raise AudioError(f"{_TRIES} clips of config.pools.events do not hold {count} different sounds")
+    raise AudioError(f"{TRIES} clips of config.pools.events do not hold {count} different sounds")
 
 
 def loudest(clip: Clip, seconds: float) -> Clip:

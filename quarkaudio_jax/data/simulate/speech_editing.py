@@ -109,14 +109,19 @@ def _span(clip: Clip, count: int, draws: Draws, name: str) -> tuple[int, int]:
     return first, first + count
 
 
-def splice(clip: Clip, first: int, behind: int, replacement_S: np.ndarray, fade: float) -> np.ndarray:
-    """The clip with words first to behind taken out and `replacement_S` joined in, cross-faded over `fade` s."""
+def _bounds(clip: Clip, first: int, behind: int) -> tuple[int, int]:
+    """The samples of words first to behind, pauses in front of the next word included."""
     words, rate = clip.utterance.words, clip.rate
     begin = round(words[first].start * rate) if first else 0
-    end = round(words[behind].start * rate) if behind < len(words) else len(clip.samples_S)
+    return begin, round(words[behind].start * rate) if behind < len(words) else len(clip.samples_S)
+
+
+def splice(clip: Clip, first: int, behind: int, replacement_S: np.ndarray, fade: float) -> np.ndarray:
+    """The clip with words first to behind taken out and `replacement_S` joined in, cross-faded over `fade` s."""
+    begin, end = _bounds(clip, first, behind)
     out = clip.samples_S[:begin]
     for piece in (replacement_S, clip.samples_S[end:]):
-        out = _join(out, piece, round(fade * rate))
+        out = _join(out, piece, round(fade * clip.rate))
     return out
 
 
@@ -134,9 +139,9 @@ def _text(clip: Clip, first: int = 0, behind: int | None = None) -> str:
 
 
 def _joined(inputs: Inputs, index: int, kind: str, draws: Draws) -> Edit:
-    """Words cut out of a recording or joined in from another one; the side that was not touched is the target,
+    """Words cut out of a recording or joined in from another one.
 
-    except in a deletion.
+    The side that was not touched is the target, except in a deletion.
     """
     cfg = inputs.cfg.speech_editing
     whole = inputs.clip("speech", index)
@@ -162,15 +167,11 @@ def _joined(inputs: Inputs, index: int, kind: str, draws: Draws) -> Edit:
     a, b = _span(donor, behind - first, draws, "donor.first")
     timed = donor.utterance.words
     piece = donor.samples_S[round(timed[a].start * donor.rate) : round(timed[b - 1].end * donor.rate)]
-    limit = round(inputs.cfg.seconds * inputs.rate) - (len(clip.samples_S) - _length(clip, first, behind))
+    begin, end = _bounds(clip, first, behind)
+    limit = round(inputs.cfg.seconds * inputs.rate) - (len(clip.samples_S) - (end - begin))
     strange = _text(donor, a, b)
     if len(piece) > limit or strange.lower() == words.lower():
         raise Redraw(f"{donor.utterance.id}: its words {strange!r} can't stand for {words!r}")
     before = " ".join(t for t in (around[0], strange, around[1]) if t)
     source = splice(clip, first, behind, piece, cfg.fade)
     return Edit(source, clip.samples_S, before, intact, strange, words, previous, last)
-
-
-def _length(clip: Clip, first: int, behind: int) -> int:
-    """Samples of words first to behind."""
-    return len(clip.samples_S) - len(splice(clip, first, behind, np.zeros(0, np.float32), 0.0))
