@@ -18,7 +18,7 @@ from quarkaudio_jax.lm.unise import Unise, UniseConfig
 
 def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
     """Every name of the backbone on both sides; theirs, ours: what stands in front, `model.` and `backbone/` say."""
-    layer, block = f"{theirs}layers.*", f"{ours}layers"
+    layer, block = f"{theirs}layers.*", f"{ours}blocks/layers"
     rules = [
         Rule(f"{theirs}norm.weight", f"{ours}norm/scale"),
         Rule(f"{layer}.input_layernorm.weight", f"{block}/attention_norm/scale"),
@@ -28,7 +28,7 @@ def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
     for name, path in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
         rules += blocks.dense(f"{layer}.self_attn.{name}", f"{block}/{path}", bias=cfg.qkv_bias)
     for name in ("gate", "up", "down"):
-        rules += blocks.dense(f"{layer}.mlp.{name}_proj", f"{block}/{name}", bias=False)
+        rules += blocks.dense(f"{layer}.mlp.{name}_proj", f"{block}/mlp/{name}", bias=False)
     return rules
 
 

@@ -1,7 +1,7 @@
 """A decoder-only transformer as Llama (arXiv:2302.13971) and Qwen2 (arXiv:2407.10671) have it.
 
-RMSNorm before each half, rotary positions, grouped-query attention, a SwiGLU MLP. Layers are
-scanned in training; with a cache the same layers serve prefill and single steps.
+RMSNorm before each half, rotary positions, grouped-query attention, a SwiGLU MLP. With a cache
+the same layers serve prefill and single steps.
 """
 
 import dataclasses
@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from quarkaudio_jax.nn.attention import rotary
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import RMSNorm
-from quarkaudio_jax.nn.stack import REMAT_POLICIES, STACKED
+from quarkaudio_jax.nn.stack import Stack
+from quarkaudio_jax.nn.transformer import SwiGLU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,19 +44,28 @@ QWEN2_0B5 = BackboneConfig(896, 24, 14, 2, 4864, rope_theta=1e6, qkv_bias=True)
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Keys and values of all layers, (layers, B, M, kv heads, head width); slot m holds position m."""
+    """Keys and values of all layers, each (B, M, kv heads, head width); slot m holds position m.
 
-    keys: jax.Array
-    values: jax.Array
+    layers: a pair of arrays with a first axis of layers, or (unscanned) a tuple of pairs.
+    """
+
+    layers: Any
+
+    @property
+    def length(self) -> int:
+        """How many positions it holds (M)."""
+        return jax.tree.leaves(self.layers)[0].shape[-3]
 
 
-jax.tree_util.register_dataclass(Cache, ["keys", "values"], [])
+jax.tree_util.register_dataclass(Cache, ["layers"], [])
 
 
-def empty_cache(cfg: BackboneConfig, batch: int, length: int, dtype: Any = jnp.float32) -> Cache:
-    """A cache of `length` positions."""
-    shape = (cfg.num_layers, batch, length, cfg.num_kv_heads, cfg.head_width)
-    return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+def empty_cache(cfg: BackboneConfig, batch: int, length: int, dtype: Any = jnp.float32, scan: bool = True) -> Cache:
+    """A cache of `length` positions, for a scanned backbone or an unscanned one."""
+    shape = (batch, length, cfg.num_kv_heads, cfg.head_width)
+    if scan:
+        return Cache(tuple(jnp.zeros((cfg.num_layers, *shape), dtype) for _ in range(2)))
+    return Cache(tuple(tuple(jnp.zeros(shape, dtype) for _ in range(2)) for _ in range(cfg.num_layers)))
 
 
 def causal_mask(segments_BxL: jax.Array) -> jax.Array:
@@ -73,12 +83,12 @@ class Block(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxLxD, positions_BxL, mask_BxLxM, keys=None, values=None):
-        """x and, with a cache, this layer's keys and values (B, M, G, D) with the new ones written to their slots.
+    def __call__(self, x_BxLxD: jax.Array, context: tuple[jax.Array, jax.Array], cached=None) -> Any:
+        """x; with this layer's cached keys and values (B, M, G, D), also those with the new ones in their slots.
 
-        Positions outside 0 to M - 1 write nothing.
+        context: (positions (B, L), mask (B, L, M)). Positions outside 0 to M - 1 write nothing.
         """
-        cfg = self.cfg
+        cfg, (positions_BxL, mask_BxLxM) = self.cfg, context
         batch, length, dim = x_BxLxD.shape
 
         def project(heads: int, name: str) -> jax.Array:
@@ -90,55 +100,43 @@ class Block(nn.Module):
         q = rotary(project(cfg.num_heads, "query"), cfg.rope_theta, positions_BxL)
         k = rotary(project(cfg.num_kv_heads, "key"), cfg.rope_theta, positions_BxL)
         v = project(cfg.num_kv_heads, "value")
-        if keys is not None:
-            rows = jnp.arange(batch)[:, None]
-            slots = jnp.where(positions_BxL < 0, keys.shape[1], positions_BxL)
-            keys = keys.at[rows, slots].set(k.astype(keys.dtype), mode="drop")
-            values = values.at[rows, slots].set(v.astype(values.dtype), mode="drop")
-            k, v = keys.astype(self.dtype), values.astype(self.dtype)
+        if cached is not None:
+            cached = _stored(cached, (k, v), positions_BxL)
+            k, v = (array.astype(self.dtype) for array in cached)
         out = jax.nn.dot_product_attention(q, k, v, mask=mask_BxLxM[:, None])
         out = out.reshape(batch, length, -1)
         x_BxLxD = x_BxLxD + Linear(dim, False, self.dtype, axes=("heads", "embed"), name="out")(out)
         x = RMSNorm(cfg.eps, self.dtype, name="mlp_norm")(x_BxLxD)
-        up = nn.silu(Linear(cfg.hidden, False, self.dtype, name="gate")(x))
-        up = up * Linear(cfg.hidden, False, self.dtype, name="up")(x)
-        return x_BxLxD + Linear(dim, False, self.dtype, axes=("mlp", "embed"), name="down")(up), keys, values
+        x_BxLxD = x_BxLxD + SwiGLU(cfg.hidden, dtype=self.dtype, name="mlp")(x)
+        return x_BxLxD if cached is None else (x_BxLxD, cached)
+
+
+def _stored(cached: tuple[jax.Array, ...], new: tuple[jax.Array, ...], positions_BxL: jax.Array):
+    """Arrays (B, M, ...) with the new entries (B, L, ...) at their positions; those at negative ones are dropped."""
+    rows = jnp.arange(len(positions_BxL))[:, None]
+    slots = jnp.where(positions_BxL < 0, cached[0].shape[1], positions_BxL)
+    return tuple(c.at[rows, slots].set(n.astype(c.dtype), mode="drop") for c, n in zip(cached, new, strict=True))
 
 
 class Backbone(nn.Module):
     """Embedded sequence (B, L, D) -> hidden states (B, L, D) after the final norm, and the cache if one is given.
 
     positions_BxL: of each item from 0. mask_BxLxM: what each position sees; M is L without a
-    cache, else the cache's length.
+    cache, else the cache's length. scan, remat: see `Stack`.
     """
 
     cfg: BackboneConfig
     dtype: Any = jnp.float32
     remat: str = "none"
+    scan: bool = True
 
     @nn.compact
     def __call__(
         self, x_BxLxD: jax.Array, positions_BxL: jax.Array, mask_BxLxM: jax.Array, cache: Cache | None = None
     ) -> tuple[jax.Array, Cache | None]:
-        def step(module, x, per_layer):
-            keys, values = (None, None) if per_layer is None else per_layer
-            x, keys, values = module(x, positions_BxL, mask_BxLxM, keys, values)
-            return x, None if per_layer is None else (keys, values)
-
-        if self.remat not in REMAT_POLICIES:
-            raise ValueError(f"remat {self.remat!r} is not one of {', '.join(REMAT_POLICIES)}")
-        if self.remat != "none":
-            step = nn.remat(step, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
-        scanned = nn.scan(
-            step,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=0,
-            length=self.cfg.num_layers,
-            metadata_params={nn.PARTITION_NAME: "layers"},
-        )
-        per_layer = None if cache is None else (cache.keys, cache.values)
-        block = Block(self.cfg, self.dtype, name=STACKED)
-        x, per_layer = scanned(block, x_BxLxD.astype(self.dtype), per_layer)
+        block = dict(cfg=self.cfg, dtype=self.dtype)
+        stack = Stack(Block, block, self.cfg.num_layers, self.scan, self.remat, name="blocks")
+        context, x = (positions_BxL, mask_BxLxM), x_BxLxD.astype(self.dtype)
+        x, after = (stack(x, context), None) if cache is None else stack(x, context, cache.layers)
         x = RMSNorm(self.cfg.eps, self.dtype, name="norm")(x)
-        return x, None if cache is None else Cache(*per_layer)
+        return x, None if cache is None else Cache(after)

@@ -91,7 +91,7 @@ def generate(
         lengths_B = jnp.concatenate([lengths_B, plain_lengths_B])
     total, steps = len(prefix_BxPxD), delayed_length(frames, words.num_codebooks)
     room = prefix_BxPxD.shape[1] + steps
-    cache = empty_cache(model.cfg.backbone, total, room, model.dtype)
+    cache = empty_cache(model.cfg.backbone, total, room, model.dtype, model.scan)
     slots = jnp.arange(prefix_BxPxD.shape[1])
     positions = jnp.where(slots < lengths_B[:, None], slots, -1)
     _, _, cache = model.apply({"params": params}, prefix_BxPxD, positions, cache, method="step")

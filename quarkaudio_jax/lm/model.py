@@ -78,6 +78,7 @@ class LanguageModel(nn.Module):
     cfg: LMConfig
     dtype: Any = jnp.float32
     remat: str = "none"
+    scan: bool = True
 
     def setup(self):
         cfg, dim = self.cfg, self.cfg.backbone.dim
@@ -91,7 +92,7 @@ class LanguageModel(nn.Module):
         self.words = table("words", books, ids)
         self.text = Linear(dim, dtype=self.dtype) if cfg.text_dim else table("text", 256)
         self.reference, self.source = (Linear(dim, dtype=self.dtype) for _ in range(2))
-        self.backbone = Backbone(cfg.backbone, self.dtype, self.remat)
+        self.backbone = Backbone(cfg.backbone, self.dtype, self.remat, self.scan)
         self.heads = Linear(books * ids, False, self.dtype, axes=("embed", "vocab"))
         if cfg.max_duration:
             self.durations = table("durations", cfg.max_duration + 1)
@@ -136,7 +137,7 @@ class LanguageModel(nn.Module):
 
     def step(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache):
         """(logits, duration logits, cache) after the next embeddings; negative positions are padding."""
-        mask = jnp.arange(cache.keys.shape[2]) <= positions_BxL[..., None]
+        mask = jnp.arange(cache.length) <= positions_BxL[..., None]
         hidden, cache = self.backbone(x_BxLxD, positions_BxL, mask, cache)
         return *self.predict(hidden), cache
 

@@ -23,10 +23,13 @@ REMAT_POLICIES = {
 
 
 class Stack(nn.Module):
-    """Applies `length` copies of `layer`, a module class called as layer(**kwargs)(x, context).
+    """Applies `length` copies of `layer`, a module class called as layer(**kwargs)(x, context[, state]).
 
     context: the same for every layer, for most a mask (B, T) or None. collect: return what
     every layer gave, (length, B, T, D), instead of what the last one gave.
+
+    state: what each layer has to itself, such as its keys and values; then layers give (x, state),
+    and so does the stack. Scanned, all layers' lie stacked in one tree; unscanned, it is a tuple of trees.
     """
 
     layer: type[nn.Module]
@@ -37,32 +40,45 @@ class Stack(nn.Module):
     collect: bool = False
 
     @nn.compact
-    def __call__(self, x_BxTxD: jax.Array, context: Any = None) -> jax.Array:
-        kwargs = dict(self.kwargs)
-        if not self.scan:
-            outputs = []
-            for i in range(self.length):
-                x_BxTxD = self.layer(**kwargs, name=f"{STACKED}_{i}")(x_BxTxD, context)
-                outputs.append(x_BxTxD)
-            return jnp.stack(outputs) if self.collect else x_BxTxD
+    def __call__(self, x_BxTxD: jax.Array, context: Any = None, state: Any = None) -> Any:
+        if self.remat not in REMAT_POLICIES:
+            raise ValueError(f"remat {self.remat!r} is not one of {', '.join(REMAT_POLICIES)}")
+        return self._scanned(x_BxTxD, context, state) if self.scan else self._looped(x_BxTxD, context, state)
 
-        def step(module, x, context):
+    def _looped(self, x: jax.Array, context: Any, state: Any) -> Any:
+        outputs, states = [], []
+        for i in range(self.length):
+            layer = self.layer(**self.kwargs, name=f"{STACKED}_{i}")
+            if state is None:
+                x = layer(x, context)
+            else:
+                x, after = layer(x, context, state[i])
+                states.append(after)
+            outputs.append(x)
+        if state is not None:
+            return x, tuple(states)
+        return jnp.stack(outputs) if self.collect else x
+
+    def _scanned(self, x: jax.Array, context: Any, state: Any) -> Any:
+        def step(module, x, context, state):
+            if state is not None:
+                return module(x, context, state)
             x = module(x, context)
             return x, x if self.collect else None
 
-        if self.remat not in REMAT_POLICIES:
-            raise ValueError(f"remat {self.remat!r} is not one of {', '.join(REMAT_POLICIES)}")
         if self.remat != "none":
             step = nn.remat(step, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
         scanned = nn.scan(
             step,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
+            in_axes=(nn.broadcast, 0),
             length=self.length,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        last, outputs = scanned(self.layer(**kwargs, name=STACKED), x_BxTxD, context)
+        last, outputs = scanned(self.layer(**self.kwargs, name=STACKED), x, context, state)
+        if state is not None:
+            return last, outputs
         return outputs if self.collect else last
 
 
