@@ -13,12 +13,12 @@ Your own audio: see configs/codec48k.py.
 """
 
 from configs.codec48k import tiny_training
-from quarkaudio_jax.schema import TrainConfig, to_config_dict
+from quarkaudio_jax.schema import CodecTrainConfig, to_config_dict
 
 
 def get_config(variant: str = "large"):
     """The experiment of that variant."""
-    config = to_config_dict(TrainConfig())
+    config = to_config_dict(CodecTrainConfig())
     config.codec.quantizer_dropout = True
     if variant == "large":
         config.codec.variant = "hcodec_16k"

@@ -12,7 +12,7 @@ Your own audio: --config.data.speech.paths=/my/folder (folders, globs, .scp list
 commas), and --config.data.music.paths= --config.data.events.paths= to leave those out.
 """
 
-from quarkaudio_jax.schema import TrainConfig, to_config_dict
+from quarkaudio_jax.schema import CodecTrainConfig, to_config_dict
 
 
 def tiny_training(config) -> None:
@@ -40,7 +40,7 @@ def tiny_training(config) -> None:
 
 def get_config(variant: str = "large"):
     """The experiment of that variant."""
-    config = to_config_dict(TrainConfig())
+    config = to_config_dict(CodecTrainConfig())
     if variant == "large":
         config.codec.variant = "hcodec_48k"
         config.codec.dtype = "bfloat16"

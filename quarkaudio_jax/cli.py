@@ -7,11 +7,11 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 VERBS = {
-    "train": "train a codec",
+    "train": "train a codec or a language model",
     "encode": "audio to token files",
     "decode": "token files to audio",
     "evaluate": "measure reconstructions over a folder",
@@ -20,6 +20,16 @@ VERBS = {
     "simulate": "examples of a task to listen to",
     "prepare": "training data with features and codes worked out",
 }
+
+TASK_VERBS = {
+    "restore": "clean speech out of a bad recording",
+    "extract": "one of two talkers, by a sample of a voice",
+    "separate": "two talkers, each for itself",
+    "convert-voice": "the same words in another voice",
+    "query": "the sound that a text describes",
+    "edit": "words of speech or sounds of a scene changed as instructed",
+}
+"""What a language model is asked for; all of them are `generate`."""
 
 
 def set_up_logging() -> None:
@@ -154,17 +164,17 @@ def collect_inputs(
     return [(source, target) for target, source in out.items()]
 
 
-def progress(items: Sequence[Any]) -> Iterator[Any]:
-    """Yields the items, with a line on a terminal that says how far it is and how long it still takes."""
+def progress(items: Iterable[Any], total: int, what: str = "") -> Iterator[Any]:
+    """Yields `total` items, with a line on a terminal that says how far it is and how long it still takes."""
     from quarkaudio_jax.training.metrics import duration
 
-    start = time.perf_counter()
+    start, shown = time.perf_counter(), sys.stderr.isatty() and total > 1
     for i, item in enumerate(items):
         yield item
-        if sys.stderr.isatty() and len(items) > 1:
-            left = (time.perf_counter() - start) / (i + 1) * (len(items) - i - 1)
-            print(f"\r{i + 1}/{len(items)}, {duration(left)} left   ", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty() and len(items) > 1:
+        if shown:
+            left = (time.perf_counter() - start) / (i + 1) * (total - i - 1)
+            print(f"\r{what}{i + 1}/{total}, {duration(left)} left   ", end="", file=sys.stderr, flush=True)
+    if shown:
         print(file=sys.stderr)
 
 
@@ -174,7 +184,7 @@ def each(files: Sequence[tuple[Any, Any]], one: Callable[[Any, Any], str]) -> No
     from quarkaudio_jax.data.audio import AudioError
 
     failed = []
-    for source, target in progress(files):
+    for source, target in progress(files, len(files)):
         try:
             print(one(source, target))
         except (AudioError, ContainerError) as error:
@@ -185,11 +195,15 @@ def each(files: Sequence[tuple[Any, Any]], one: Callable[[Any, Any], str]) -> No
 
 def main() -> None:
     """Runs a verb."""
-    if len(sys.argv) < 2 or sys.argv[1] not in VERBS:
+    verbs = VERBS | TASK_VERBS
+    if len(sys.argv) < 2 or sys.argv[1] not in verbs:
         print("usage: quarkaudio <verb> [options]\n")
-        for verb, about in VERBS.items():
-            print(f"  {verb:10} {about}")
+        for verb, about in verbs.items():
+            print(f"  {verb:13} {about}")
         print("\n`quarkaudio <verb> --help` lists its options.")
         raise SystemExit(0 if sys.argv[1:] in ([], ["--help"], ["-h"]) else 2)
     verb = sys.argv[1]
+    if verb in TASK_VERBS:
+        importlib.import_module("quarkaudio_jax.generate").main(["quarkaudio", *sys.argv[1:]])
+        return
     importlib.import_module(f"quarkaudio_jax.{verb}").main([f"quarkaudio {verb}", *sys.argv[2:]])

@@ -53,7 +53,7 @@ def run_import(args: argparse.Namespace) -> None:
     from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise
     from quarkaudio_jax.bridge.record import write_record
     from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
-    from quarkaudio_jax.schema import CodecConfig, FeatureConfig, TrainConfig
+    from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig, FeatureConfig
     from quarkaudio_jax.training.checkpoint import write_model
     from quarkaudio_jax.training.codec_program import CodecModel
 
@@ -62,7 +62,7 @@ def run_import(args: argparse.Namespace) -> None:
     print(f"{args.weights}: {cfg.name}, {len(tensors)} tensors")
     variables = import_hcodec(cfg, tensors, consume=True)
     recipe = UPSTREAM_FEATURES[cfg.semantic.feature_dim]
-    config = TrainConfig(codec=CodecConfig(variant=cfg.name), features=FeatureConfig(recipe=recipe))
+    config = CodecTrainConfig(codec=CodecConfig(variant=cfg.name), features=FeatureConfig(recipe=recipe))
     write_model(args.output, config, CodecModel(variables["params"], variables["codebooks"], None))
     record = write_record(args.output, args.weights, cfg.name, args.source, args.licence)
     print(f"{args.output}: written; {record}")

@@ -26,7 +26,7 @@ def real_audio() -> pathlib.Path:
 
 
 def shrunk(config, **changes):
-    """A `:tiny` configuration made smaller still for tests; changes are dotted fields with __ for the dot."""
+    """A `:tiny` configuration made smaller still for tests."""
     config.data.batch_size = 2
     config.data.crop_seconds = 0.4
     config.data.threads = 2
@@ -35,6 +35,11 @@ def shrunk(config, **changes):
     config.loop.heldout_clips = 2
     config.loop.sample_clips = 1
     config.adversary.crop_seconds = 0.1
+    return changed(config, **changes)
+
+
+def changed(config, **changes):
+    """A configuration with dotted fields set, __ for the dot."""
     for name, value in changes.items():
         *groups, field = name.split("__")
         target = config
@@ -74,3 +79,34 @@ def trained(tmp_path_factory) -> pathlib.Path:
         assert Trainer(from_config_dict(config), folder).run() == "finished"
 
     return made_once(tmp_path_factory, "trained", train)
+
+
+@pytest.fixture(scope="session")
+def prepared(trained, tmp_path_factory) -> pathlib.Path:
+    """A few examples of every task, and audio for codec training, prepared with the trained codec."""
+    from tests.preparing import COUNTS, arguments, call
+
+    return made_once(
+        tmp_path_factory, "prepared", lambda folder: call(*arguments(trained, folder, **COUNTS, clip_seconds=1.0))
+    )
+
+
+def small_lm_config(folder, **changes):
+    """configs/lm.py:tiny on few positions of prepared data."""
+    from configs.lm import get_config
+
+    config = get_config("tiny")
+    changes = dict(data__folder=str(folder), data__length=512, data__heldout=0.2, data__batch_size=2) | changes
+    changes = dict(loop__steps=4, loop__log_every=1, loop__eval_every=4, loop__checkpoint_every=2) | changes
+    return changed(config, ema_decay=0.9, lm__condition_dropout=0.2, **changes)
+
+
+@pytest.fixture(scope="session")
+def trained_lm(prepared, tmp_path_factory) -> pathlib.Path:
+    """A work directory with a language model trained for four steps on the prepared examples."""
+    from quarkaudio_jax.training.loop import Trainer
+
+    def train(folder):
+        assert Trainer(from_config_dict(small_lm_config(prepared)), folder).run() == "finished"
+
+    return made_once(tmp_path_factory, "trained_lm", train)

@@ -21,6 +21,7 @@ EVERYTHING = MODELS | {
     "preparation",
     "cli",
     "api",
+    "task_model",
 }
 ALLOWED = {
     "types": set(),

@@ -8,9 +8,9 @@ import pytest
 from configs.codec48k import get_config
 from quarkaudio_jax.cli import check_fields, read_config
 from quarkaudio_jax.schema import (
+    CodecTrainConfig,
     ConfigError,
     PrepareConfig,
-    TrainConfig,
     field_names,
     from_config_dict,
     to_config_dict,
@@ -18,7 +18,7 @@ from quarkaudio_jax.schema import (
 
 
 def test_round_trip():
-    assert from_config_dict(to_config_dict(TrainConfig())) == TrainConfig()
+    assert from_config_dict(to_config_dict(CodecTrainConfig())) == CodecTrainConfig()
 
 
 @pytest.mark.parametrize("variant", ["tiny", "base", "large"])
@@ -33,14 +33,16 @@ def test_an_unknown_variant_is_named():
 
 
 def test_an_unknown_field_is_named_with_the_nearest():
-    config = to_config_dict(TrainConfig()).to_dict()
+    config = to_config_dict(CodecTrainConfig()).to_dict()
     config["optim"]["learning"] = 1.0
     config["optim"].pop("lr")
     with pytest.raises(ConfigError, match=r"config.optim.learning does not exist"):
         from_config_dict(config)
     config = {"optimm": {}}
     with pytest.raises(ConfigError, match=r"config.optimm does not exist; did you mean 'optim'\?"):
-        from_config_dict(config)
+        from_config_dict(config, CodecTrainConfig)
+    with pytest.raises(ConfigError, match=r"config.program 'codek' does not exist; did you mean 'codec'\?"):
+        from_config_dict({"program": "codek"})
 
 
 @pytest.mark.parametrize(
@@ -56,11 +58,11 @@ def test_an_unknown_field_is_named_with_the_nearest():
 )
 def test_a_wrong_type_is_named(field, value, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        from_config_dict({field: value})
+        from_config_dict({field: value}, CodecTrainConfig)
 
 
 def test_an_int_is_a_float():
-    assert from_config_dict({"ema_decay": 0}).ema_decay == 0.0
+    assert from_config_dict({"ema_decay": 0}, CodecTrainConfig).ema_decay == 0.0
 
 
 @pytest.mark.parametrize(
@@ -72,16 +74,21 @@ def test_an_int_is_a_float():
 )
 def test_a_wrong_override_is_named(argument, message):
     with pytest.raises(SystemExit, match=message):
-        check_fields([argument], TrainConfig)
+        check_fields([argument], CodecTrainConfig)
 
 
 def test_right_overrides_pass():
-    check_fields(["--config=x.py:tiny", "--config.data.strict", "--noconfig.data.strict", "--workdir=x"], TrainConfig)
-    check_fields([f"--config.{name}=1" for name in field_names(TrainConfig)], TrainConfig)
+    check_fields(
+        ["--config=x.py:tiny", "--config.data.strict", "--noconfig.data.strict", "--workdir=x"], CodecTrainConfig
+    )
+    check_fields([f"--config.{name}=1" for name in field_names(CodecTrainConfig)], CodecTrainConfig)
 
 
 def test_every_default_has_one_home():
-    for cls in (TrainConfig, *(f.type for f in dataclasses.fields(TrainConfig) if dataclasses.is_dataclass(f.type))):
+    for cls in (
+        CodecTrainConfig,
+        *(f.type for f in dataclasses.fields(CodecTrainConfig) if dataclasses.is_dataclass(f.type)),
+    ):
         assert cls() == cls()
 
 
@@ -94,7 +101,7 @@ def test_preparations_are_valid(variant):
 
 
 def read(*arguments):
-    return read_config(["verb", *arguments], TrainConfig, "about", lambda _: None)[0]
+    return read_config(["verb", *arguments], CodecTrainConfig, "about", lambda _: None)[0]
 
 
 def test_a_config_file_and_its_fields():

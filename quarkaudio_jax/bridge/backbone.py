@@ -1,5 +1,9 @@
 """Hugging Face Llama and Qwen2 checkpoints, from and to our backbone; and UniSE's, which holds a Llama."""
 
+import dataclasses
+import json
+import os
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from quarkaudio_jax.bridge import blocks
+from quarkaudio_jax.bridge.files import WeightFileError, open_tensors
 from quarkaudio_jax.bridge.rules import SAME, Rule, export_tensors, import_tensors
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
 from quarkaudio_jax.lm.unise import Unise, UniseConfig
@@ -80,6 +85,25 @@ def import_backbone(cfg: BackboneConfig, tensors: Mapping[str, Any], theirs: str
 def export_backbone(cfg: BackboneConfig, params: Mapping[str, Any], theirs: str = "model.") -> dict[str, np.ndarray]:
     """The state dict of the backbone under its Hugging Face names."""
     return export_tensors(table(cfg, theirs), flax.traverse_util.flatten_dict(params, sep="/"))
+
+
+def read_backbone(cfg: BackboneConfig, folder: str | os.PathLike) -> dict[str, Any]:
+    """Our parameters from a Hugging Face folder of Llama or Qwen2; WeightFileError if it is of another shape."""
+    folder = pathlib.Path(folder)
+    try:
+        found = config_from_hf(json.loads((folder / "config.json").read_text()), str(folder / "config.json"))
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightFileError(f"{folder}: no Llama or Qwen2 that can be read ({error})") from error
+    cfg, found = (dataclasses.replace(c, head_dim=c.head_width) for c in (cfg, found))
+    shape = [f.name for f in dataclasses.fields(cfg) if getattr(cfg, f.name) != getattr(found, f.name)]
+    if shape:
+        told = ", ".join(f"{name} {getattr(found, name)!r} (here {getattr(cfg, name)!r})" for name in shape)
+        raise WeightFileError(f"{folder} holds a model of another size: {told}; choose config.lm.size to match")
+    paths = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not paths:
+        raise WeightFileError(f"{folder}: no .safetensors and no pytorch_model.bin in it")
+    tensors = {f"model.{k.removeprefix('model.')}": v for path in paths for k, v in open_tensors(path).items()}
+    return import_backbone(cfg, {k: v for k, v in tensors.items() if k != "model.lm_head.weight"})
 
 
 UNISE_UNUSED = re.compile(r"cond_(input_layer|output_layer|encoder)\..*|.*\.inv_freq")

@@ -5,7 +5,7 @@ Every clip is a pure function of its index, 48 kHz mono, with the text that desc
 
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -84,10 +84,10 @@ def speech(index: int) -> Item:
     return spoken(" ".join(s.text for s in sentences), speaker, index, f"embedded:speech#{index}")
 
 
-def parallel(index: int) -> tuple[Item, Item]:
-    """Utterance `index` by its own speaker and, in the same words and at the same speed, by another one."""
+def parallel(index: int, speakers: Sequence[str] = SPEAKERS) -> tuple[Item, Item]:
+    """Utterance `index` by its own speaker and, in the same words and at the same speed, by another one of `speakers`."""
     item = speech(index)
-    others = [s for s in SPEAKERS if language(s) == language(item.utterance.speaker) and s != item.utterance.speaker]
+    others = [s for s in speakers if language(s) == language(item.utterance.speaker) and s != item.utterance.speaker]
     other = others[np.random.default_rng([6, index]).integers(len(others))]
     return item, spoken(item.utterance.transcript, other, index, f"embedded:speech#{index}/{other}")
 
@@ -116,6 +116,20 @@ class Kind:
 
 
 KINDS = {"speech": Kind(speech, 200_000), "music": Kind(music_piece, 20_000), "events": Kind(event, 20_000)}
+
+
+SPLITS = ("train", "test")
+
+
+def members(name: str, split: str) -> tuple[int, list[int]]:
+    """(period, those of its indices that belong to a split; all for an empty one): the same in every period.
+
+    Test voices are every tenth variant, in all accents; no sentence comes in both splits, as none comes twice.
+    """
+    if split not in ("", *SPLITS):
+        raise SourceError(f"embedded:{name}/{split} does not exist; its splits are {' and '.join(SPLITS)}")
+    period, run = (len(SPEAKERS), len(ACCENTS)) if name == "speech" else (10, 1)
+    return period, [i for i in range(period) if not split or (i // run % 10 == 9) == (split == "test")]
 
 
 def kind(name: str) -> Kind:

@@ -69,40 +69,49 @@ class Pool(Protocol):
 
 
 class EmbeddedPool:
-    """A part of the embedded corpus."""
+    """A part of the embedded corpus: KIND, or KIND/train and KIND/test, which share no voice and no sentence."""
 
-    def __init__(self, kind: str):
+    def __init__(self, name: str):
+        kind, _, split = name.partition("/")
         self._kind, self._speech = embedded.kind(kind), kind == "speech"
+        self._period, self._members = embedded.members(kind, split)
+        self._speakers = [embedded.SPEAKERS[i] for i in self._members] if self._speech else []
 
     def __len__(self) -> int:
-        return self._kind.size
+        whole, rest = divmod(self._kind.size, self._period)
+        return whole * len(self._members) + bisect.bisect_left(self._members, rest)
+
+    def _number(self, index: int) -> int:
+        """The index in the whole corpus."""
+        period, inner = divmod(index, len(self._members))
+        return period * self._period + self._members[inner]
 
     def clip(self, index: int, rate: int) -> Clip:
-        return _clip(self._kind.make(index), rate)
+        return _clip(self._kind.make(self._number(index)), rate)
 
     def speaker(self, index: int) -> str:
-        return embedded.SPEAKERS[index % len(embedded.SPEAKERS)] if self._speech else ""
+        return self._speakers[index % len(self._speakers)] if self._speech else ""
 
     def same_speaker(self, index: int) -> Sequence[int]:
-        step = len(embedded.SPEAKERS)
+        step = len(self._members)
         return range(index % step, len(self), step) if self._speech else ()
 
     def first_of(self, speaker: str) -> int:
         """The first utterance of a speaker."""
-        return embedded.SPEAKERS.index(speaker)
+        return self._speakers.index(speaker)
 
     def parallel(self, index: int, rate: int) -> tuple[Clip, Clip]:
         """Utterance `index`, and another speaker saying the same."""
-        first, second = embedded.parallel(index)
+        first, second = embedded.parallel(self._number(index), self._speakers)
         return _clip(first, rate), _clip(second, rate)
 
     def script(self, index: int) -> tuple[str, list[grammar.Sentence]]:
         """(speaker, sentences) of utterance `index`."""
-        return embedded.script(index)
+        return embedded.script(self._number(index))
 
     def say(self, text: str, index: int, rate: int) -> Clip:
         """Any text in the voice and at the speed of utterance `index`."""
-        return _clip(embedded.spoken(text, self.speaker(index), index), rate)
+        return _clip(embedded.spoken(text, self.speaker(index), self._number(index)), rate)
 
 
 def _clip(item: embedded.Item, rate: int) -> Clip:

@@ -5,7 +5,9 @@ Deterministic for a seed, sharded by host, resumable to the exact next batch.
 
 import dataclasses
 import functools
+import json
 import logging
+import pathlib
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,14 +19,18 @@ from absl import flags
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.pipeline import DataError, SkipMonitor
 from quarkaudio_jax.data.records import Records, parts_of
-from quarkaudio_jax.schema import PreparedConfig, to_dict
+from quarkaudio_jax.data.shards import PLAN
+from quarkaudio_jax.schema import PreparedConfig, PreparedFacts, from_config_dict, to_dict
 from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.tasks.layout import AUDIO_KINDS, NO_CODE, Kind, lay_out, place_features
+from quarkaudio_jax.types import round_up
 
 log = logging.getLogger(__name__)
 
 PACKED = ("kind", "value", "codes")
 """Arrays of a sequence that Grain packs; features follow them to their places."""
+
+BLOCKS = ("features", "text_features")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +87,62 @@ def open_tasks(cfg: PreparedConfig) -> dict[str, tuple[Records, float]]:
     if not wanted:
         raise DataError(f"{cfg.folder} holds no finished task with a weight (finished: {', '.join(there) or 'none'})")
     return {task: (Records(f"{cfg.folder}/{task}"), weight) for task, weight in wanted.items()}
+
+
+def read_facts(cfg: PreparedConfig) -> PreparedFacts:
+    """What the data says of itself, with the tasks that will be trained; DataError if `prepare` did not write it."""
+    tasks = tuple(open_tasks(cfg))
+    path = pathlib.Path(cfg.folder) / PLAN
+    try:
+        facts = from_config_dict(json.loads(path.read_text())["facts"], PreparedFacts)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: can't be read ({error}); prepare the data with this version") from error
+    return dataclasses.replace(facts, tasks=tasks)
+
+
+def heldout_rows(cfg: PreparedConfig, tail: int, count: int) -> list[dict[str, Any]]:
+    """Up to `count` held-out examples of each task, one a row, all as long as the longest: `name`, `group` (the task).
+
+    The arrays are those of `packed_batches`, without the batch axis.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for task, (records, _) in open_tasks(cfg).items():
+        lay = Lay(records, cfg.length, tail)
+        for index in range(min(count, heldout_count(len(records), cfg.heldout))):
+            try:
+                found.append((f"{task}/{index}", lay.sequence(index)))
+            except AudioError as error:
+                if cfg.strict:
+                    raise DataError(f"{error} (config.data.strict is on)") from error
+                log.warning("held-out example skipped: %s", error)
+    if not found:
+        return []
+    length = round_up(max(len(sequence["kind"]) for _, sequence in found), 64)
+    with_text = all(sequence["text_features"].arrays[0].shape[1] > 1 for _, sequence in found)
+    out = []
+    for name, sequence in found:
+        row = {**sequence, **{key: sequence[key].arrays for key in BLOCKS}}
+        example = {key: array[0] for key, array in assembled([row], length, with_text).items()}
+        out.append({**example, "name": name, "group": name.split("/")[0]})
+    return out
+
+
+def assembled(rows: Sequence[Mapping[str, Any]], length: int, with_text: bool) -> dict[str, np.ndarray]:
+    """A batch of sequences, one a row of `length` positions.
+
+    rows: what `lay_out` gives, and the blocks (T, D) of `features` and `text_features`.
+    """
+    packed = []
+    for row in rows:
+        here = np.arange(length) < len(row["kind"])
+        filled = {key: _padded(row[key], length, NO_CODE if key == "codes" else 0) for key in PACKED}
+        filled |= {"kind_segment_ids": here.astype(np.int32), "kind_positions": np.where(here, np.arange(length), 0)}
+        packed.append({**filled, **{key: [Blocks(tuple(row[key]))] for key in BLOCKS}})
+    return _arrays(with_text, packed)
+
+
+def _padded(array: np.ndarray, length: int, value: int) -> np.ndarray:
+    return np.pad(array, ((0, length - len(array)), *[(0, 0)] * (array.ndim - 1)), constant_values=value)
 
 
 def heldout_count(total: int, share: float) -> int:
@@ -169,7 +231,7 @@ def packed_batches(
         length_struct=dict.fromkeys(PACKED, cfg.length),
         num_packing_bins=cfg.bins,
         padding_struct={name: NO_CODE if name == "codes" else 0 for name in PACKED},
-        meta_features=("features", "text_features"),
+        meta_features=BLOCKS,
         seed=seed,
     )
     with_text = all(records.width("text_features") > 1 for records, _ in tasks.values())
@@ -186,18 +248,23 @@ def packed_batches(
 
 
 def _assembled(with_text: bool, sieve: Sieve, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], Problems]:
-    """A batch of packed rows, features at their places, and what was dropped since the last one."""
+    """A batch of packed rows, and what was dropped since the last one."""
+    return _arrays(with_text, rows), Problems(sieve.drain())
+
+
+def _arrays(with_text: bool, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Packed rows as one batch, features at their places."""
     batch = {name: np.stack([row[name] for row in rows]) for name in PACKED}
     batch["segment"] = np.stack([row["kind_segment_ids"] for row in rows])
-    batch["position"] = np.stack([row["kind_positions"] for row in rows])
+    batch["position"] = np.stack([row["kind_positions"] for row in rows]).astype(np.int32)
     kinds = {"features": AUDIO_KINDS, "text_features": (Kind.TEXT,)}
-    for name in ("features", "text_features") if with_text else ("features",):
+    for name in BLOCKS if with_text else BLOCKS[:1]:
         like = rows[0][name][0].arrays[-1]
         batch[name] = np.zeros((*batch["kind"].shape, like.shape[1]), like.dtype)
         for number, row in enumerate(rows):
             blocks = (array for element in row[name] for array in element.arrays)
             place_features(blocks, batch["kind"][number], kinds[name], batch[name][number])
-    return batch, Problems(sieve.drain())
+    return batch
 
 
 def padding_share(batch: Mapping[str, np.ndarray]) -> float:

@@ -19,6 +19,8 @@ from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.records import shard_path
 from quarkaudio_jax.types import ceil_div
 
+PLAN = "plan.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
@@ -66,7 +68,7 @@ class Board:
             self._work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SourceError(f"{root}: can't be written to ({error.strerror})") from error
-        path = root / "plan.json"
+        path = root / PLAN
         ours = json.loads(json.dumps(plan))
         if path.exists():
             if name := _difference(json.loads(path.read_text()), ours):

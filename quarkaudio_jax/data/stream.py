@@ -60,6 +60,18 @@ class ResampledReader:
         return np.pad(found, (0, stop - start - len(found)))
 
 
+def levels(path: str | os.PathLike) -> tuple[float, float]:
+    """(root mean square, peak) of a file as mono; AudioError if it can't be read."""
+    rate = audio.info(path)[1]
+    total, peak = 0.0, 0.0
+    with ResampledReader(path, rate) as reader:
+        for start in range(0, reader.num_samples, BLOCK):
+            block = reader(start, start + BLOCK)
+            total += float(np.sum(np.square(block, dtype=np.float64)))
+            peak = max(peak, float(np.abs(block).max()))
+        return (total / reader.num_samples) ** 0.5, peak
+
+
 class Writer:
     """A 16-bit file written block by block; it appears under its name only when finished without an error."""
 

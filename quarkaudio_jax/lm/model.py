@@ -103,8 +103,20 @@ class LanguageModel(nn.Module):
         x = sum(self.words[k][ids_BxLxK[..., k]] for k in range(ids_BxLxK.shape[-1]))
         return x if durations_BxL is None else x + self.durations[durations_BxL]
 
-    def embed(self, batch: dict[str, jax.Array], ids_BxLxK: jax.Array, durations_BxL: jax.Array | None) -> jax.Array:
-        """The whole sequence (B, L, D) of a packed batch."""
+    def embed(
+        self,
+        batch: dict[str, jax.Array],
+        ids_BxLxK: jax.Array,
+        durations_BxL: jax.Array | None,
+        dropped_BxL: jax.Array | None = None,
+    ) -> jax.Array:
+        """The whole sequence (B, L, D) of a packed batch. dropped_BxL: where conditions (text, audio) are left blank."""
+        request = self.embed_request(batch, dropped_BxL)
+        answer = self.embed_ids(ids_BxLxK, durations_BxL).astype(self.dtype)
+        return jnp.where((batch["kind"] >= CODES)[..., None], answer, request)
+
+    def embed_request(self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None) -> jax.Array:
+        """The positions of a packed batch that stand before the answers (B, L, D), 0 elsewhere."""
         kind, value = batch["kind"], batch["value"]
         text = self.text(batch["text_features"]) if self.cfg.text_dim else self.text[jnp.clip(value, 0, 255)]
         audio = batch["features"].astype(self.dtype)
@@ -116,10 +128,13 @@ class LanguageModel(nn.Module):
             SOURCE_START: self.starts[1],
             SOURCE: self.source(audio),
         }
-        x = jnp.where((kind >= CODES)[..., None], self.embed_ids(ids_BxLxK, durations_BxL), 0.0)
+        x = jnp.zeros((*kind.shape, self.cfg.backbone.dim), self.dtype)
         for number, choice in choices.items():
-            x = jnp.where((kind == number)[..., None], choice, x)
-        return x.astype(self.dtype)
+            x = jnp.where((kind == number)[..., None], choice.astype(self.dtype), x)
+        if dropped_BxL is not None:
+            condition = (kind == TEXT) | (kind == REFERENCE) | (kind == SOURCE)
+            x = jnp.where((condition & dropped_BxL)[..., None], 0.0, x)
+        return x
 
     def predict(self, hidden_BxLxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Logits (B, L, K, V) of the next ids and, for the adaptive codec, of the next duration (B, L, durations)."""
@@ -128,12 +143,19 @@ class LanguageModel(nn.Module):
         logits = logits.reshape(*hidden_BxLxD.shape[:2], words.num_codebooks, words.num_ids)
         return logits, self.duration_head(hidden_BxLxD) if self.cfg.max_duration else None
 
-    def __call__(self, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array | None]:
-        """Logits of what follows each position of a packed batch (see the data's layout)."""
+    def __call__(
+        self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Logits of what follows each position of a packed batch (see the data's layout); dropped_BxL: see `embed`."""
         ids, durations = answers(self.cfg, batch)
-        x = self.embed(batch, ids, durations)
+        x = self.embed(batch, ids, durations, dropped_BxL)
         hidden, _ = self.backbone(x, batch["position"], causal_mask(batch["segment"]))
         return self.predict(hidden)
+
+    def fill(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache) -> Cache:
+        """The cache with a prefix in it; negative positions are padding."""
+        mask = jnp.arange(cache.length) <= positions_BxL[..., None]
+        return self.backbone(x_BxLxD, positions_BxL, mask, cache)[1]
 
     def step(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache):
         """(logits, duration logits, cache) after the next embeddings; negative positions are padding."""
@@ -152,31 +174,52 @@ def answers(cfg: LMConfig, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.
     return ids, jnp.where(came, _shifted(batch["value"], 1), 0)
 
 
-def loss(
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """How each prediction did. loss_BxLxK (float32) and right_BxLxK (bool) count where counted_BxLxK.
+
+    The same of durations (B, L), for the adaptive codec. Entry l is about what follows position l.
+    """
+
+    loss_BxLxK: jax.Array
+    right_BxLxK: jax.Array
+    counted_BxLxK: jax.Array
+    duration_loss_BxL: jax.Array | None = None
+    duration_counted_BxL: jax.Array | None = None
+
+
+def score(
     cfg: LMConfig,
     predictions: tuple[jax.Array, jax.Array | None],
     batch: dict[str, jax.Array],
-    weights_K: jax.Array,
     smoothing: float = 0.1,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(loss, metrics): smoothed KL over all ids that say something, codebooks weighted, mean over positions.
-
-    metrics: accuracy_K, and the loss of durations where there are any.
-    """
+) -> Scores:
+    """Smoothed KL of every prediction of an id that says something: codes and ends."""
     ids, durations = answers(cfg, batch)
     logits, duration_logits = predictions
     kind, segment = batch["kind"], batch["segment"]
     follows = (kind[:, 1:] >= CODES) & (kind[:, :-1] >= CODES) & (segment[:, 1:] == segment[:, :-1])
     targets = ids[:, 1:]
-    counted = (follows[..., None] & (targets != cfg.vocabulary.nothing)).astype(jnp.float32)
-    total = jnp.maximum(counted.sum((0, 1)), 1.0)
-    each = (smoothed_kl(logits[:, :-1], targets, smoothing) * counted).sum((0, 1)) / total
-    right = ((logits[:, :-1].argmax(-1) == targets) * counted).sum((0, 1)) / total
-    out = (each * weights_K).sum() / weights_K.sum()
-    metrics = {"accuracy_K": right}
-    if duration_logits is not None:
-        coded = (follows & (durations[:, 1:] > 0)).astype(jnp.float32)
-        missed = smoothed_kl(duration_logits[:, :-1], durations[:, 1:], smoothing)
-        metrics["durations"] = (missed * coded).sum() / jnp.maximum(coded.sum(), 1.0)
-        out = out + metrics["durations"]
-    return out, metrics
+    counted = follows[..., None] & (targets != cfg.vocabulary.nothing)
+    right = logits[:, :-1].argmax(-1) == targets
+    scores = Scores(smoothed_kl(logits[:, :-1], targets, smoothing), right, counted)
+    if duration_logits is None:
+        return scores
+    coded = follows & (durations[:, 1:] > 0)
+    missed = smoothed_kl(duration_logits[:, :-1], durations[:, 1:], smoothing)
+    return dataclasses.replace(scores, duration_loss_BxL=missed, duration_counted_BxL=coded)
+
+
+def share(values: jax.Array, counted: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The mean over `axes` of what counts; 0 where nothing does."""
+    counted = counted.astype(jnp.float32)
+    return (values * counted).sum(axes) / jnp.maximum(counted.sum(axes), 1.0)
+
+
+def loss(scores: Scores, weights_K: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(loss, its parts): mean over positions a codebook, weighted mean over codebooks; durations added."""
+    codes = (share(scores.loss_BxLxK, scores.counted_BxLxK, (0, 1)) * weights_K).sum() / weights_K.sum()
+    if scores.duration_loss_BxL is None:
+        return codes, {"codes": codes}
+    durations = share(scores.duration_loss_BxL, scores.duration_counted_BxL, (0, 1))
+    return codes + durations, {"codes": codes, "durations": durations}

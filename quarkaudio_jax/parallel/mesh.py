@@ -19,6 +19,7 @@ RULES = (
     ("mlp", "tensor"),
     ("heads", "tensor"),
     ("vocab", None),
+    ("codebook", None),
     ("norm", None),
     ("kernel", None),
     ("layers", None),
@@ -42,6 +43,11 @@ def make_mesh(sizes: dict[str, int], devices: Sequence[Any] | None = None) -> Me
     if int(np.prod(shape)) != len(devices):
         raise ValueError(f"mesh {wanted} does not fill the {len(devices)} devices at hand; change config.mesh")
     return Mesh(np.asarray(devices).reshape(shape), AXES)
+
+
+def batch_ways(mesh: Mesh) -> int:
+    """Into how many parts a batch is split."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -13,7 +13,7 @@ import numpy as np
 from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data import produce, records, shards
 from quarkaudio_jax.preparation.encoders import Encoders
-from quarkaudio_jax.schema import PrepareConfig, to_dict
+from quarkaudio_jax.schema import PrepareConfig, PreparedFacts, to_dict
 from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.training.metrics import duration
 
@@ -64,8 +64,26 @@ class Preparation:
         config = to_dict(self._cfg)
         for name in ("workers", "threads", "codec", "codec_features"):
             del config[name]
-        codec = self._encoders.codec
-        return {"config": config, "codec": codec and {"variant": codec.name, "weights": codec.fingerprint()}}
+        return {"config": config, "facts": to_dict(self._facts())}
+
+    def _facts(self) -> PreparedFacts:
+        cfg, encoders = self._cfg, self._encoders
+        stored = dict(features=cfg.features, feature_width=encoders.width, text=cfg.text, dtype=cfg.dtype)
+        stored |= dict(text_width=encoders.text.width, seconds=cfg.simulation.seconds)
+        if encoders.codec is None:
+            return PreparedFacts(**stored)
+        codec = encoders.codec
+        sizes = (
+            size for size, count in zip(codec.codebook_size, codec.num_codebooks, strict=True) for _ in range(count)
+        )
+        return PreparedFacts(
+            codec=codec.name,
+            codec_weights=codec.fingerprint(),
+            sample_rate=codec.sample_rate,
+            codebooks=tuple(sizes),
+            max_duration=codec.cfg.aggregation.max_group if codec.is_adaptive else 0,
+            **stored,
+        )
 
     def run(self) -> None:
         """Prepares every shard that nobody else has; SystemExit names those that failed."""

@@ -1,10 +1,11 @@
 """What can be configured: frozen dataclasses, each the only home of its defaults.
 
-A config file starts from `to_config_dict(TrainConfig())`, changes what it wants and returns
+A config file starts from `to_config_dict(CodecTrainConfig())`, changes what it wants and returns
 the ConfigDict; `from_config_dict` turns it back, refusing unknown fields by name.
 """
 
 from quarkaudio_jax.schema.build import (
+    EXPERIMENTS,
     ConfigError,
     field_names,
     from_config_dict,
@@ -12,6 +13,7 @@ from quarkaudio_jax.schema.build import (
     to_config_dict,
     to_dict,
 )
+from quarkaudio_jax.schema.lm import LMModelConfig, LMTrainConfig
 from quarkaudio_jax.schema.prepare import (
     AudioEditConfig,
     ConversionConfig,
@@ -20,6 +22,7 @@ from quarkaudio_jax.schema.prepare import (
     PoolsConfig,
     PrepareConfig,
     PreparedConfig,
+    PreparedFacts,
     SimulationConfig,
     SpeechEditConfig,
     TalkersConfig,
@@ -30,6 +33,7 @@ from quarkaudio_jax.schema.prepare import (
 from quarkaudio_jax.schema.train import (
     AdversaryConfig,
     CodecConfig,
+    CodecTrainConfig,
     DataConfig,
     DomainConfig,
     FeatureConfig,
@@ -41,15 +45,19 @@ from quarkaudio_jax.schema.train import (
 )
 
 __all__ = [
+    "EXPERIMENTS",
     "AdversaryConfig",
     "AudioEditConfig",
     "CodecConfig",
+    "CodecTrainConfig",
     "ConfigError",
     "ConversionConfig",
     "DataConfig",
     "DegradeConfig",
     "DomainConfig",
     "FeatureConfig",
+    "LMModelConfig",
+    "LMTrainConfig",
     "LassConfig",
     "LoopConfig",
     "LossConfig",
@@ -58,6 +66,7 @@ __all__ = [
     "PoolsConfig",
     "PrepareConfig",
     "PreparedConfig",
+    "PreparedFacts",
     "SimulationConfig",
     "SpeechEditConfig",
     "TalkersConfig",

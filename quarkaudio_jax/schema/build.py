@@ -9,7 +9,11 @@ from typing import Any
 
 import ml_collections
 
-from quarkaudio_jax.schema.train import TrainConfig
+from quarkaudio_jax.schema.lm import LMTrainConfig
+from quarkaudio_jax.schema.train import CodecTrainConfig, TrainConfig
+
+EXPERIMENTS = {cls.program: cls for cls in (CodecTrainConfig, LMTrainConfig)}
+"""The configurations that `train` takes, by their field `program`."""
 
 
 class ConfigError(ValueError):
@@ -33,7 +37,9 @@ def nearest_name(name: str, known: list[str]) -> str:
 
 
 def field_names(cls: type, prefix: str = "") -> list[str]:
-    """Every settable field of a config class, dotted."""
+    """Every settable field of a config class, dotted; for TrainConfig, of every experiment."""
+    if cls is TrainConfig:
+        return list(dict.fromkeys(name for each in EXPERIMENTS.values() for name in field_names(each)))
     out = []
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(field.type):
@@ -71,5 +77,14 @@ def _build(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
 
 
 def from_config_dict(config: Mapping[str, Any] | ml_collections.ConfigDict, cls: type = TrainConfig) -> Any:
-    """A ConfigDict (or nested dict) as the dataclass `cls`; ConfigError names a wrong field and the nearest right one."""
-    return _build(cls, dict(config.items()), "")
+    """A ConfigDict (or nested dict) as the dataclass `cls`; ConfigError names a wrong field and the nearest right one.
+
+    cls: for TrainConfig, the experiment that the field `program` names.
+    """
+    values = dict(config.items())
+    if cls is TrainConfig:
+        name = values.get("program")
+        if name not in EXPERIMENTS:
+            raise ConfigError(f"config.program {name!r} does not exist; {nearest_name(str(name), list(EXPERIMENTS))}")
+        cls = EXPERIMENTS[name]
+    return _build(cls, values, "")

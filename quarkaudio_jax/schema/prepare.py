@@ -140,6 +140,8 @@ class SimulationConfig:
 class PoolsConfig:
     """Where sound comes from: manifests (.jsonl), folders, or embedded:KIND, by commas.
 
+    embedded:KIND/train and embedded:KIND/test share no voice and no sentence.
+
     noise: empty means events and music. rirs: room responses of your own instead of simulated
     rooms.
     """
@@ -209,6 +211,30 @@ class PrepareConfig:
     batch_size: int = 8
     workers: int = 0
     threads: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedFacts:
+    """What a folder of prepared examples is made with; a language model needs the same again to be used.
+
+    codec: its variant, codec_weights: a digest of them. codebooks: codes of each, acoustic first.
+    max_duration: frames a code of an adaptive codec stands for at most (0: a fixed rate).
+    feature_width, text_width: of stored features (text: 0 for bytes), kept as `dtype`. seconds:
+    the longest example. tasks: those that were trained (empty in the folder itself).
+    """
+
+    codec: str = ""
+    codec_weights: int = 0
+    sample_rate: int = 0
+    codebooks: tuple[int, ...] = ()
+    max_duration: int = 0
+    features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
+    feature_width: int = 0
+    text: TextConfig = TextConfig()
+    text_width: int = 0
+    dtype: str = "float16"
+    seconds: float = 0.0
+    tasks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,7 +71,7 @@ class AdversaryConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """AdamW. schedule: constant, cosine, or exponential (times `decay` a step), after a linear warm-up.
+    """AdamW. schedule: constant, cosine, or exponential (times `decay` a step), after a warm-up (linear or cosine).
 
     min_ratio: the schedule's floor as a share of `lr`. clip: largest global norm of a gradient.
     """
@@ -82,6 +82,7 @@ class OptimConfig:
     weight_decay: float = 0.01
     clip: float = 5.0
     schedule: str = "exponential"
+    warmup: str = "linear"
     warmup_steps: int = 1000
     decay: float = 0.999996
     min_ratio: float = 0.02
@@ -145,21 +146,29 @@ class LoopConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """A whole experiment. ema_decay: of the generator's averaged weights (0: none are kept).
+    """What every experiment has. program: what is trained, a name of `EXPERIMENTS`.
 
-    init_from: a checkpoint whose model a fresh run starts with (fine-tuning).
+    ema_decay: of the averaged weights (0: none are kept). init_from: a checkpoint whose model a
+    fresh run starts with (fine-tuning).
     """
 
-    program: str = "codec"
+    program: str = ""
     seed: int = 0
+    optim: OptimConfig = OptimConfig()
+    ema_decay: float = 0.0
+    init_from: str = ""
+    mesh: MeshConfig = MeshConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecTrainConfig(TrainConfig):
+    """Training of a codec."""
+
+    program: str = "codec"
     codec: CodecConfig = CodecConfig()
     features: FeatureConfig = FeatureConfig()
     losses: LossConfig = LossConfig()
     adversary: AdversaryConfig = AdversaryConfig()
-    optim: OptimConfig = OptimConfig()
     adversary_optim: OptimConfig = OptimConfig()
-    ema_decay: float = 0.0
-    init_from: str = ""
     data: DataConfig = DataConfig()
-    mesh: MeshConfig = MeshConfig()
-    loop: LoopConfig = LoopConfig()

@@ -2,4 +2,11 @@
 
 from quarkaudio_jax.tasks.task import Task
 
-CONVERSION = Task("conversion", 4, "the same words in the reference's voice", reference=True)
+CONVERSION = Task(
+    "conversion",
+    4,
+    "the same words in the reference's voice",
+    "convert-voice",
+    reference=True,
+    asks="a sample of the voice to speak with",
+)

@@ -2,5 +2,6 @@
 
 from quarkaudio_jax.tasks.task import Task
 
-EXTRACTION = Task("extraction", 1, "the talker whose voice the reference is", reference=True)
-REVERSE_EXTRACTION = Task("reverse_extraction", 2, "the talker whose voice the reference is not", reference=True)
+_SAMPLE = dict(verb="extract", reference=True, asks="a sample of the voice")
+EXTRACTION = Task("extraction", 1, "the talker whose voice the reference is", **_SAMPLE)
+REVERSE_EXTRACTION = Task("reverse_extraction", 2, "the talker whose voice the reference is not", **_SAMPLE)

@@ -2,4 +2,4 @@
 
 from quarkaudio_jax.tasks.task import Task
 
-LASS = Task("lass", 5, "the sound that the text describes", text=True)
+LASS = Task("lass", 5, "the sound that the text describes", "query", text=True, asks="a description of the sound")

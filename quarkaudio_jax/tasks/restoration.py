@@ -2,4 +2,4 @@
 
 from quarkaudio_jax.tasks.task import Task
 
-RESTORATION = Task("restoration", 0, "clean speech out of a bad recording")
+RESTORATION = Task("restoration", 0, "clean speech out of a bad recording", "restore")

@@ -34,6 +34,10 @@ class Checkpoints:
         """The step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
+    def config(self, step: int) -> TrainConfig:
+        """The configuration that was saved with a step."""
+        return read_config(self._folder / str(step))[0]
+
     def save(self, step: int, state: Any, iterator: grain.DatasetIterator, cfg: TrainConfig) -> None:
         """Starts saving; the state may be donated as soon as this returns."""
         saved = {"model": state.model, "training": {"step": state.step, "training": state.training}}
@@ -110,7 +114,7 @@ def read_config(checkpoint: pathlib.Path) -> tuple[TrainConfig, int]:
 def initial_model(source: str, abstract_model: Any) -> Any:
     """The model of another run's checkpoint, placed as `abstract_model` says; averaged weights if it has them.
 
-    Averages start from there too. CheckpointError if its codec is of another shape.
+    Averages start from there too. CheckpointError if it is of another shape.
     """
     folder = find_checkpoint(source)
     checkpointer = ocp.StandardCheckpointer()
@@ -122,7 +126,7 @@ def initial_model(source: str, abstract_model: Any) -> Any:
     except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"config.init_from={source} does not fit this configuration ({_first_line(error)}); "
-            "choose the codec variant it was made with"
+            "choose the size or variant it was made with"
         ) from error
     params = model.ema if averaged else model.params
     ema = None if abstract_model.ema is None else jax.tree.map(jnp.copy, params)

@@ -10,16 +10,16 @@ import optax
 
 from quarkaudio_jax.adversary.discriminators import Discriminators
 from quarkaudio_jax.adversary.objectives import discriminator_loss, generator_loss
+from quarkaudio_jax.bridge.ssl import load_extractor
 from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, TrainOutputs
 from quarkaudio_jax.codec.variants import get_variant, with_quantizers
-from quarkaudio_jax.data.pipeline import CropSpec, crop_spec
+from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, training_batches
 from quarkaudio_jax.losses import features as feature_losses
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
-from quarkaudio_jax.schema import CodecConfig, TrainConfig
+from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+from quarkaudio_jax.training.program import DTYPES, State
 
 
 @flax.struct.dataclass
@@ -40,16 +40,6 @@ class CodecTraining:
     adversary_opt_state: Any
 
 
-@flax.struct.dataclass
-class CodecState:
-    """step: finished steps, int32. frozen: weights that are not trained nor saved, those of the feature extractor."""
-
-    step: jax.Array
-    model: CodecModel
-    training: CodecTraining
-    frozen: Any = None
-
-
 def configured_codec(cfg: CodecConfig) -> HCodecConfig:
     """The variant with its quantisers' training rules as configured."""
     rules = dict(rotation_trick=cfg.rotation_trick, dropout=cfg.quantizer_dropout, revive_below=cfg.revive_below)
@@ -68,7 +58,12 @@ class CodecProgram:
 
     outputs = ("target", "reconstruction")
 
-    def __init__(self, cfg: TrainConfig, extractor: Extractor | None = None):
+    @classmethod
+    def configured(cls, cfg: CodecTrainConfig) -> "CodecProgram":
+        """With the weights of the configured SSL model."""
+        return cls(cfg, load_extractor(cfg.features.recipe, cfg.features.weights))
+
+    def __init__(self, cfg: CodecTrainConfig, extractor: Extractor | None = None):
         if cfg.codec.dtype not in DTYPES:
             raise ValueError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
         self.cfg = cfg
@@ -102,6 +97,31 @@ class CodecProgram:
         feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Audio of a step."""
+        return {"audio_seconds": self.cfg.data.batch_size * self.crop.seconds}
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waves, in Hz."""
+        return self.codec_cfg.sample_rate
+
+    def batches(self, process_index: int, process_count: int):
+        """See `data.pipeline.training_batches`."""
+        return training_batches(self.cfg.data, self.crop, self.cfg.seed, process_index, process_count)
+
+    def heldout(self) -> list[dict[str, Any]]:
+        """See `data.pipeline.heldout_clips`."""
+        return heldout_clips(self.cfg.data, self.crop, self.cfg.loop.heldout_clips)
+
+    def warm_start(self, model: CodecModel) -> CodecModel:
+        """Nothing comes from elsewhere."""
+        return model
+
+    def check_resume(self, saved: CodecTrainConfig) -> None:
+        """What does not fit shows in the shapes."""
+
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         spec = {"wave": jax.ShapeDtypeStruct((batch_size, self.crop.samples), jnp.float32)}
         if self.crop.feature_frames:
@@ -120,7 +140,7 @@ class CodecProgram:
     def _key(self, step) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self.cfg.seed + 1), step)
 
-    def init(self) -> CodecState:
+    def init(self) -> State:
         codec_key, adversary_key = jax.random.split(jax.random.key(self.cfg.seed))
         codec = self.codec_cfg
         wave = jnp.zeros((1, 4 * codec.frame_hop))
@@ -132,9 +152,9 @@ class CodecProgram:
             adversary = self.adversary.init(adversary_key, jnp.zeros((1, self._judged_samples)))["params"]
             training = CodecTraining(training.opt_state, adversary, self.adversary_optimizer.init(adversary))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
-        return CodecState(jnp.zeros((), jnp.int32), CodecModel(params, variables["codebooks"], ema), training)
+        return State(jnp.zeros((), jnp.int32), CodecModel(params, variables["codebooks"], ema), training)
 
-    def fit(self, state: CodecState, batch) -> CodecState:
+    def fit(self, state: State, batch) -> State:
         """k-means codebooks from the first batch."""
         _, variables = self.codec.apply(
             {"params": state.model.params, "codebooks": state.model.codebooks},
@@ -222,7 +242,7 @@ class CodecProgram:
         training = training.replace(adversary_params=params, adversary_opt_state=opt_state)
         return training, {"loss/discriminator": value, "grad_norm/discriminator": _global_norm(grads)}
 
-    def train_step(self, state: CodecState, batch) -> tuple[CodecState, dict[str, jax.Array]]:
+    def train_step(self, state: State, batch) -> tuple[State, dict[str, jax.Array]]:
         """Discriminators first, on the reconstruction; then the generator against the new discriminators."""
         model, training, step = state.model, state.training, state.step
         features = self.features(state.frozen, batch)
@@ -255,9 +275,9 @@ class CodecProgram:
         model = CodecModel(params, codebooks, ema)
         training = training.replace(opt_state=opt_state)
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
-        return CodecState(step + 1, model, training, state.frozen), metrics
+        return State(step + 1, model, training, state.frozen), metrics
 
-    def eval_step(self, state: CodecState, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Reconstructs with the averaged weights if there are any; distances per item, and the waves."""
         model = state.model
         params = model.params if model.ema is None else model.ema
@@ -288,6 +308,6 @@ def _usage(codes_BxTxK: jax.Array, codebook_size: int) -> jax.Array:
     return used.mean()
 
 
-def abstract_model(cfg: TrainConfig) -> CodecModel:
+def abstract_model(cfg: CodecTrainConfig) -> CodecModel:
     """Shapes of the model part of a state, boxed."""
     return jax.eval_shape(CodecProgram(cfg).init).model

@@ -13,23 +13,29 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 
-from quarkaudio_jax.bridge.ssl import load_extractor
-from quarkaudio_jax.data.pipeline import heldout_clips, training_batches
 from quarkaudio_jax.parallel import distributed
-from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
+from quarkaudio_jax.parallel.mesh import (
+    batch_sharding,
+    batch_ways,
+    global_batch,
+    make_mesh,
+    on_mesh,
+    replicated,
+    state_shardings,
+)
 from quarkaudio_jax.schema import ConfigError, TrainConfig, nearest_name, to_dict
 from quarkaudio_jax.training.checkpoint import Checkpoints, initial_model
 from quarkaudio_jax.training.codec_program import CodecProgram
+from quarkaudio_jax.training.evaluation import Evaluation
+from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.metrics import MetricWriter, Pace, duration
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.program import Program
-from quarkaudio_jax.training.samples import safe_name, save_sample
 
 log = logging.getLogger(__name__)
 
-PROGRAMS = {"codec": CodecProgram}
+PROGRAMS = {"codec": CodecProgram.configured, "lm": LMProgram.configured}
 
 
 class NonFiniteError(RuntimeError):
@@ -40,7 +46,7 @@ def make_program(cfg: TrainConfig) -> Program:
     """The program that `cfg.program` names."""
     if cfg.program not in PROGRAMS:
         raise ConfigError(f"config.program {cfg.program!r} does not exist; {nearest_name(cfg.program, list(PROGRAMS))}")
-    return PROGRAMS[cfg.program](cfg, load_extractor(cfg.features.recipe, cfg.features.weights))
+    return PROGRAMS[cfg.program](cfg)
 
 
 class Trainer:
@@ -48,25 +54,24 @@ class Trainer:
 
     def __init__(self, cfg: TrainConfig, workdir: str | pathlib.Path):
         distributed.initialize()
-        self.cfg = cfg
         self.workdir = pathlib.Path(workdir).absolute()
         self.workdir.mkdir(parents=True, exist_ok=True)
-        self.is_main = jax.process_index() == 0
+        is_main = jax.process_index() == 0
         self.mesh = make_mesh(dataclasses.asdict(cfg.mesh))
-        self._check_batch()
         self.program = make_program(cfg)
-        hosts = dict(process_index=jax.process_index(), process_count=jax.process_count())
-        self.batches, self.skips = training_batches(cfg.data, self.program.crop, cfg.seed, **hosts)
-        self.writer = MetricWriter(self.workdir, self.is_main)
+        self.cfg = cfg = self.program.cfg
+        self._check_batch()
+        self.batches, self.skips = self.program.batches(jax.process_index(), jax.process_count())
+        self.writer = MetricWriter(self.workdir, is_main)
+        self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)
         self.checkpoints = Checkpoints(self.workdir, cfg.loop.keep)
-        if self.is_main:
+        if is_main:
             (self.workdir / "config.json").write_text(json.dumps(to_dict(cfg), indent=1) + "\n")
         self._compile()
         self.state = self._restore_or_init()
-        self._clips = None
 
     def _check_batch(self) -> None:
-        ways = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        ways = batch_ways(self.mesh)
         if self.cfg.data.batch_size % ways:
             raise ConfigError(
                 f"config.data.batch_size is {self.cfg.data.batch_size}, but the mesh splits batches {ways} ways "
@@ -96,7 +101,6 @@ class Trainer:
             .lower(self.abstract_state, batch)
             .compile()
         )
-        self.eval_step = jax.jit(on_mesh(self.program.eval_step, self.mesh))
         params = sum(math.prod(s.shape) for s in jax.tree.leaves(self.abstract_state.model.params))
         log.info(
             "%s, %.1f M parameters, mesh %s; step compiled in %s%s",
@@ -113,6 +117,7 @@ class Trainer:
         """
         latest = self.checkpoints.latest()
         if latest is not None:
+            self.program.check_resume(self.checkpoints.config(latest))
             log.info("resuming from step %d in %s", latest, self.workdir)
             return self.checkpoints.restore(latest, self.abstract_state, self.batches).replace(frozen=self.frozen)
         start = self.batches.get_state()
@@ -121,6 +126,7 @@ class Trainer:
         if self.cfg.init_from:
             log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
             return state.replace(model=initial_model(self.cfg.init_from, self.abstract_state.model))
+        state = state.replace(model=self.program.warm_start(state.model))
         log.info("starting afresh in %s; fitting to the first batch", self.workdir)
         first = global_batch(next(self.batches), self.mesh)
         fit = on_mesh(self.program.fit, self.mesh)
@@ -132,10 +138,9 @@ class Trainer:
         """Trains; returns 'finished', or the name of the signal that stopped it. The last state is saved."""
         cfg, preemption = self.cfg.loop, Preemption()
         step = int(self.state.step)
-        audio_seconds = self.cfg.data.batch_size * self.program.crop.seconds
         pace, pending = Pace(), None
         if step == 0 and cfg.eval_every:
-            self.evaluate(0)
+            self.evaluate(0, self.state)
         try:
             while step < cfg.steps and not self._should_stop(preemption, step):
                 asked = time.perf_counter()
@@ -144,17 +149,17 @@ class Trainer:
                 batch = global_batch(batch, self.mesh)
                 self.state, metrics = self.train_step(self.state, batch)
                 step += 1
-                pace = self._report(pending, pace, audio_seconds)
+                pace = self._report(pending, pace)
                 pending = (step, metrics)
                 if _due(cfg.checkpoint_every, step) or _due(cfg.eval_every, step):
-                    pace = self._report(pending, pace, audio_seconds)
+                    pace = self._report(pending, pace)
                     pending = None
                     if _due(cfg.checkpoint_every, step):
                         self.checkpoints.save(step, self.state, self.batches, self.cfg)
                     if _due(cfg.eval_every, step):
-                        self.evaluate(step)
+                        self.evaluate(step, self.state)
                     pace = pace.without_pause()
-            self._report(pending, pace, audio_seconds)
+            self._report(pending, pace)
             if self.checkpoints.latest() != step:
                 self.checkpoints.save(step, self.state, self.batches, self.cfg)
             self.checkpoints.wait()
@@ -176,7 +181,7 @@ class Trainer:
             preemption.requested = "preemption"
         return reached
 
-    def _report(self, pending, pace: Pace, audio_seconds: float) -> Pace:
+    def _report(self, pending, pace: Pace) -> Pace:
         """Checks the metrics of a finished step, and logs them when it is their turn; returns the pace to go on with."""
         if pending is None:
             return pace
@@ -193,57 +198,21 @@ class Trainer:
         pace.finish_step()
         if not _due(self.cfg.loop.log_every, step):
             return pace
-        speed = pace.scalars(audio_seconds)
+        speed = pace.scalars(self.program.rates)
         left = (self.cfg.loop.steps - step) / max(speed["speed/steps_per_second"], 1e-9)
         self.writer.scalars(step, {**values, **speed, "data/skipped": float(self.skips.count)})
         terms = " ".join(f"{n.removeprefix('loss/')} {v:.4g}" for n, v in values.items() if n.startswith("loss/"))
         log.info(
-            "step %d/%d  %s  |  %.2f steps/s, %.1f audio s/s, %.1f%% waiting for data, %s left",
+            "step %d/%d  %s  |  %.2f steps/s, %s, %.1f%% waiting for data, %s left",
             step,
             self.cfg.loop.steps,
             terms,
             speed["speed/steps_per_second"],
-            speed["speed/audio_seconds_per_second"],
+            ", ".join(f"{speed[f'speed/{n}_per_second']:.1f} {n.replace('_', ' ')}/s" for n in self.program.rates),
             100 * speed["speed/data_wait_share"],
             duration(left),
         )
         return Pace()
-
-    def evaluate(self, step: int) -> dict[str, float]:
-        """Held-out distances, and reconstructions to hear and see in WORKDIR/samples/<step>/."""
-        cfg = self.cfg
-        if self._clips is None:
-            self._clips = heldout_clips(cfg.data, self.program.crop, cfg.loop.heldout_clips)
-        if not self._clips:
-            log.warning("no held-out clips: nothing to evaluate")
-            return {}
-        ways = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-        totals: dict[str, list[float]] = {}
-        folder = self.workdir / "samples" / f"{step:08d}"
-        rate = self.program.crop.sample_rate
-        for begin in range(0, len(self._clips), ways):
-            chunk = self._clips[begin : begin + ways]
-            padded = chunk + [chunk[-1]] * (ways - len(chunk))
-            arrays = {k: np.stack([c[k] for c in padded]) for k in chunk[0] if k != "name"}
-            batch = {k: jax.device_put(v, batch_sharding(self.mesh)) for k, v in arrays.items()}
-            metrics, outputs = self.eval_step(self.state, batch)
-            metrics = jax.device_get(jax.device_put(metrics, replicated(self.mesh)))
-            for name, values in metrics.items():
-                totals.setdefault(name, []).extend(float(v) for v in values[: len(chunk)])
-            outputs = jax.device_get(jax.device_put(outputs, replicated(self.mesh)))
-            wanted = max(cfg.loop.sample_clips - begin, 0)
-            for i, clip in enumerate(chunk[:wanted] if self.is_main else []):
-                count = round(cfg.loop.sample_seconds * rate)
-                waves = {kind: outputs[kind][i, :count] for kind in self.program.outputs}
-                picture = save_sample(folder, clip["name"], waves, rate)
-                for kind, wave in waves.items():
-                    shown = picture if kind == "reconstruction" else None
-                    self.writer.clip(step, f"{safe_name(clip['name'])}/{kind}", wave, rate, shown)
-        means = {f"heldout/{name}": float(np.mean(values)) for name, values in totals.items()}
-        self.writer.scalars(step, means)
-        shown = ", ".join(f"{k.removeprefix('heldout/')} {v:.3f}" for k, v in means.items())
-        log.info("held out at step %d (%d clips): %s; listen in %s", step, len(self._clips), shown, folder)
-        return means
 
 
 def _due(every: int, step: int) -> bool:

@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,13 @@ class Pace:
         """The same window, as if the time since the last finished step had not passed."""
         return dataclasses.replace(self, start=self.start + time.perf_counter() - (self.last or self.start))
 
-    def scalars(self, audio_seconds_per_step: float) -> dict[str, float]:
-        """Steps and audio-seconds a second, and the share of time spent waiting for data."""
+    def scalars(self, per_step: Mapping[str, float]) -> dict[str, float]:
+        """Steps a second, what they get through by name, and the share of time spent waiting for data."""
         elapsed = max(self.last - self.start, 1e-9)
         rate = self.steps / elapsed
         return {
             "speed/steps_per_second": rate,
-            "speed/audio_seconds_per_second": rate * audio_seconds_per_step,
+            **{f"speed/{name}_per_second": rate * amount for name, amount in per_step.items()},
             "speed/data_wait_share": self.waited / elapsed,
         }
 

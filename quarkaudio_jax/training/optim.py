@@ -1,5 +1,6 @@
 """AdamW with clipping and a schedule."""
 
+import jax.numpy as jnp
 import optax
 
 from quarkaudio_jax.schema import OptimConfig
@@ -8,7 +9,7 @@ SCHEDULES = ("constant", "cosine", "exponential")
 
 
 def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then the schedule, never below lr * min_ratio."""
+    """Learning rate by step: warm-up, then the schedule, never below lr * min_ratio."""
     rest = max(steps - cfg.warmup_steps, 1)
     if cfg.schedule == "constant":
         after = optax.constant_schedule(cfg.lr)
@@ -20,8 +21,18 @@ def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
         raise ValueError(f"schedule {cfg.schedule!r} is not one of {', '.join(SCHEDULES)}")
     if cfg.warmup_steps == 0:
         return after
-    warmup = optax.linear_schedule(cfg.lr / cfg.warmup_steps, cfg.lr, cfg.warmup_steps)
+    if cfg.warmup == "linear":
+        warmup = optax.linear_schedule(cfg.lr / cfg.warmup_steps, cfg.lr, cfg.warmup_steps)
+    elif cfg.warmup == "cosine":
+        warmup = _cosine_rise(cfg.lr, cfg.warmup_steps)
+    else:
+        raise ValueError(f"warmup {cfg.warmup!r} is not linear or cosine")
     return optax.join_schedules([warmup, after], [cfg.warmup_steps])
+
+
+def _cosine_rise(lr: float, steps: int) -> optax.Schedule:
+    """Half a cosine from nothing to `lr`, the first step already above it."""
+    return lambda step: lr * 0.5 * (1.0 - jnp.cos(jnp.pi * jnp.minimum((step + 1) / steps, 1.0)))
 
 
 def make_optimizer(cfg: OptimConfig, steps: int) -> optax.GradientTransformation:

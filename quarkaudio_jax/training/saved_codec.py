@@ -10,8 +10,8 @@ from quarkaudio_jax.bridge.files import open_tensors
 from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise
 from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
-from quarkaudio_jax.schema import FeatureConfig
-from quarkaudio_jax.training.checkpoint import find_checkpoint, read_config, read_model
+from quarkaudio_jax.schema import CodecTrainConfig, FeatureConfig
+from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config, read_model
 from quarkaudio_jax.training.codec_program import abstract_model, configured_codec
 
 
@@ -31,6 +31,8 @@ def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
     """(codec configuration, variables, training configuration) of a checkpoint; averaged: prefer averaged weights."""
     folder = find_checkpoint(checkpoint)
     trained, _ = read_config(folder)
+    if not isinstance(trained, CodecTrainConfig):
+        raise CheckpointError(f"{folder} holds a language model, not a codec; name a codec's checkpoint")
     model = read_model(folder, meta.unbox(abstract_model(trained)))
     params = model.ema if averaged and model.ema is not None else model.params
     return configured_codec(trained.codec), {"params": params, "codebooks": model.codebooks}, trained

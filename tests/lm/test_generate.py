@@ -7,9 +7,10 @@ import pytest
 
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig
-from quarkaudio_jax.lm.generate import Generation, generate
+from quarkaudio_jax.lm.generate import Condition, Generation, generate, stream
 from quarkaudio_jax.lm.patterns import delay
 from quarkaudio_jax.lm.sample import Sampling
+from quarkaudio_jax.nn.stack import unstack_params
 
 CFG = lm.LMConfig(BackboneConfig(32, 2, 4, 2, 48), (20, 20, 10), feature_dim=6)
 GREEDY = Sampling(temperature=0.0)
@@ -45,8 +46,12 @@ def keys(*seeds):
     return jnp.stack([jax.random.key(s) for s in seeds])
 
 
-def run(params, x, lengths, frames_B, seeds, frames, how, **more):
-    out = generate(MODEL, params, x, jnp.array(lengths), jnp.array(frames_B), keys(*seeds), frames, how, **more)
+def asked(x, lengths, frames_B, seeds, plain=None):
+    return Condition(x, jnp.array(lengths), jnp.array(frames_B), keys(*seeds), plain)
+
+
+def run(params, x, lengths, frames_B, seeds, frames, how, plain=None):
+    out = generate(MODEL, params, asked(x, lengths, frames_B, seeds, plain), frames, how)
     return [None if o is None else np.asarray(o) for o in out]
 
 
@@ -111,11 +116,10 @@ def test_the_end_is_the_models_where_it_may_say(params):
 
 def test_guidance_of_one_is_the_condition_alone_and_more_changes_it(params):
     x, plain = prefix(2, 5), prefix(2, 5, seed=1)
-    more = dict(plain_BxPxD=plain, plain_lengths_B=jnp.array([5, 3]))
     alone, _, _ = run(params, x, [5, 4], [6, 6], [0, 1], 6, Generation(GREEDY))
-    same, _, _ = run(params, x, [5, 4], [6, 6], [0, 1], 6, Generation(GREEDY, guidance=1.0000001), **more)
+    same, _, _ = run(params, x, [5, 4], [6, 6], [0, 1], 6, Generation(GREEDY, guidance=1.0000001), plain)
     np.testing.assert_array_equal(alone, same)
-    strong, _, _ = run(params, x, [5, 4], [6, 6], [0, 1], 6, Generation(GREEDY, guidance=5.0), **more)
+    strong, _, _ = run(params, x, [5, 4], [6, 6], [0, 1], 6, Generation(GREEDY, guidance=5.0), plain)
     assert (strong != alone).any()
 
 
@@ -123,9 +127,26 @@ def test_durations_come_with_the_codes_of_the_adaptive_codec():
     cfg = lm.LMConfig(CFG.backbone, CFG.codebooks, 6, max_duration=8)
     model = lm.LanguageModel(cfg)
     params = nn_unbox(model.init(jax.random.key(0), batch_of(cfg)))["params"]
-    codes, lengths, durations = generate(
-        model, params, prefix(2, 5), jnp.array([5, 5]), jnp.array([4, 2]), keys(0, 1), 4, Generation(Sampling())
-    )
+    request = asked(prefix(2, 5), [5, 5], [4, 2], [0, 1])
+    codes, lengths, durations = generate(model, params, request, 4, Generation(Sampling()))
     assert codes.shape == (2, 4, 3) and lengths.tolist() == [4, 2]
     assert (np.asarray(durations)[0] >= 1).all() and (np.asarray(durations)[0] <= 8).all()
     assert (np.asarray(durations)[1, :2] >= 1).all() and not np.asarray(durations)[1, 2:].any()
+    frames = list(stream(model, params, request, 4, Generation(Sampling())))
+    np.testing.assert_array_equal(np.stack([f[2] for f in frames], 1), np.asarray(durations))
+
+
+def test_the_stream_gives_what_the_loop_gives(params):
+    request = asked(prefix(3, 5), [5, 3, 4], [6, 2, 4], [0, 1, 2])
+    codes, lengths, _ = generate(MODEL, params, request, 6, Generation())
+    frames = list(stream(MODEL, params, request, 6, Generation()))
+    np.testing.assert_array_equal(np.stack([f[0] for f in frames], 1), np.asarray(codes))
+    np.testing.assert_array_equal(sum(f[1].astype(int) for f in frames), np.asarray(lengths))
+
+
+def test_unscanned_layers_give_the_same(params):
+    plain = lm.LanguageModel(CFG, scan=False)
+    request = asked(prefix(2, 5), [5, 4], [6, 6], [0, 1])
+    a = generate(MODEL, params, request, 6, Generation(GREEDY))[0]
+    b = generate(plain, unstack_params(params), request, 6, Generation(GREEDY))[0]
+    np.testing.assert_array_equal(a, b)

@@ -12,7 +12,7 @@ from quarkaudio_jax.data.pipeline import DataError
 from quarkaudio_jax.data.prepared import packed_batches, padding_share
 from quarkaudio_jax.data.records import RecordError, Records
 from quarkaudio_jax.schema import PreparedConfig, TaskWeights
-from tests.preparation.conftest import arguments, call
+from tests.preparing import arguments, call
 
 TAIL = 9
 

@@ -30,7 +30,7 @@ from quarkaudio_jax.schema import (
     from_config_dict,
 )
 from quarkaudio_jax.tasks import TASKS
-from tests.preparation.conftest import COUNTS, arguments, call
+from tests.preparing import COUNTS, arguments, call
 
 
 def digests(folder):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax.data import audio
-from quarkaudio_jax.schema import ConfigError, TrainConfig, from_config_dict
+from quarkaudio_jax.schema import CodecTrainConfig, ConfigError, from_config_dict
 from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config
 from quarkaudio_jax.training.loop import NonFiniteError, Trainer, make_program
 from tests.conftest import small_config
@@ -30,7 +30,7 @@ def test_a_run_leaves_metrics_samples_and_a_checkpoint(trained):
         (path,) = samples.glob(f"*.{kind}.wav")
         assert audio.info(path)[1] == 48000
     config, step = read_config(find_checkpoint(trained))
-    assert step == 2 and config.loop.steps == 2 and isinstance(config, TrainConfig)
+    assert step == 2 and config.loop.steps == 2 and isinstance(config, CodecTrainConfig)
 
 
 def test_a_finished_run_stays_finished(trained):

@@ -1,10 +1,7 @@
-"""Prepared data that several test files read."""
-
-import pytest
+"""Calling `prepare` in tests."""
 
 from quarkaudio_jax import prepare
 from quarkaudio_jax.tasks import TASKS
-from tests.conftest import made_once
 
 COUNTS = {f"examples.{task}": 6 for task in TASKS} | {"examples.codec_speech": 4, "examples.codec_events": 5}
 
@@ -19,11 +16,3 @@ def arguments(checkpoint, output, **fields):
 
 def call(*args):
     prepare.main(["quarkaudio prepare", *args])
-
-
-@pytest.fixture(scope="session")
-def prepared(trained, tmp_path_factory):
-    """A few examples of every task, and audio for codec training."""
-    return made_once(
-        tmp_path_factory, "prepared", lambda folder: call(*arguments(trained, folder, **COUNTS, clip_seconds=1.0))
-    )

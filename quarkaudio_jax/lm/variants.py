@@ -1,0 +1,19 @@
+"""Sizes of the language model."""
+
+from quarkaudio_jax.lm.backbone import QWEN2_0B5, BackboneConfig
+
+SIZES = {
+    "tiny": BackboneConfig(192, 4, 4, 4, 512),
+    "small": BackboneConfig(512, 12, 8, 8, 2048),
+    "base": BackboneConfig(768, 12, 12, 12, 3072),
+    "large": QWEN2_0B5,
+    "1b5": BackboneConfig(1536, 28, 12, 2, 8960, rope_theta=1e6, qkv_bias=True),
+}
+"""Layers without tables and heads: 1.8 M, 50 M, 113 M, 358 M (Qwen2.5-0.5B) and 1.31 G (Qwen2.5-1.5B) parameters."""
+
+
+def get_size(name: str) -> BackboneConfig:
+    """The backbone of that name; ValueError lists the known names."""
+    if name not in SIZES:
+        raise ValueError(f"size {name!r} is not known; choose one of {', '.join(SIZES)}")
+    return SIZES[name]

@@ -1,0 +1,298 @@
+"""The language model at work, from waves to waves.
+
+import quarkaudio_jax
+model = quarkaudio_jax.load_task_model("runs/lm", codec="runs/codec")
+wave = model("restoration", wave, sample_rate)          # wave: (S,) float32 in [-1, 1]
+wave = model("extraction", wave, sample_rate, reference=(voice, sample_rate))
+wave = model("lass", wave, sample_rate, text="a dog barks")
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from quarkaudio_jax.api import Codec, load_codec
+from quarkaudio_jax.cli import UserError
+from quarkaudio_jax.data.crops import GRID_HZ
+from quarkaudio_jax.data.prepared import assembled
+from quarkaudio_jax.data.transforms import resample
+from quarkaudio_jax.lm.generate import Condition, Generation, generate
+from quarkaudio_jax.lm.model import LanguageModel
+from quarkaudio_jax.lm.sample import Sampling
+from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.schema import LMTrainConfig
+from quarkaudio_jax.ssl.features import Extractor
+from quarkaudio_jax.tasks import TASKS, Task
+from quarkaudio_jax.tasks.layout import lay_out
+from quarkaudio_jax.text.features import TextExtractor
+from quarkaudio_jax.training.lm_program import configured_lm
+from quarkaudio_jax.types import Codes, ceil_div, round_up
+
+OVERLAP = 0.5
+"""Seconds that the windows of a long recording share; they are cross-faded there."""
+
+LEVEL = 10 ** (-25 / 20)
+"""Root mean square that audio is brought to on its way in, and back from on its way out; the middle of training's range."""
+
+GREEDY = Sampling(temperature=0.0)
+
+Read = Callable[[int, int], np.ndarray]
+"""read(start, stop): mono samples of a recording, never going back."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked of a recording. text: for tasks that take one; voice_S: a sample of a voice at the codec's rate."""
+
+    task: Task
+    text: str = ""
+    voice_S: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+class TaskModel:
+    """A language model with its codec and the extractors of its features; see `load_task_model`.
+
+    Recordings longer than what the model was trained on go through it in windows, `batch` of
+    them at a time; only as much is held in memory. Tasks whose result is not aligned with the
+    source (editing) take one window.
+    """
+
+    def __init__(
+        self,
+        cfg: LMTrainConfig,
+        params: Any,
+        codec: Codec,
+        extractor: Extractor,
+        text: TextExtractor,
+        batch: int = 4,
+    ):
+        if (codec.name, codec.fingerprint()) != (cfg.facts.codec, cfg.facts.codec_weights):
+            raise UserError(
+                f"the language model was trained on codes of {cfg.facts.codec} with other weights than this "
+                f"{codec.name}: name the codec's checkpoint that prepare was given"
+            )
+        self.cfg, self.codec, self.text, self.batch = cfg, codec, text, batch
+        self.extractor = dataclasses.replace(extractor, params=jax.device_put(extractor.params))
+        self._lm = LanguageModel(configured_lm(cfg), scan=False)
+        self._params = jax.device_put(unstack_params(params))
+        self._embed = jax.jit(functools.partial(self._lm.apply, method="embed_request"))
+        self._extract = jax.jit(self._features, static_argnums=1)
+        frames = max(int(cfg.facts.seconds * codec.frame_rate), 1)
+        self._window = frames * codec.cfg.frame_hop
+        self._overlap = min(round(OVERLAP * codec.frame_rate), frames // 4) * codec.cfg.frame_hop
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that the model was trained for."""
+        return self.cfg.facts.tasks
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, of what comes out."""
+        return self.codec.sample_rate
+
+    @property
+    def window_seconds(self) -> float:
+        """The longest piece that the model sees at once."""
+        return self._window / self.sample_rate
+
+    def request(self, task: str, text: str = "", voice_S: np.ndarray | None = None) -> Request:
+        """A checked request; voice_S at the model's rate. UserError says what is missing."""
+        if task not in self.tasks:
+            raise UserError(f"this model was not trained for {task}; it knows {', '.join(self.tasks)}")
+        found = TASKS[task]
+        if found.text and not text.strip():
+            raise UserError(f"{task} needs {found.asks}, which is empty")
+        if found.reference and (voice_S is None or len(voice_S) < self.sample_rate // GRID_HZ):
+            raise UserError(f"{task} needs {found.asks} (at least 20 ms)")
+        if not found.reference:
+            return Request(found, text if found.text else "")
+        voice = voice_S[: self._window]
+        return Request(found, text if found.text else "", voice * _gain(*_levels(voice)))
+
+    def __call__(
+        self,
+        task: str,
+        wave: np.ndarray,
+        sample_rate: int | None = None,
+        *,
+        text: str = "",
+        reference: tuple[np.ndarray, int] | None = None,
+        sampling: Sampling = GREEDY,
+        guidance: float = 1.0,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """The answer to one recording (S,), at the model's rate and at the loudness of the source.
+
+        sample_rate: of `wave` in Hz (default: the model's). reference: (samples (S,), rate in Hz)
+        of a voice. guidance: 1 uses the condition alone; more exaggerates it, if it was trained so.
+        """
+        wave = self._at_rate(wave, sample_rate)
+        voice = None if reference is None else self._at_rate(*reference)
+        request = self.request(task, text, voice)
+        blocks = self.stream(request, lambda a, b: wave[a:b], len(wave), _levels(wave), sampling, guidance, seed)
+        return np.concatenate(list(blocks))
+
+    def _at_rate(self, wave: np.ndarray, rate: int | None) -> np.ndarray:
+        wave = np.asarray(wave, np.float32)
+        if wave.ndim != 1 or not len(wave):
+            raise UserError(f"a recording has shape {wave.shape}; it should be (samples,), not empty")
+        return wave if rate in (None, self.sample_rate) else resample(wave[:, None], rate, self.sample_rate)[:, 0]
+
+    def stream(
+        self,
+        request: Request,
+        read: Read,
+        num_samples: int,
+        levels: tuple[float, float],
+        sampling: Sampling = GREEDY,
+        guidance: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[np.ndarray]:
+        """The answer block by block. levels: root mean square and peak of the whole source."""
+        if guidance != 1.0 and not self.cfg.lm.condition_dropout:
+            raise UserError(
+                "this model was trained with its condition only (config.lm.condition_dropout=0): no guidance"
+            )
+        predict_end = not request.task.aligned or self._lm.cfg.max_duration > 0
+        how = Generation(sampling, guidance, predict_end)
+        gain = _gain(*levels)
+        windows = self._windows(request, num_samples)
+        tail = np.zeros(0, np.float32)
+        for begin in range(0, len(windows), self.batch):
+            group = windows[begin : begin + self.batch]
+            base = group[0][0]
+            samples = read(base, group[-1][1]) * gain
+            pieces = [samples[start - base : stop - base] for start, stop in group]
+            answers = self._answers(request, pieces, how, seed + begin)
+            for piece, answer in zip(pieces, answers, strict=True):
+                if request.task.aligned:
+                    answer = np.pad(answer, (0, max(len(piece) - len(answer), 0)))[: len(piece)]
+                joined = cross_faded(tail, answer)
+                last = begin + self.batch >= len(windows) and piece is pieces[-1]
+                keep = len(joined) if last else len(joined) - self._overlap
+                tail = joined[keep:]
+                yield joined[:keep] / gain
+
+    def num_windows(self, num_samples: int) -> int:
+        """How many windows a recording of that length at the model's rate goes through."""
+        return 1 + ceil_div(max(num_samples - self._window, 0), self._window - self._overlap)
+
+    def _windows(self, request: Request, num_samples: int) -> list[tuple[int, int]]:
+        """(start, stop) of each window: neighbours share the overlap."""
+        count = self.num_windows(num_samples)
+        if count > 1 and not request.task.aligned:
+            raise UserError(
+                f"{request.task.name} takes up to {self.window_seconds:g} s, what the model was trained on; this is "
+                f"{num_samples / self.sample_rate:.1f} s long: cut it"
+            )
+        step = self._window - self._overlap
+        return [(i * step, min(i * step + self._window, num_samples)) for i in range(count)]
+
+    def _features(self, params: Any, rate: int, waves_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
+        hop = rate // GRID_HZ
+        return self.extractor(params, waves_BxS, rate, hop, self.cfg.facts.feature_width, lengths_B=lengths_B)
+
+    def _feature_frames(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Features (T, D) of waves of at most a window, rounded as `prepare` stores them."""
+        rate, hop = self.sample_rate, self.sample_rate // GRID_HZ
+        frames = [len(wave) // hop for wave in waves]
+        batch = np.zeros((self.batch, round_up(self._window, hop)), np.float32)
+        for row, wave, count in zip(batch, waves, frames, strict=False):
+            row[: count * hop] = wave[: count * hop]
+        lengths = np.full(self.batch, hop, np.int32)
+        lengths[: len(frames)] = np.maximum(np.asarray(frames) * hop, hop)
+        found = np.asarray(self._extract(self.extractor.params, rate, batch, lengths)).astype(self.cfg.facts.dtype)
+        return [rows[:count] for rows, count in zip(found, frames, strict=False)]
+
+    def _answers(self, request: Request, waves: list[np.ndarray], how: Generation, seed: int) -> list[np.ndarray]:
+        """What the model answers to windows of at most a batch."""
+        condition = self._condition(request, waves, how, seed)
+        hop = self.codec.cfg.frame_hop
+        frames = self._window // hop
+        codes, lengths, durations = generate(self._lm, self._params, condition, frames, how)
+        codes, lengths = np.asarray(codes)[: len(waves)], np.asarray(lengths)[: len(waves)]
+        split = self.codec.num_codebooks[0]
+        kept = None if durations is None else np.asarray(durations)[: len(waves)]
+        found = self.codec.decode(Codes(codes[..., :split], codes[..., split:], self.codec.frame_rate, lengths, kept))
+        return [row[:count] for row, count in zip(found.samples_BxS, found.lengths_B, strict=True)]
+
+    def _condition(self, request: Request, waves: list[np.ndarray], how: Generation, seed: int) -> Condition:
+        facts, books = self.cfg.facts, len(self.cfg.facts.codebooks)
+        text = self.text([request.text])[0].astype(facts.dtype)
+        letters = len(text) if facts.text_width else request.text.encode()
+        voice = self._feature_frames([request.voice_S])[0]
+        nothing = np.zeros((0, books), np.int32)
+        rows = []
+        for source in self._feature_frames(waves):
+            row: dict[str, Any] = lay_out(request.task.number, letters, len(voice), len(source), nothing, 0)
+            rows.append({**row, "features": (voice, source), "text_features": (text,)})
+        rows += rows[-1:] * (self.batch - len(rows))  # one batch size, one program
+        lengths = np.asarray([len(row["kind"]) for row in rows], np.int32)
+        batch = assembled(rows, round_up(int(lengths.max()), 64), bool(facts.text_width))
+        prefix = self._embed({"params": self._params}, batch)
+        plain = None
+        if how.guidance != 1.0:
+            plain = self._embed({"params": self._params}, batch, np.ones(batch["kind"].shape, bool))
+        frames = [int(self.codec.cfg.num_frames(len(wave))) for wave in waves]
+        if not request.task.aligned:
+            frames = [self._window // self.codec.cfg.frame_hop] * len(waves)
+        frames += frames[-1:] * (self.batch - len(frames))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(self.batch))
+        return Condition(prefix, lengths, np.asarray(frames, np.int32), keys, plain)
+
+
+def cross_faded(tail_S: np.ndarray, wave_S: np.ndarray) -> np.ndarray:
+    """`wave_S` with `tail_S`, which ends what came before, faded into its beginning."""
+    count = min(len(tail_S), len(wave_S))
+    if not count:
+        return wave_S
+    rise = ((np.arange(count) + 0.5) / count).astype(np.float32)
+    mixed = tail_S[:count] * (1 - rise) + wave_S[:count] * rise
+    return np.concatenate([mixed, wave_S[count:]])
+
+
+def _levels(wave_S: np.ndarray) -> tuple[float, float]:
+    """Root mean square and peak."""
+    return float(np.sqrt(np.mean(np.square(wave_S, dtype=np.float64)))), float(np.abs(wave_S).max())
+
+
+def _gain(rms: float, peak: float) -> float:
+    """What brings audio to the level of training without clipping; 1 for silence."""
+    return 1.0 if rms == 0 else min(LEVEL / rms, 0.99 / peak)
+
+
+def load_task_model(
+    source: str | os.PathLike,
+    codec: str | os.PathLike,
+    features: str | os.PathLike = "",
+    text_features: str | os.PathLike = "",
+    codec_features: str | os.PathLike = "",
+    batch: int = 4,
+) -> TaskModel:
+    """A language model from a work directory of `train`, or one of its checkpoints.
+
+    codec: the checkpoint or weight file of the codec that its data was prepared with. features,
+    text_features, codec_features: folders or hub names of the SSL model, the text encoder and the
+    codec's SSL model, where they can't be found by themselves. batch: windows of a long recording
+    at a time. Averaged weights are used if the checkpoint has them.
+    """
+    from quarkaudio_jax.bridge.ssl import load_extractor
+    from quarkaudio_jax.bridge.text import load_text_extractor
+    from quarkaudio_jax.training.saved_lm import read_lm
+
+    cfg, params = read_lm(source)
+    facts = cfg.facts
+    return TaskModel(
+        cfg,
+        params,
+        load_codec(codec, codec_features, encoding=False),
+        load_extractor(facts.features.recipe, features or facts.features.weights),
+        load_text_extractor(facts.text.recipe, text_features or facts.text.weights),
+        batch,
+    )

@@ -1,0 +1,70 @@
+"""Held-out evaluation of any program, with samples to hear and see where it makes waves."""
+
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from quarkaudio_jax.parallel.mesh import batch_sharding, batch_ways, on_mesh, replicated
+from quarkaudio_jax.training.metrics import MetricWriter
+from quarkaudio_jax.training.program import Program, State
+from quarkaudio_jax.training.samples import safe_name, save_sample
+
+log = logging.getLogger(__name__)
+
+
+class Evaluation:
+    """Means over held-out examples, which are read once; samples go to WORKDIR/samples/<step>/."""
+
+    def __init__(self, program: Program, mesh: Mesh, writer: MetricWriter, workdir: pathlib.Path, is_main: bool):
+        self._program, self._mesh, self._writer, self._is_main = program, mesh, writer, is_main
+        self._samples = workdir / "samples"
+        self._step = jax.jit(on_mesh(program.eval_step, mesh))
+        self._examples: list[dict[str, Any]] | None = None
+
+    def __call__(self, step: int, state: State) -> dict[str, float]:
+        """Evaluates and logs; {} if there is nothing held out."""
+        if self._examples is None:
+            self._examples = self._program.heldout()
+        if not self._examples:
+            log.warning("no held-out examples: nothing to evaluate")
+            return {}
+        ways, wanted = batch_ways(self._mesh), self._program.cfg.loop.sample_clips
+        folder = self._samples / f"{step:08d}"
+        totals: dict[str, list[float]] = {}
+        for begin in range(0, len(self._examples), ways):
+            chunk = self._examples[begin : begin + ways]
+            metrics, outputs = self._run(state, chunk + [chunk[-1]] * (ways - len(chunk)))
+            for name, values in metrics.items():
+                for example, value in zip(chunk, values, strict=False):
+                    totals.setdefault(name, []).append(float(value))
+                    if "group" in example:
+                        totals.setdefault(f"{name}/{example['group']}", []).append(float(value))
+            for i, example in enumerate(chunk[: max(wanted - begin, 0)]):
+                self._show(step, folder, example["name"], {kind: wave[i] for kind, wave in outputs.items()})
+        means = {f"heldout/{name}": float(np.mean(values)) for name, values in totals.items()}
+        self._writer.scalars(step, means)
+        shown = ", ".join(f"{k.removeprefix('heldout/')} {v:.3f}" for k, v in means.items())
+        where = f"; listen in {folder}" if self._program.outputs else ""
+        log.info("held out at step %d (%d examples): %s%s", step, len(self._examples), shown, where)
+        return means
+
+    def _run(self, state: State, examples: list[dict[str, Any]]):
+        names = [k for k, v in examples[0].items() if isinstance(v, np.ndarray)]
+        arrays = {k: np.stack([e[k] for e in examples]) for k in names}
+        batch = {k: jax.device_put(v, batch_sharding(self._mesh)) for k, v in arrays.items()}
+        return jax.device_get(jax.device_put(self._step(state, batch), replicated(self._mesh)))
+
+    def _show(self, step: int, folder: pathlib.Path, name: str, outputs: dict[str, np.ndarray]) -> None:
+        program = self._program
+        if not self._is_main or not program.outputs:
+            return
+        count = round(program.cfg.loop.sample_seconds * program.sample_rate)
+        waves = {kind: outputs[kind][:count] for kind in program.outputs}
+        picture = save_sample(folder, name, waves, program.sample_rate)
+        for kind, wave in waves.items():
+            shown = picture if kind == program.outputs[-1] else None
+            self._writer.clip(step, f"{safe_name(name)}/{kind}", wave, program.sample_rate, shown)

@@ -1,0 +1,211 @@
+"""Training the language model on prepared examples of all tasks."""
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from quarkaudio_jax.bridge.backbone import read_backbone
+from quarkaudio_jax.data.prepared import heldout_rows, packed_batches, read_facts
+from quarkaudio_jax.lm import model as lm
+from quarkaudio_jax.lm.variants import get_size
+from quarkaudio_jax.schema import ConfigError, LMTrainConfig
+from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.training.optim import make_optimizer, make_schedule
+from quarkaudio_jax.training.program import DTYPES, State
+
+FEATURE_DTYPES = {"float16": jnp.float16, "bfloat16": jnp.bfloat16}
+
+MEMORY = 0.98
+"""Of the accuracies in the log: what the steps before count for, against this one."""
+
+
+@flax.struct.dataclass
+class LMModel:
+    """What using the language model needs. ema: averaged parameters, or None."""
+
+    params: Any
+    ema: Any
+
+
+@flax.struct.dataclass
+class LMTraining:
+    """What only training needs. tally: per task, right predictions and all, fading (tasks, 2)."""
+
+    opt_state: Any
+    tally: jax.Array
+
+
+def configured_lm(cfg: LMTrainConfig) -> lm.LMConfig:
+    """The model that an experiment trains; its data must have filled in `cfg.facts`."""
+    facts = cfg.facts
+    return lm.LMConfig(
+        backbone=get_size(cfg.lm.size),
+        codebooks=facts.codebooks,
+        feature_dim=facts.feature_width,
+        text_dim=facts.text_width,
+        num_tasks=len(TASKS),
+        max_duration=facts.max_duration,
+    )
+
+
+class LMProgram:
+    """See `training.program.Program`. Batches are those of `data.prepared.packed_batches`."""
+
+    outputs, frozen, sample_rate = (), None, 0
+
+    @classmethod
+    def configured(cls, cfg: LMTrainConfig) -> "LMProgram":
+        """With the facts of the data's folder."""
+        return cls(dataclasses.replace(cfg, facts=read_facts(cfg.data)))
+
+    def __init__(self, cfg: LMTrainConfig):
+        if cfg.lm.dtype not in DTYPES:
+            raise ConfigError(f"config.lm.dtype is {cfg.lm.dtype!r}, but should be one of {', '.join(DTYPES)}")
+        self.cfg = cfg
+        self.lm_cfg = configured_lm(cfg)
+        books = len(self.lm_cfg.codebooks)
+        weights = cfg.lm.codebook_weights or (1.0,) * books
+        if len(weights) != books:
+            raise ConfigError(f"config.lm.codebook_weights has {len(weights)} weights, the codec {books} codebooks")
+        self.weights_K = jnp.asarray(weights)
+        self.model = lm.LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat)
+        self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
+        self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Positions of a step, padding included."""
+        return {"positions": self.cfg.data.batch_size * self.cfg.data.length}
+
+    def batches(self, process_index: int, process_count: int):
+        """See `data.prepared.packed_batches`, which count what they skip themselves."""
+        found = packed_batches(self.cfg.data, self.lm_cfg.tail, self.cfg.seed, process_index, process_count)
+        return found, found
+
+    def heldout(self) -> list[dict[str, Any]]:
+        """See `data.prepared.heldout_rows`."""
+        return heldout_rows(self.cfg.data, self.lm_cfg.tail, self.cfg.loop.heldout_clips)
+
+    def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of a batch of `data.prepared`."""
+        facts, rows = self.cfg.facts, (batch_size, self.cfg.data.length)
+        stored = FEATURE_DTYPES[facts.dtype]
+        spec = {name: jax.ShapeDtypeStruct(rows, jnp.int32) for name in ("value", "segment", "position")}
+        spec["kind"] = jax.ShapeDtypeStruct(rows, jnp.int8)
+        spec["codes"] = jax.ShapeDtypeStruct((*rows, len(facts.codebooks)), jnp.int32)
+        spec["features"] = jax.ShapeDtypeStruct((*rows, facts.feature_width), stored)
+        if facts.text_width:
+            spec["text_features"] = jax.ShapeDtypeStruct((*rows, facts.text_width), stored)
+        return spec
+
+    def init(self) -> State:
+        """Random weights."""
+        blank = {name: jnp.zeros((1, 8, *s.shape[2:]), s.dtype) for name, s in self.batch_spec(1).items()}
+        params = self.model.init(jax.random.key(self.cfg.seed), blank)["params"]
+        ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
+        training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2)))
+        return State(jnp.zeros((), jnp.int32), LMModel(params, ema), training)
+
+    def warm_start(self, model: LMModel) -> LMModel:
+        """The backbone of `config.lm.backbone`, if it is given."""
+        if not self.cfg.lm.backbone:
+            return model
+        found = read_backbone(self.lm_cfg.backbone, self.cfg.lm.backbone)
+
+        def placed(params):
+            return {**params, "backbone": jax.tree.map(_like, found, params["backbone"])}
+
+        return LMModel(placed(model.params), None if model.ema is None else placed(model.ema))
+
+    def check_resume(self, saved: LMTrainConfig) -> None:
+        """The data must be made with the same codec and features."""
+        for field in dataclasses.fields(self.cfg.facts):
+            before, now = getattr(saved.facts, field.name), getattr(self.cfg.facts, field.name)
+            if field.name != "tasks" and before != now:
+                raise ConfigError(
+                    f"this run began with data whose {field.name} is {before!r}; that of config.data.folder "
+                    f"({self.cfg.data.folder}) is {now!r}: name the same data, or start in another --workdir"
+                )
+
+    def fit(self, state: State, batch) -> State:
+        """Nothing is set from the data."""
+        return state
+
+    def _dropped(self, batch, step) -> jax.Array | None:
+        """Positions (B, L) of the examples that learn without their condition."""
+        if not self.cfg.lm.condition_dropout:
+            return None
+        key = jax.random.fold_in(jax.random.key(self.cfg.seed + 1), step)
+        rows, length = batch["segment"].shape
+        chosen = jax.random.bernoulli(key, self.cfg.lm.condition_dropout, (rows, length + 1))
+        return jnp.take_along_axis(chosen, batch["segment"], axis=1)
+
+    def _tally(self, batch, scores: lm.Scores) -> jax.Array:
+        """Right predictions of each task, and all of them (tasks, 2)."""
+        task_BxL = task_of(batch)[:, :-1]
+        onehot_BxLxN = jax.nn.one_hot(task_BxL, len(TASKS))
+        counted = scores.counted_BxLxK.astype(jnp.float32)
+        both = jnp.stack([(counted * scores.right_BxLxK).sum(-1), counted.sum(-1)], axis=-1)
+        return jnp.einsum("bln,blc->nc", onehot_BxLxN, both)
+
+    def train_step(self, state: State, batch) -> tuple[State, dict[str, jax.Array]]:
+        """One step of AdamW. accuracy/TASK: of the last 50 steps or so; accuracy/codebook_K: of this one."""
+
+        def objective(params):
+            predictions = self.model.apply({"params": params}, batch, self._dropped(batch, state.step))
+            scores = lm.score(self.lm_cfg, predictions, batch, self.cfg.lm.label_smoothing)
+            total, parts = lm.loss(scores, self.weights_K)
+            counted = scores.counted_BxLxK
+            return total, (parts, lm.share(scores.right_BxLxK, counted, (0, 1)), self._tally(batch, scores))
+
+        (total, (parts, accuracy_K, now)), gradient = jax.value_and_grad(objective, has_aux=True)(state.model.params)
+        updates, opt_state = self.optimizer.update(gradient, state.training.opt_state, state.model.params)
+        params = optax.apply_updates(state.model.params, updates)
+        ema = state.model.ema
+        if ema is not None:
+            ema = optax.incremental_update(params, ema, 1.0 - self.cfg.ema_decay)
+        tally = MEMORY * state.training.tally + now
+        by_task = tally[:, 0] / jnp.maximum(tally[:, 1], 1e-6)
+        trained = [TASKS[name] for name in self.cfg.facts.tasks]
+        metrics = {
+            "loss/total": total,
+            **({f"loss/{name}": value for name, value in parts.items()} if len(parts) > 1 else {}),
+            "accuracy": now[:, 0].sum() / jnp.maximum(now[:, 1].sum(), 1.0),
+            **{f"accuracy/{task.name}": by_task[task.number] for task in trained},
+            **{f"accuracy/codebook_{k}": value for k, value in enumerate(accuracy_K)},
+            "grad_norm/lm": optax.global_norm(gradient),
+            "lr": self.schedule(state.step),
+        }
+        metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+        return State(state.step + 1, LMModel(params, ema), LMTraining(opt_state, tally)), metrics
+
+    def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Loss and accuracy of each row, with the averaged weights if there are any."""
+        params = state.model.params if state.model.ema is None else state.model.ema
+        predictions = self.model.apply({"params": params}, batch)
+        scores = lm.score(self.lm_cfg, predictions, batch, self.cfg.lm.label_smoothing)
+        return {
+            "loss": lm.share(scores.loss_BxLxK, scores.counted_BxLxK, (1, 2)),
+            "accuracy": lm.share(scores.right_BxLxK, scores.counted_BxLxK, (1, 2)),
+        }, {}
+
+
+def task_of(batch: dict[str, jax.Array]) -> jax.Array:
+    """The task of each position (B, L), from the first position of its segment."""
+    rows = jnp.arange(len(batch["kind"]))[:, None]
+    number = jnp.where(batch["kind"] == lm.TASK, batch["value"], 0)
+    room = jnp.zeros((len(rows), batch["kind"].shape[1] + 1), jnp.int32)
+    return jnp.take_along_axis(room.at[rows, batch["segment"]].max(number), batch["segment"], axis=1)
+
+
+def _like(value, leaf) -> jax.Array:
+    return jax.device_put(jnp.asarray(value, leaf.dtype), leaf.sharding)
+
+
+def abstract_model(cfg: LMTrainConfig) -> LMModel:
+    """Shapes of the model part of a state, boxed."""
+    return jax.eval_shape(LMProgram(cfg).init).model

@@ -1,0 +1,20 @@
+"""Language models out of checkpoints."""
+
+import os
+from typing import Any
+
+from flax.linen import meta
+
+from quarkaudio_jax.schema import LMTrainConfig
+from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config, read_model
+from quarkaudio_jax.training.lm_program import abstract_model
+
+
+def read_lm(checkpoint: str | os.PathLike) -> tuple[LMTrainConfig, dict[str, Any]]:
+    """(training configuration, parameters) of a checkpoint, averaged ones if it has them."""
+    folder = find_checkpoint(checkpoint)
+    trained, _ = read_config(folder)
+    if not isinstance(trained, LMTrainConfig):
+        raise CheckpointError(f"{folder} holds a codec, not a language model; name a language model's checkpoint")
+    model = read_model(folder, meta.unbox(abstract_model(trained)))
+    return trained, model.params if model.ema is None else model.ema

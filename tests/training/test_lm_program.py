@@ -1,0 +1,159 @@
+"""Training the language model through the same loop as the codec."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from quarkaudio_jax.bridge.files import WeightFileError
+from quarkaudio_jax.lm.variants import SIZES, get_size
+from quarkaudio_jax.schema import (
+    ConfigError,
+    LMModelConfig,
+    LMTrainConfig,
+    OptimConfig,
+    PreparedFacts,
+    from_config_dict,
+)
+from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config
+from quarkaudio_jax.training.lm_program import LMProgram, task_of
+from quarkaudio_jax.training.loop import Trainer
+from quarkaudio_jax.training.optim import make_schedule
+from quarkaudio_jax.training.saved_codec import read_codec
+from quarkaudio_jax.training.saved_lm import read_lm
+from tests.conftest import small_lm_config
+
+FACTS = PreparedFacts(codebooks=(16, 16), feature_width=6, tasks=tuple(TASKS))
+
+
+def losses(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {x["step"]: {k: v for k, v in x.items() if not k.startswith("speed/")} for x in lines if "loss/total" in x}
+
+
+@pytest.mark.slow
+def test_a_run_logs_every_task_and_knows_its_data(trained_lm, prepared):
+    found = losses(trained_lm)
+    assert sorted(found) == [1, 2, 3, 4]
+    names = {f"accuracy/{task}" for task in TASKS} | {f"accuracy/codebook_{k}" for k in range(8)}
+    assert names | {"accuracy", "lr", "grad_norm/lm"} <= found[4].keys()
+    assert 0 < found[4]["loss/total"] < found[1]["loss/total"]
+    lines = [json.loads(line) for line in (trained_lm / "metrics.jsonl").read_text().splitlines()]
+    (heldout,) = [line for line in lines if line["step"] == 4 and "heldout/loss" in line]
+    assert {f"heldout/accuracy/{task}" for task in TASKS} <= heldout.keys()
+    saved, _ = read_config(find_checkpoint(trained_lm))
+    facts = json.loads((prepared / "plan.json").read_text())["facts"]
+    assert saved.facts.codec == "hcodec_48k_tiny" and saved.facts.codec_weights == facts["codec_weights"]
+    assert saved.facts.codebooks == (256,) * 8 and saved.facts.tasks == tuple(sorted(TASKS))
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(trained_lm, prepared, tmp_path, monkeypatch):
+    trainer = Trainer(from_config_dict(small_lm_config(prepared)), tmp_path)
+    monkeypatch.setattr(trainer, "_should_stop", lambda _, step: step == 2)
+    trainer.run()
+    assert find_checkpoint(tmp_path).name == "2"
+    Trainer(from_config_dict(small_lm_config(prepared)), tmp_path).run()
+    assert losses(tmp_path) == losses(trained_lm)
+    one, other = (read_lm(folder)[1] for folder in (tmp_path, trained_lm))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.slow
+def test_data_made_otherwise_and_the_wrong_kind_of_checkpoint_are_refused(trained_lm, trained, prepared):
+    config = from_config_dict(small_lm_config(prepared))
+    saved, _ = read_config(find_checkpoint(trained_lm))
+    program = LMProgram.configured(config)
+    program.check_resume(saved)
+    other = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, codec_weights=7))
+    with pytest.raises(ConfigError, match="began with data whose codec_weights is 7; that of config.data.folder"):
+        program.check_resume(other)
+    with pytest.raises(CheckpointError, match="holds a language model, not a codec"):
+        read_codec(trained_lm)
+    with pytest.raises(CheckpointError, match="holds a codec, not a language model"):
+        read_lm(trained)
+
+
+def test_the_task_of_a_position_is_that_of_its_segment():
+    batch = {
+        "kind": jnp.array([[1, 5, 7, 8, 1, 5, 0]]),
+        "value": jnp.array([[3, 0, 1, 0, 6, 0, 0]]),
+        "segment": jnp.array([[1, 1, 1, 1, 2, 2, 0]]),
+    }
+    assert task_of(batch)[0, :6].tolist() == [3, 3, 3, 3, 6, 6]
+
+
+def test_the_published_schedule_rises_as_a_cosine_and_falls_by_a_factor():
+    schedule = make_schedule(LMTrainConfig().optim, 100_000)
+    assert float(schedule(999)) == pytest.approx(2.5e-4, rel=1e-5)
+    assert float(schedule(1999)) == pytest.approx(5e-4, rel=1e-5)
+    assert float(schedule(2000 + 1000)) == pytest.approx(5e-4 * 0.99998**1000, rel=1e-4)
+    assert float(schedule(1_000_000)) == pytest.approx(1e-5, rel=1e-4)
+    with pytest.raises(ValueError, match="warmup 'sudden' is not linear or cosine"):
+        make_schedule(OptimConfig(warmup="sudden"), 10)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"dtype": "float8"}, "config.lm.dtype is 'float8'"),
+        ({"codebook_weights": (1.0, 2.0, 3.0)}, "has 3 weights, the codec 2 codebooks"),
+    ],
+)
+def test_wrong_settings_are_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        LMProgram(LMTrainConfig(lm=LMModelConfig(size="tiny", **fields), facts=FACTS))
+
+
+def test_sizes():
+    assert get_size("small").num_layers == 12 and get_size("small").dim == 512
+    with pytest.raises(ValueError, match="size 'smal' is not known; choose one of tiny, small, base, large, 1b5"):
+        get_size("smal")
+    counts = {}
+    for name in SIZES:
+        program = LMProgram(LMTrainConfig(lm=LMModelConfig(size=name), facts=FACTS))
+        backbone = jax.eval_shape(program.init).model.params["backbone"]
+        counts[name] = sum(x.size for x in jax.tree.leaves(backbone))
+    assert counts == {
+        "tiny": 1_771_200,
+        "small": 50_344_448,
+        "base": 113_265_408,
+        "large": 357_898_112,
+        "1b5": 1_310_340_608,
+    }
+
+
+def test_a_backbone_starts_with_hugging_face_weights(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch writes the folder here")
+    transformers = pytest.importorskip("transformers", reason="transformers writes the folder here")
+    size = SIZES["tiny"]
+    config = transformers.LlamaConfig(
+        vocab_size=11,
+        hidden_size=size.dim,
+        num_hidden_layers=size.num_layers,
+        num_attention_heads=size.num_heads,
+        num_key_value_heads=size.num_kv_heads,
+        intermediate_size=size.hidden,
+        rms_norm_eps=size.eps,
+    )
+    torch.manual_seed(0)
+    hf = transformers.LlamaForCausalLM(config)
+    hf.save_pretrained(tmp_path)
+
+    def program(name):
+        return LMProgram(LMTrainConfig(lm=LMModelConfig(size=name, backbone=str(tmp_path)), facts=FACTS))
+
+    from flax.linen import meta
+
+    tiny = program("tiny")
+    model = tiny.warm_start(meta.unbox(tiny.init()).model)
+    layers = model.params["backbone"]["blocks"]["layers"]
+    expected = hf.model.layers[2].mlp.up_proj.weight.detach().numpy().T
+    np.testing.assert_array_equal(layers["mlp"]["up"]["kernel"][2], expected)
+    with pytest.raises(WeightFileError, match=r"another size: dim 192 \(here 512\)"):
+        small = program("small")
+        small.warm_start(meta.unbox(jax.eval_shape(small.init)).model)
