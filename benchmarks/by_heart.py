@@ -19,6 +19,7 @@ from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.tasks.layout import Kind
 from quarkaudio_jax.training.lm_program import configured_lm
+from quarkaudio_jax.training.program import DTYPES
 from quarkaudio_jax.training.saved_lm import read_lm
 
 
@@ -40,9 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--examples", type=int, default=16, help="of each task")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="compute type")
     args = parser.parse_args()
     cfg, params = read_lm(args.checkpoint)
-    model = lm.LanguageModel(configured_lm(cfg), scan=False)
+    model = lm.LanguageModel(configured_lm(cfg), DTYPES[args.dtype], scan=False)
     variables = {"params": unstack_params(params)}
     with_text = bool(cfg.facts.text_width)
     print("| task | examples | accuracy of the next codes | returned code for code |\n| --- | ---: | ---: | ---: |")

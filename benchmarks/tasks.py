@@ -1,0 +1,87 @@
+"""What a language model does with examples whose voices and sentences it never heard.
+
+    python -m benchmarks.tasks --checkpoint=runs/lm --codec=runs/codec --output=listen
+
+For each task: the distance to the target (multi-scale mel, lower is nearer) of the unprocessed input, of the model's
+output, and of the codec's own reconstruction of the target, which is the best that any language model over its
+codes can reach. Writes the sounds and a picture of the first example of each task into the output folder.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+
+from benchmarks.common import machine
+from quarkaudio_jax import load_codec, load_task_model
+from quarkaudio_jax.data.simulate.example import Inputs
+from quarkaudio_jax.data.simulate.simulate import simulate
+from quarkaudio_jax.lm.sample import Sampling
+from quarkaudio_jax.metrics.reconstruction import mel_distance
+from quarkaudio_jax.schema import PoolsConfig
+from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.training.samples import save_sample
+
+HELD_OUT = PoolsConfig(
+    speech="embedded:speech/test",
+    events="embedded:events/test",
+    music="embedded:music/test",
+    noise="embedded:events/test,embedded:music/test",
+)
+
+
+def fitted(wave_S: np.ndarray, count: int) -> np.ndarray:
+    """Cut or filled with silence to `count` samples."""
+    return np.pad(wave_S[:count], (0, max(count - len(wave_S), 0)))
+
+
+def main() -> None:
+    """Prints the table and writes the samples."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--codec", required=True)
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--examples", type=int, default=16, help="of each task")
+    parser.add_argument("--temperature", type=float, default=0.0)
+    args = parser.parse_args()
+    model = load_task_model(args.checkpoint, args.codec, batch=1)
+    codec = load_codec(args.codec)
+    rate = model.sample_rate
+    inputs = Inputs(HELD_OUT, prepared_like(model), rate)
+    print(f"{machine()}; {args.examples} examples of each task")
+    print("| task | input | output | codec's own | output nearer than input |\n| --- | ---: | ---: | ---: | ---: |")
+    for task in model.tasks:
+        rows = []
+        for index in range(args.examples):
+            example, _ = simulate(task, inputs, 1, index)
+            voice = (example.reference_S, rate) if TASKS[task].reference else None
+            how = dict(text=example.text, reference=voice, sampling=Sampling(args.temperature), seed=index)
+            output = model(task, example.source_S, **how)
+            target = example.target_S
+            waves = {
+                "input": example.source_S,
+                "output": output,
+                "codec": codec.reconstruct(target),
+                "target": target,
+            }
+            waves = {name: fitted(wave, len(target)) for name, wave in waves.items()}
+            rows.append([mel_distance(target, waves[name], rate) for name in ("input", "output", "codec")])
+            if index < 3:
+                save_sample(pathlib.Path(args.output), f"{task}_{index} {example.text}".strip(), waves, rate)
+        before, after, best = np.mean(rows, axis=0)
+        nearer = sum(row[1] < row[0] for row in rows)
+        print(f"| {task} | {before:.2f} | {after:.2f} | {best:.2f} | {nearer} of {len(rows)} |", flush=True)
+
+
+def prepared_like(model):
+    """The simulation that the model's examples were made with, as far as its facts tell: the same length."""
+    from configs.prepare import get_config
+    from quarkaudio_jax.schema import PrepareConfig, from_config_dict
+
+    config = get_config("tiny")
+    config.simulation.seconds = model.cfg.facts.seconds
+    return from_config_dict(config, PrepareConfig).simulation
+
+
+if __name__ == "__main__":
+    main()
