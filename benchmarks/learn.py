@@ -38,7 +38,7 @@ def main() -> None:
     rows, trained, waited, step = [], 0.0, 0.0, 0
     while True:
         if marks and trained >= 60 * marks[0]:
-            rows.append((marks.pop(0), step, trainer.evaluate(step)))
+            rows.append((marks.pop(0), step, trainer.evaluate(step, trainer.state)))
             print(rows[-1], flush=True)
             if not marks:
                 break

@@ -19,7 +19,7 @@ from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
 from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, State
+from quarkaudio_jax.training.program import DTYPES, Program, State
 
 
 @flax.struct.dataclass
@@ -50,7 +50,7 @@ def _global_norm(tree) -> jax.Array:
     return optax.global_norm(tree).astype(jnp.float32)
 
 
-class CodecProgram:
+class CodecProgram(Program):
     """See `training.program.Program`. Batches are {'wave': (B, S)[, 'features': (B, T, D)]}.
 
     extractor: makes the features; by default the configured recipe, if it needs no weights.
@@ -68,6 +68,7 @@ class CodecProgram:
             raise ValueError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
         self.cfg = cfg
         self.codec_cfg = configured_codec(cfg.codec)
+        self.sample_rate = self.codec_cfg.sample_rate
         dtype = DTYPES[cfg.codec.dtype]
         self.codec = HCodec(self.codec_cfg, dtype=dtype, remat=cfg.codec.remat)
         adversary = cfg.adversary
@@ -85,6 +86,7 @@ class CodecProgram:
         self.adversary_optimizer = make_optimizer(cfg.adversary_optim, cfg.loop.steps)
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
         self.adversarial = cfg.losses.adversarial > 0 or cfg.losses.feature_matching > 0
+        self.rates = {"audio_seconds": cfg.data.batch_size * self.crop.seconds}
         if cfg.losses.perceptual > 0 and self.extractor.stored:
             raise ValueError(
                 f"config.losses.perceptual needs a recipe that can be computed, not {self.extractor.name!r}"
@@ -97,16 +99,6 @@ class CodecProgram:
         feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
 
-    @property
-    def rates(self) -> dict[str, float]:
-        """Audio of a step."""
-        return {"audio_seconds": self.cfg.data.batch_size * self.crop.seconds}
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the waves, in Hz."""
-        return self.codec_cfg.sample_rate
-
     def batches(self, process_index: int, process_count: int):
         """See `data.pipeline.training_batches`."""
         return training_batches(self.cfg.data, self.crop, self.cfg.seed, process_index, process_count)
@@ -114,13 +106,6 @@ class CodecProgram:
     def heldout(self) -> list[dict[str, Any]]:
         """See `data.pipeline.heldout_clips`."""
         return heldout_clips(self.cfg.data, self.crop, self.cfg.loop.heldout_clips)
-
-    def warm_start(self, model: CodecModel) -> CodecModel:
-        """Nothing comes from elsewhere."""
-        return model
-
-    def check_resume(self, saved: CodecTrainConfig) -> None:
-        """What does not fit shows in the shapes."""
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         spec = {"wave": jax.ShapeDtypeStruct((batch_size, self.crop.samples), jnp.float32)}

@@ -15,7 +15,7 @@ from quarkaudio_jax.lm.variants import get_size
 from quarkaudio_jax.schema import ConfigError, LMTrainConfig
 from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, State
+from quarkaudio_jax.training.program import DTYPES, Program, State
 
 FEATURE_DTYPES = {"float16": jnp.float16, "bfloat16": jnp.bfloat16}
 
@@ -52,10 +52,8 @@ def configured_lm(cfg: LMTrainConfig) -> lm.LMConfig:
     )
 
 
-class LMProgram:
+class LMProgram(Program):
     """See `training.program.Program`. Batches are those of `data.prepared.packed_batches`."""
-
-    outputs, frozen, sample_rate = (), None, 0
 
     @classmethod
     def configured(cls, cfg: LMTrainConfig) -> "LMProgram":
@@ -75,11 +73,7 @@ class LMProgram:
         self.model = lm.LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat)
         self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
-
-    @property
-    def rates(self) -> dict[str, float]:
-        """Positions of a step, padding included."""
-        return {"positions": self.cfg.data.batch_size * self.cfg.data.length}
+        self.rates = {"positions": cfg.data.batch_size * cfg.data.length}  # padding included
 
     def batches(self, process_index: int, process_count: int):
         """See `data.prepared.packed_batches`, which count what they skip themselves."""
@@ -130,10 +124,6 @@ class LMProgram:
                     f"this run began with data whose {field.name} is {before!r}; that of config.data.folder "
                     f"({self.cfg.data.folder}) is {now!r}: name the same data, or start in another --workdir"
                 )
-
-    def fit(self, state: State, batch) -> State:
-        """Nothing is set from the data."""
-        return state
 
     def _dropped(self, batch, step) -> jax.Array | None:
         """Positions (B, L) of the examples that learn without their condition."""

@@ -29,21 +29,24 @@ class State:
 
 
 class Program(Protocol):
-    """Pure functions of (state, batch), jitted by the loop, and the data that they eat."""
+    """Pure functions of (state, batch), jitted by the loop, and the data that they eat.
+
+    Programs inherit from it what they have no need to say.
+    """
 
     cfg: TrainConfig
     """The experiment, complete: a program fills in what the data decides."""
 
-    frozen: Any
+    frozen: Any = None
     """What `state.frozen` is to hold; None if there is nothing."""
 
     rates: dict[str, float]
     """What a step gets through, by name: for the log, times steps a second."""
 
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
     """The waves (B, S) that `eval_step` gives, in the order to show them."""
 
-    sample_rate: int
+    sample_rate: int = 0
     """Of those waves."""
 
     def init(self) -> State:
@@ -52,15 +55,14 @@ class Program(Protocol):
 
     def warm_start(self, model: Any) -> Any:
         """A fresh model with those weights put in that come from elsewhere (not jitted)."""
-        ...
+        return model
 
     def check_resume(self, saved: TrainConfig) -> None:
-        """ConfigError if a run that began with `saved` can't go on with this program."""
-        ...
+        """ConfigError if a run that began with `saved` can't go on with this program, though all shapes fit."""
 
     def fit(self, state: State, batch: Batch) -> State:
         """What must be set from the first batch before step 0."""
-        ...
+        return state
 
     def train_step(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """One step; metrics are float32 scalars, `loss/...` and `grad_norm/...` among them."""
