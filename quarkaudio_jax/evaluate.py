@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         others = _by_stem(pathlib.Path(args.reconstructions), audio.find)
 
     rows, failed = [], []
-    for path in progress(files):
+    for path in progress(files, len(files)):
         name = str(path.relative_to(root)) if root.is_dir() else path.name
         try:
             samples, rate = audio.read(path)
