@@ -39,7 +39,7 @@ def run(cfg: PrepareConfig, task: str, folder: pathlib.Path, count: int, rate: i
         raise UserError(f"--output={folder} is not empty; name a new folder")
     inputs = Inputs(cfg.pools, cfg.simulation, rate)
     rows = []
-    for index in progress(range(count)):
+    for index in progress(range(count), count):
         example, _ = simulate(task, inputs, cfg.seed, index)
         parts = {"source": example.source_S, "target": example.target_S}
         parts |= {"reference": example.reference_S} if len(example.reference_S) else {}
