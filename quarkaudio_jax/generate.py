@@ -80,12 +80,11 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 
 def _task(args: argparse.Namespace) -> str:
-    """The task that a verb with its switches means."""
-    if args.verb == "extract":
-        return "reverse_extraction" if args.reverse else "extraction"
-    if args.verb == "edit":
-        return "audio_editing" if args.scene else "speech_editing"
-    return {"restore": "restoration", "convert-voice": "conversion", "query": "lass"}[args.verb]
+    """The task that a verb means; of two, its switch chooses the second."""
+    from quarkaudio_jax.tasks import TASKS
+
+    meant = [task.name for task in TASKS.values() if task.verb == args.verb]
+    return meant[getattr(args, "reverse", False) or getattr(args, "scene", False)]
 
 
 def _voice(args: argparse.Namespace, rate: int) -> np.ndarray | None:

@@ -20,11 +20,13 @@ from quarkaudio_jax.api import Codec, load_codec
 from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.prepared import assembled
+from quarkaudio_jax.data.records import DTYPES
 from quarkaudio_jax.data.transforms import resample
 from quarkaudio_jax.lm.generate import Condition, Generation, generate
 from quarkaudio_jax.lm.model import LanguageModel
 from quarkaudio_jax.lm.sample import Sampling
 from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.preparation.encoders import FeatureEncoder
 from quarkaudio_jax.schema import LMTrainConfig
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.tasks import TASKS, Task
@@ -47,11 +49,15 @@ Read = Callable[[int, int], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked of a recording. text: for tasks that take one; voice_S: a sample of a voice at the codec's rate."""
+    """What is asked of a recording. letters: bytes of its text, or how many text_TxD features there are.
+
+    voice_TxD: features of a sample of a voice; T = 0 where the task takes none.
+    """
 
     task: Task
-    text: str = ""
-    voice_S: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+    letters: bytes | int
+    text_TxD: np.ndarray
+    voice_TxD: np.ndarray
 
 
 class TaskModel:
@@ -76,12 +82,11 @@ class TaskModel:
                 f"the language model was trained on codes of {cfg.facts.codec} with other weights than this "
                 f"{codec.name}: name the codec's checkpoint that prepare was given"
             )
-        self.cfg, self.codec, self.text, self.batch = cfg, codec, text, batch
-        self.extractor = dataclasses.replace(extractor, params=jax.device_put(extractor.params))
+        self.cfg, self.codec, self._text, self._batch = cfg, codec, text, batch
+        self._encode = FeatureEncoder(extractor, cfg.facts.feature_width, batch)
         self._lm = LanguageModel(configured_lm(cfg), scan=False)
         self._params = jax.device_put(unstack_params(params))
         self._embed = jax.jit(functools.partial(self._lm.apply, method="embed_request"))
-        self._extract = jax.jit(self._features, static_argnums=1)
         frames = max(int(cfg.facts.seconds * codec.frame_rate), 1)
         self._window = frames * codec.cfg.frame_hop
         self._overlap = min(round(OVERLAP * codec.frame_rate), frames // 4) * codec.cfg.frame_hop
@@ -110,10 +115,21 @@ class TaskModel:
             raise UserError(f"{task} needs {found.asks}, which is empty")
         if found.reference and (voice_S is None or len(voice_S) < self.sample_rate // GRID_HZ):
             raise UserError(f"{task} needs {found.asks} (at least 20 ms)")
-        if not found.reference:
-            return Request(found, text if found.text else "")
-        voice = voice_S[: self._window]
-        return Request(found, text if found.text else "", voice * _gain(*_levels(voice)))
+        text = text if found.text else ""
+        voice = voice_S[: self._window] if found.reference else np.zeros(0, np.float32)
+        if found.reference:
+            voice = voice * _gain(*_levels(voice))
+        (features,) = self._text([text])
+        letters = len(features) if self.cfg.facts.text_width else text.encode()
+        return Request(found, letters, features.astype(self._stored), *self._features([voice]))
+
+    @property
+    def _stored(self) -> Any:
+        """The type in which `prepare` stores features."""
+        return DTYPES[self.cfg.facts.dtype]
+
+    def _features(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [x.astype(self._stored) for x in self._encode(waves, self.sample_rate)]
 
     def __call__(
         self,
@@ -164,17 +180,17 @@ class TaskModel:
         gain = _gain(*levels)
         windows = self._windows(request, num_samples)
         tail = np.zeros(0, np.float32)
-        for begin in range(0, len(windows), self.batch):
-            group = windows[begin : begin + self.batch]
+        for begin in range(0, len(windows), self._batch):
+            group = windows[begin : begin + self._batch]
             base = group[0][0]
             samples = read(base, group[-1][1]) * gain
             pieces = [samples[start - base : stop - base] for start, stop in group]
-            answers = self._answers(request, pieces, how, seed + begin)
+            answers = self._answers(request, pieces, how, seed, begin)
             for piece, answer in zip(pieces, answers, strict=True):
                 if request.task.aligned:
                     answer = np.pad(answer, (0, max(len(piece) - len(answer), 0)))[: len(piece)]
                 joined = cross_faded(tail, answer)
-                last = begin + self.batch >= len(windows) and piece is pieces[-1]
+                last = begin + self._batch >= len(windows) and piece is pieces[-1]
                 keep = len(joined) if last else len(joined) - self._overlap
                 tail = joined[keep:]
                 yield joined[:keep] / gain
@@ -194,25 +210,11 @@ class TaskModel:
         step = self._window - self._overlap
         return [(i * step, min(i * step + self._window, num_samples)) for i in range(count)]
 
-    def _features(self, params: Any, rate: int, waves_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
-        hop = rate // GRID_HZ
-        return self.extractor(params, waves_BxS, rate, hop, self.cfg.facts.feature_width, lengths_B=lengths_B)
-
-    def _feature_frames(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Features (T, D) of waves of at most a window, rounded as `prepare` stores them."""
-        rate, hop = self.sample_rate, self.sample_rate // GRID_HZ
-        frames = [len(wave) // hop for wave in waves]
-        batch = np.zeros((self.batch, round_up(self._window, hop)), np.float32)
-        for row, wave, count in zip(batch, waves, frames, strict=False):
-            row[: count * hop] = wave[: count * hop]
-        lengths = np.full(self.batch, hop, np.int32)
-        lengths[: len(frames)] = np.maximum(np.asarray(frames) * hop, hop)
-        found = np.asarray(self._extract(self.extractor.params, rate, batch, lengths)).astype(self.cfg.facts.dtype)
-        return [rows[:count] for rows, count in zip(found, frames, strict=False)]
-
-    def _answers(self, request: Request, waves: list[np.ndarray], how: Generation, seed: int) -> list[np.ndarray]:
-        """What the model answers to windows of at most a batch."""
-        condition = self._condition(request, waves, how, seed)
+    def _answers(
+        self, request: Request, waves: list[np.ndarray], how: Generation, seed: int, first: int
+    ) -> list[np.ndarray]:
+        """What the model answers to at most a batch of windows, `first` being the number of the first one."""
+        condition = self._condition(request, waves, how, seed, first)
         hop = self.codec.cfg.frame_hop
         frames = self._window // hop
         codes, lengths, durations = generate(self._lm, self._params, condition, frames, how)
@@ -222,28 +224,28 @@ class TaskModel:
         found = self.codec.decode(Codes(codes[..., :split], codes[..., split:], self.codec.frame_rate, lengths, kept))
         return [row[:count] for row, count in zip(found.samples_BxS, found.lengths_B, strict=True)]
 
-    def _condition(self, request: Request, waves: list[np.ndarray], how: Generation, seed: int) -> Condition:
-        facts, books = self.cfg.facts, len(self.cfg.facts.codebooks)
-        text = self.text([request.text])[0].astype(facts.dtype)
-        letters = len(text) if facts.text_width else request.text.encode()
-        voice = self._feature_frames([request.voice_S])[0]
-        nothing = np.zeros((0, books), np.int32)
+    def _condition(
+        self, request: Request, waves: list[np.ndarray], how: Generation, seed: int, first: int
+    ) -> Condition:
+        """Embedded requests of windows `first` and on, padded to a power of two: few programs."""
+        hop, task = self.codec.cfg.frame_hop, request.task
+        nothing = np.zeros((0, len(self.cfg.facts.codebooks)), np.int32)
         rows = []
-        for source in self._feature_frames(waves):
-            row: dict[str, Any] = lay_out(request.task.number, letters, len(voice), len(source), nothing, 0)
-            rows.append({**row, "features": (voice, source), "text_features": (text,)})
-        rows += rows[-1:] * (self.batch - len(rows))  # one batch size, one program
+        for source in self._features(waves):
+            row: dict[str, Any] = lay_out(
+                task.number, request.letters, len(request.voice_TxD), len(source), nothing, tail=0
+            )
+            rows.append({**row, "features": (request.voice_TxD, source), "text_features": (request.text_TxD,)})
+        frames = [int(self.codec.cfg.num_frames(len(w))) if task.aligned else self._window // hop for w in waves]
+        missing = (1 << (len(rows) - 1).bit_length()) - len(rows)
+        rows, frames = rows + rows[-1:] * missing, frames + frames[-1:] * missing
         lengths = np.asarray([len(row["kind"]) for row in rows], np.int32)
-        batch = assembled(rows, round_up(int(lengths.max()), 64), bool(facts.text_width))
-        prefix = self._embed({"params": self._params}, batch)
-        plain = None
+        batch = assembled(rows, round_up(int(lengths.max()), 64), bool(self.cfg.facts.text_width))
+        variables = {"params": self._params}
+        prefix, plain = self._embed(variables, batch), None
         if how.guidance != 1.0:
-            plain = self._embed({"params": self._params}, batch, np.ones(batch["kind"].shape, bool))
-        frames = [int(self.codec.cfg.num_frames(len(wave))) for wave in waves]
-        if not request.task.aligned:
-            frames = [self._window // self.codec.cfg.frame_hop] * len(waves)
-        frames += frames[-1:] * (self.batch - len(frames))
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(self.batch))
+            plain = self._embed(variables, batch, np.ones(batch["kind"].shape, bool))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + np.arange(len(rows)))
         return Condition(prefix, lengths, np.asarray(frames, np.int32), keys, plain)
 
 
@@ -272,14 +274,13 @@ def load_task_model(
     codec: str | os.PathLike,
     features: str | os.PathLike = "",
     text_features: str | os.PathLike = "",
-    codec_features: str | os.PathLike = "",
     batch: int = 4,
 ) -> TaskModel:
     """A language model from a work directory of `train`, or one of its checkpoints.
 
     codec: the checkpoint or weight file of the codec that its data was prepared with. features,
-    text_features, codec_features: folders or hub names of the SSL model, the text encoder and the
-    codec's SSL model, where they can't be found by themselves. batch: windows of a long recording
+    text_features: folders or hub names of the SSL model and the text encoder, where they can't be
+    found by themselves. batch: windows of a long recording
     at a time. Averaged weights are used if the checkpoint has them.
     """
     from quarkaudio_jax.bridge.ssl import load_extractor
@@ -291,7 +292,7 @@ def load_task_model(
     return TaskModel(
         cfg,
         params,
-        load_codec(codec, codec_features, encoding=False),
+        load_codec(codec, encoding=False),
         load_extractor(facts.features.recipe, features or facts.features.weights),
         load_text_extractor(facts.text.recipe, text_features or facts.text.weights),
         batch,

@@ -12,12 +12,39 @@ from quarkaudio_jax.bridge.text import load_text_extractor
 from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.schema import PrepareConfig
+from quarkaudio_jax.ssl.features import Extractor
+
+
+class FeatureEncoder:
+    """An SSL model, or its stand-in, over waves of any lengths. width: of the features."""
+
+    def __init__(self, extractor: Extractor, width: int, batch: int):
+        if extractor.stored:
+            raise UserError(f"config.features.recipe is {extractor.name!r}, which can't be computed; name a model")
+        self.width, self._batch = width, batch
+        self._params = jax.device_put(extractor.params)
+        self._extract = jax.jit(
+            lambda params, wave, rate, lengths: extractor(params, wave, rate, _hop(rate), width, lengths_B=lengths),
+            static_argnums=2,
+        )
+
+    def __call__(self, waves: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
+        """(T, width) float32 of each wave, 50 frames a second; waves shorter than a frame give none."""
+        hop = _hop(rate)
+        out = [np.zeros((0, self.width), np.float32)] * len(waves)
+        whole = {i: w[: len(w) // hop * hop] for i, w in enumerate(waves) if len(w) >= hop}
+        keys = list(whole)
+        for which, batch, lengths in _batches(list(whole.values()), 25 * hop, self._batch):
+            found = np.asarray(self._extract(self._params, batch, rate, lengths))
+            for row, index in enumerate(which):
+                out[keys[index]] = found[row, : lengths[row] // hop]
+        return out
 
 
 class Encoders:
     """SSL model, text encoder and codec, in batches of fixed shapes, so that few programs are compiled.
 
-    text: the text extractor. width: of SSL features.
+    features: a `FeatureEncoder`. text: the text extractor.
     """
 
     def __init__(self, cfg: PrepareConfig, with_codec: bool):
@@ -25,48 +52,13 @@ class Encoders:
         self.codec = load_codec(cfg.codec, cfg.codec_features) if with_codec else None
         self.text = load_text_extractor(cfg.text.recipe, cfg.text.weights)
         extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
-        if extractor.stored:
-            raise UserError(f"config.features.recipe is {extractor.name!r}, which can't be computed; name a model")
-        self.width = extractor.cfg.dim if extractor.cfg is not None else cfg.feature_width
-        self._params = jax.device_put(extractor.params)
-        self._extract = jax.jit(
-            lambda params, wave, rate, lengths: extractor(
-                params, wave, rate, _hop(rate), self.width, lengths_B=lengths
-            ),
-            static_argnums=2,
-        )
-
-    def _batches(self, waves: Sequence[np.ndarray], unit: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-        """(which, (B, S), lengths): waves of like length together, in a fixed order."""
-        groups = collections.defaultdict(list)
-        for index, wave in enumerate(waves):
-            groups[_rounded(-(-len(wave) // unit))].append(index)
-        for units, members in sorted(groups.items()):
-            for begin in range(0, len(members), self._batch):
-                which = members[begin : begin + self._batch]
-                batch = np.zeros((self._batch, units * unit), np.float32)
-                lengths = np.full(self._batch, len(waves[which[-1]]), np.int32)
-                for row, index in enumerate(which):
-                    batch[row, : len(waves[index])] = waves[index]
-                    lengths[row] = len(waves[index])
-                yield which, batch, lengths
-
-    def features(self, waves: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
-        """(T, width) float32 of each wave, 50 frames a second; waves shorter than a frame give none."""
-        hop = _hop(rate)
-        out = [np.zeros((0, self.width), np.float32)] * len(waves)
-        whole = {i: w[: len(w) // hop * hop] for i, w in enumerate(waves) if len(w) >= hop}
-        keys = list(whole)
-        for which, batch, lengths in self._batches(list(whole.values()), 25 * hop):
-            found = np.asarray(self._extract(self._params, batch, rate, lengths))
-            for row, index in enumerate(which):
-                out[keys[index]] = found[row, : lengths[row] // hop]
-        return out
+        width = extractor.cfg.dim if extractor.cfg is not None else cfg.feature_width
+        self.features = FeatureEncoder(extractor, width, cfg.batch_size)
 
     def codes(self, waves: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Codes of each wave as they are stored."""
         out: list[dict[str, np.ndarray]] = [{}] * len(waves)
-        for which, batch, lengths in self._batches(waves, self.codec.sample_rate // 2):
+        for which, batch, lengths in _batches(waves, self.codec.sample_rate // 2, self._batch):
             codes = self.codec.encode(batch, lengths=lengths)
             streams = {"acoustic": codes.acoustic_BxTxK, "semantic": codes.semantic_BxTxK}
             streams = {name: np.asarray(c) for name, c in streams.items()}
@@ -76,6 +68,22 @@ class Encoders:
                 out[index] = {name: c[row, :count].astype(np.uint16) for name, c in streams.items()}
                 out[index]["durations"] = np.zeros(0, np.uint8) if durations is None else durations[row, :count]
         return out
+
+
+def _batches(waves: Sequence[np.ndarray], unit: int, size: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """(which, (B, S), lengths), B = size: waves of like length together, in a fixed order."""
+    groups = collections.defaultdict(list)
+    for index, wave in enumerate(waves):
+        groups[_rounded(-(-len(wave) // unit))].append(index)
+    for units, members in sorted(groups.items()):
+        for begin in range(0, len(members), size):
+            which = members[begin : begin + size]
+            batch = np.zeros((size, units * unit), np.float32)
+            lengths = np.full(size, len(waves[which[-1]]), np.int32)
+            for row, index in enumerate(which):
+                batch[row, : len(waves[index])] = waves[index]
+                lengths[row] = len(waves[index])
+            yield which, batch, lengths
 
 
 def _rounded(units: int) -> int:

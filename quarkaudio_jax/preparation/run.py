@@ -45,7 +45,7 @@ class Preparation:
             size = self._produce.size(part)
             if size is not None and count > size:
                 raise UserError(f"config.examples.{part} is {count}, but its pool has {size} clips")
-        width = self._encoders.width
+        width = self._encoders.features.width
         self._features = {
             part: records.task_features(width, cfg.dtype, codec.num_codebooks, self._encoders.text.width)
             if part in TASKS
@@ -68,7 +68,7 @@ class Preparation:
 
     def _facts(self) -> PreparedFacts:
         cfg, encoders = self._cfg, self._encoders
-        stored = dict(features=cfg.features, feature_width=encoders.width, text=cfg.text, dtype=cfg.dtype)
+        stored = dict(features=cfg.features, feature_width=encoders.features.width, text=cfg.text, dtype=cfg.dtype)
         stored |= dict(text_width=encoders.text.width, seconds=cfg.simulation.seconds)
         if encoders.codec is None:
             return PreparedFacts(**stored)
@@ -79,7 +79,6 @@ class Preparation:
         return PreparedFacts(
             codec=codec.name,
             codec_weights=codec.fingerprint(),
-            sample_rate=codec.sample_rate,
             codebooks=tuple(sizes),
             max_duration=codec.cfg.aggregation.max_group if codec.is_adaptive else 0,
             **stored,

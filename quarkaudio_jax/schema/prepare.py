@@ -225,7 +225,6 @@ class PreparedFacts:
 
     codec: str = ""
     codec_weights: int = 0
-    sample_rate: int = 0
     codebooks: tuple[int, ...] = ()
     max_duration: int = 0
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)

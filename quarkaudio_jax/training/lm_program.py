@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from quarkaudio_jax.bridge.backbone import read_backbone
+from quarkaudio_jax.data import records
 from quarkaudio_jax.data.prepared import heldout_rows, packed_batches, read_facts
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.variants import get_size
@@ -16,8 +17,6 @@ from quarkaudio_jax.schema import ConfigError, LMTrainConfig
 from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 from quarkaudio_jax.training.program import DTYPES, Program, State
-
-FEATURE_DTYPES = {"float16": jnp.float16, "bfloat16": jnp.bfloat16}
 
 MEMORY = 0.98
 """Of the accuracies in the log: what the steps before count for, against this one."""
@@ -87,7 +86,7 @@ class LMProgram(Program):
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of a batch of `data.prepared`."""
         facts, rows = self.cfg.facts, (batch_size, self.cfg.data.length)
-        stored = FEATURE_DTYPES[facts.dtype]
+        stored = records.DTYPES[facts.dtype]
         spec = {name: jax.ShapeDtypeStruct(rows, jnp.int32) for name in ("value", "segment", "position")}
         spec["kind"] = jax.ShapeDtypeStruct(rows, jnp.int8)
         spec["codes"] = jax.ShapeDtypeStruct((*rows, len(facts.codebooks)), jnp.int32)

@@ -93,6 +93,8 @@ def test_a_batch_of_windows_says_what_one_says_alone(model, trained_lm, trained)
     wave = tone(3.0)
     alone = quarkaudio_jax.load_task_model(trained_lm, trained, batch=1)
     np.testing.assert_allclose(model("restoration", wave), alone("restoration", wave), atol=1e-4)
+    drawn = dict(sampling=Sampling(temperature=1.0), seed=3)
+    np.testing.assert_allclose(model("restoration", wave, **drawn), alone("restoration", wave, **drawn), atol=1e-4)
 
 
 def test_loudness_is_kept(model):
@@ -154,7 +156,7 @@ def test_another_codec_is_refused(model):
     facts = dataclasses.replace(model.cfg.facts, codec_weights=7)
     cfg = dataclasses.replace(model.cfg, facts=facts)
     with pytest.raises(UserError, match="codes of hcodec_48k_tiny with other weights"):
-        TaskModel(cfg, {}, model.codec, model.extractor, model.text)
+        TaskModel(cfg, {}, model.codec, None, None)
 
 
 def test_a_cross_fade_joins_without_a_step():
