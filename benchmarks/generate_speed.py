@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.common import machine, median_seconds
+from quarkaudio_jax.bridge.backbone import config_to_hf
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.generate import Condition, Generation, begin, generate
 from quarkaudio_jax.lm.sample import Sampling
@@ -59,17 +60,8 @@ def peer(batch: int) -> float:
     import torch
     import transformers
 
-    size = get_size("small")
     config = transformers.LlamaConfig(
-        vocab_size=12291,
-        hidden_size=size.dim,
-        num_hidden_layers=size.num_layers,
-        num_attention_heads=size.num_heads,
-        num_key_value_heads=size.num_kv_heads,
-        intermediate_size=size.hidden,
-        max_position_embeddings=1024,
-        eos_token_id=None,
-        pad_token_id=0,
+        vocab_size=12291, eos_token_id=None, pad_token_id=0, **config_to_hf(get_size("small"))
     )
     model = transformers.LlamaForCausalLM(config).eval()
     ids = torch.randint(1, 12000, (batch, PREFIX))

@@ -65,6 +65,21 @@ def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> Back
     )
 
 
+def config_to_hf(cfg: BackboneConfig) -> dict[str, Any]:
+    """The transformers configuration that `export_backbone` goes with; the vocabulary is the user's."""
+    return {
+        "model_type": "qwen2" if cfg.qkv_bias else "llama",
+        "hidden_size": cfg.dim,
+        "num_hidden_layers": cfg.num_layers,
+        "num_attention_heads": cfg.num_heads,
+        "num_key_value_heads": cfg.num_kv_heads,
+        "head_dim": cfg.head_width,
+        "intermediate_size": cfg.hidden,
+        "rms_norm_eps": cfg.eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": cfg.rope_theta},
+    }
+
+
 def abstract_params(cfg: BackboneConfig) -> dict[str, Any]:
     """Shapes of the backbone's parameters."""
     x, positions = jax.ShapeDtypeStruct((1, 2, cfg.dim), jnp.float32), jax.ShapeDtypeStruct((1, 2), jnp.int32)

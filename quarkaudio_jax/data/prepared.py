@@ -78,20 +78,25 @@ class Lay:
         return found
 
 
-def open_tasks(cfg: PreparedConfig) -> dict[str, tuple[Records, float]]:
-    """{task: (records, weight)} of the tasks that have a weight; DataError names what is missing."""
+def _weights(cfg: PreparedConfig) -> dict[str, float]:
+    """{task: weight} of the finished tasks that have one; DataError names what is missing."""
     if not cfg.folder:
         raise DataError("config.data.folder is empty: name the output folder of prepare")
     there = parts_of(cfg.folder)
     wanted = {task: weight for task, weight in to_dict(cfg.weights).items() if weight > 0 and task in there}
     if not wanted:
         raise DataError(f"{cfg.folder} holds no finished task with a weight (finished: {', '.join(there) or 'none'})")
-    return {task: (Records(f"{cfg.folder}/{task}"), weight) for task, weight in wanted.items()}
+    return wanted
+
+
+def open_tasks(cfg: PreparedConfig) -> dict[str, tuple[Records, float]]:
+    """{task: (records, weight)} of the tasks that have a weight; DataError names what is missing."""
+    return {task: (Records(f"{cfg.folder}/{task}"), weight) for task, weight in _weights(cfg).items()}
 
 
 def read_facts(cfg: PreparedConfig) -> PreparedFacts:
     """What the data says of itself, with the tasks that will be trained; DataError if `prepare` did not write it."""
-    tasks = tuple(open_tasks(cfg))
+    tasks = tuple(_weights(cfg))
     path = pathlib.Path(cfg.folder) / PLAN
     try:
         facts = from_config_dict(json.loads(path.read_text())["facts"], PreparedFacts)

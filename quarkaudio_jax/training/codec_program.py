@@ -19,7 +19,7 @@ from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
 from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, Program, State
+from quarkaudio_jax.training.program import DTYPES, Program, State, best
 
 
 @flax.struct.dataclass
@@ -265,9 +265,9 @@ class CodecProgram(Program):
     def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Reconstructs with the averaged weights if there are any; distances per item, and the waves."""
         model = state.model
-        params = model.params if model.ema is None else model.ema
         features = self.features(state.frozen, batch)
-        out = self.codec.apply({"params": params, "codebooks": model.codebooks}, batch["wave"], features)
+        variables = {"params": best(model), "codebooks": model.codebooks}
+        out = self.codec.apply(variables, batch["wave"], features)
         metrics = {
             "mel_distance": multi_scale_mel_distance(out.wave_BxS, batch["wave"], self.codec_cfg.sample_rate),
             "stft_distance": stft_distance(out.wave_BxS, batch["wave"]),

@@ -16,7 +16,7 @@ from quarkaudio_jax.lm.variants import get_size
 from quarkaudio_jax.schema import ConfigError, LMTrainConfig
 from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, Program, State
+from quarkaudio_jax.training.program import DTYPES, Program, State, best
 
 MEMORY = 0.98
 """Of the accuracies in the log: what the steps before count for, against this one."""
@@ -174,8 +174,7 @@ class LMProgram(Program):
 
     def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Loss and accuracy of each row, with the averaged weights if there are any."""
-        params = state.model.params if state.model.ema is None else state.model.ema
-        predictions = self.model.apply({"params": params}, batch)
+        predictions = self.model.apply({"params": best(state.model)}, batch)
         scores = lm.score(self.lm_cfg, predictions, batch, self.cfg.lm.label_smoothing)
         return {
             "loss": lm.share(scores.loss_BxLxK, scores.counted_BxLxK, (1, 2)),

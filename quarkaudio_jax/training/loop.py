@@ -111,7 +111,7 @@ class Trainer:
 
     def _restore_or_init(self) -> Any:
         """Priority: the newest checkpoint of the work directory; else a fresh state with the model of
-        `config.init_from`; else a fresh state, fitted to the first batch.
+        `config.init_from`; else a fresh state with the weights that the program brings from elsewhere, fitted to the first batch.
         """
         latest = self.checkpoints.latest()
         if latest is not None:

@@ -28,6 +28,11 @@ class State:
     frozen: Any = None
 
 
+def best(model: Any) -> Any:
+    """The parameters to use a model with: averaged ones if it has them."""
+    return model.params if model.ema is None else model.ema
+
+
 class Program(Protocol):
     """Pure functions of (state, batch), jitted by the loop, and the data that they eat.
 

@@ -13,6 +13,7 @@ from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
 from quarkaudio_jax.schema import CodecTrainConfig, FeatureConfig
 from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config, read_model
 from quarkaudio_jax.training.codec_program import abstract_model, configured_codec
+from quarkaudio_jax.training.program import best
 
 
 def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
@@ -34,5 +35,5 @@ def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
     if not isinstance(trained, CodecTrainConfig):
         raise CheckpointError(f"{folder} holds a language model, not a codec; name a codec's checkpoint")
     model = read_model(folder, meta.unbox(abstract_model(trained)))
-    params = model.ema if averaged and model.ema is not None else model.params
+    params = best(model) if averaged else model.params
     return configured_codec(trained.codec), {"params": params, "codebooks": model.codebooks}, trained

@@ -8,6 +8,7 @@ from flax.linen import meta
 from quarkaudio_jax.schema import LMTrainConfig
 from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config, read_model
 from quarkaudio_jax.training.lm_program import abstract_model
+from quarkaudio_jax.training.program import best
 
 
 def read_lm(checkpoint: str | os.PathLike) -> tuple[LMTrainConfig, dict[str, Any]]:
@@ -16,5 +17,4 @@ def read_lm(checkpoint: str | os.PathLike) -> tuple[LMTrainConfig, dict[str, Any
     trained, _ = read_config(folder)
     if not isinstance(trained, LMTrainConfig):
         raise CheckpointError(f"{folder} holds a codec, not a language model; name a language model's checkpoint")
-    model = read_model(folder, meta.unbox(abstract_model(trained)))
-    return trained, model.params if model.ema is None else model.ema
+    return trained, best(read_model(folder, meta.unbox(abstract_model(trained))))

@@ -1,12 +1,20 @@
 """The backbone against transformers' Llama and Qwen2, and its cache against itself."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.backbone import abstract_params, config_from_hf, export_backbone, import_backbone
+from quarkaudio_jax.bridge.backbone import (
+    abstract_params,
+    config_from_hf,
+    config_to_hf,
+    export_backbone,
+    import_backbone,
+)
 from quarkaudio_jax.lm.backbone import QWEN2_0B5, Backbone, BackboneConfig, causal_mask, empty_cache
 
 SMALL = BackboneConfig(32, 3, 4, 2, 48, rope_theta=500.0, qkv_bias=True)
@@ -59,6 +67,12 @@ def test_it_equals_transformers_and_goes_back(kind):
     assert set(tensors) - set(exported) == {"model.embed_tokens.weight", "lm_head.weight"}
     for name, value in exported.items():
         np.testing.assert_array_equal(value, tensors[name], err_msg=name)
+
+
+@pytest.mark.parametrize("cfg", [SMALL, QWEN2_0B5, BackboneConfig(32, 2, 4, 4, 64, head_dim=12)])
+def test_a_configuration_goes_there_and_back(cfg):
+    back = config_from_hf(config_to_hf(cfg))
+    assert back == dataclasses.replace(cfg, head_dim=cfg.head_width)
 
 
 def test_the_large_size_is_that_of_qwen():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from quarkaudio_jax.bridge.backbone import config_to_hf
 from quarkaudio_jax.bridge.files import WeightFileError
 from quarkaudio_jax.lm.variants import SIZES, get_size
 from quarkaudio_jax.schema import (
@@ -127,19 +128,10 @@ def test_sizes():
     }
 
 
-def test_a_backbone_starts_with_hugging_face_weights(tmp_path, monkeypatch):
+def test_a_backbone_starts_with_hugging_face_weights(tmp_path):
     torch = pytest.importorskip("torch", reason="torch writes the folder here")
     transformers = pytest.importorskip("transformers", reason="transformers writes the folder here")
-    size = SIZES["tiny"]
-    config = transformers.LlamaConfig(
-        vocab_size=11,
-        hidden_size=size.dim,
-        num_hidden_layers=size.num_layers,
-        num_attention_heads=size.num_heads,
-        num_key_value_heads=size.num_kv_heads,
-        intermediate_size=size.hidden,
-        rms_norm_eps=size.eps,
-    )
+    config = transformers.LlamaConfig(vocab_size=11, **config_to_hf(SIZES["tiny"]))
     torch.manual_seed(0)
     hf = transformers.LlamaForCausalLM(config)
     hf.save_pretrained(tmp_path)
