@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
 def run_import(args: argparse.Namespace) -> None:
     """Writes the checkpoint, and beside it about.json, which says what it is."""
     from quarkaudio_jax.bridge import files
-    from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise
+    from quarkaudio_jax.bridge.hcodec import import_hcodec, on_device, recognise
     from quarkaudio_jax.bridge.record import write_record
     from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
     from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig, FeatureConfig
@@ -60,7 +60,7 @@ def run_import(args: argparse.Namespace) -> None:
     tensors = files.open_tensors(args.weights)
     cfg = recognise(tensors)
     print(f"{args.weights}: {cfg.name}, {len(tensors)} tensors")
-    variables = import_hcodec(cfg, tensors, consume=True)
+    variables = import_hcodec(cfg, tensors, consume=True, place=on_device)
     recipe = UPSTREAM_FEATURES[cfg.semantic.feature_dim]
     config = CodecTrainConfig(codec=CodecConfig(variant=cfg.name), features=FeatureConfig(recipe=recipe))
     write_model(args.output, config, CodecModel(variables["params"], variables["codebooks"], None))

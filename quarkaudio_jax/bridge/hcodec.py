@@ -1,6 +1,6 @@
 """Tables of the H-Codecs, from the slots of a configuration, and what applies them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax
@@ -155,15 +155,26 @@ def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
     return flax.traverse_util.flatten_dict(named(variables), sep="/")
 
 
-def import_hcodec(cfg: HCodecConfig, tensors: Mapping[str, Any], consume: bool = False) -> dict[str, Any]:
+def import_hcodec(
+    cfg: HCodecConfig,
+    tensors: Mapping[str, Any],
+    consume: bool = False,
+    place: Callable[[np.ndarray], Any] = np.asarray,
+) -> dict[str, Any]:
     """The codec's variables from a PyTorch state dict (arrays); UnmatchedError unless every name fits.
 
-    consume: empty `tensors` (a dict) on the way, so that memory holds the weights once.
+    consume: empty `tensors` (a dict) on the way, so that memory holds the weights once. place:
+    where each finished array goes, one at a time (such as `on_device`).
     """
     abstract = abstract_variables(cfg)
-    flat = import_tensors(table(cfg), tensors, {k: v.shape for k, v in flatten(abstract).items()}, consume)
+    flat = import_tensors(table(cfg), tensors, {k: v.shape for k, v in flatten(abstract).items()}, consume, place)
     leaves, treedef = jax.tree_util.tree_flatten_with_path(abstract)
     return treedef.unflatten([flat[leaf_name(p)] for p, _ in leaves])
+
+
+def on_device(array: np.ndarray) -> jax.Array:
+    """The array on the default device, copied before this returns."""
+    return jax.device_put(np.ascontiguousarray(array)).block_until_ready()
 
 
 def export_hcodec(

@@ -102,11 +102,13 @@ def import_tensors(
     tensors: Mapping[str, Any],
     expected: Mapping[str, tuple[int, ...]],
     consume: bool = False,
-) -> dict[str, np.ndarray]:
+    place: Callable[[np.ndarray], Any] = np.asarray,
+) -> dict[str, Any]:
     """A PyTorch state dict as flat variables {'params/encoder/...': array}.
 
     tensors: name -> array. expected: our path -> shape (what the model needs). consume: take
-    each tensor out of `tensors` (a dict) once it is used. Raises UnmatchedError naming every
+    each tensor out of `tensors` (a dict) once it is used. place: where each finished array goes,
+    one at a time. Raises UnmatchedError naming every
     tensor left over or missing on either side, and every wrong shape or constant; nothing is
     returned then, nor taken out.
     """
@@ -142,7 +144,8 @@ def import_tensors(
     out = {}
     for path, layers in collected.items():
         arrays = [layout.to_jax(np.asarray(tensors[name])) for _, (name, layout) in sorted(layers.items(), key=_layer)]
-        out[path] = arrays[0] if None in layers else np.stack(arrays)
+        out[path] = place(arrays[0] if None in layers else np.stack(arrays))
+        del arrays
         if consume:
             for name, _ in layers.values():
                 del tensors[name]

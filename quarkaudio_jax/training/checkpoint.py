@@ -14,6 +14,9 @@ import orbax.checkpoint as ocp
 
 from quarkaudio_jax.schema import TrainConfig, from_config_dict, to_dict
 
+PIECE_BYTES = 256 * 2**20
+"""Of an array, and of a file, when a model is written with little memory."""
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is missing or does not fit."""
@@ -134,15 +137,20 @@ def initial_model(source: str, abstract_model: Any) -> Any:
 
 
 def write_model(folder: str | pathlib.Path, cfg: TrainConfig, model: Any) -> None:
-    """A checkpoint of a model alone, as step 0 of a work directory; CheckpointError if there is one already."""
+    """A checkpoint of a model alone, as step 0 of a work directory; CheckpointError if there is one already.
+
+    In pieces: Orbax and TensorStore hold two copies more of whatever they write at once (NumPy
+    arrays one more than JAX's).
+    """
     folder = pathlib.Path(folder).absolute() / "checkpoints"
     if folder.exists() and any(folder.iterdir()):
         raise CheckpointError(f"{folder} exists already; choose another folder, or remove it")
+    pieces = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=PIECE_BYTES), model)
     with ocp.CheckpointManager(folder) as manager:
         manager.save(
             0,
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model),
+                model=ocp.args.PyTreeSave(model, save_args=pieces, ocdbt_target_data_file_size=PIECE_BYTES),
                 config=ocp.args.JsonSave({"config": to_dict(cfg), "step": 0}),
             ),
         )

@@ -5,9 +5,16 @@ import os
 import subprocess
 import sys
 
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_cpu_enable_concurrency_optimized_scheduler=false"
+FLAGS = " ".join(
+    [
+        "--xla_force_host_platform_device_count=8",
+        "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    ]
+)
 """Eight devices. With the concurrency-optimised scheduler devices may start collectives in different
-orders, and on a machine with fewer cores than devices wait for each other for ever."""
+orders, and on a machine with fewer cores than devices wait for each other for ever. On a busy machine one device
+may reach a collective more than 40 seconds, the usual limit, after another."""
 
 
 def train(mesh: str) -> dict:
