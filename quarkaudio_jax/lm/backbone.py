@@ -44,28 +44,35 @@ QWEN2_0B5 = BackboneConfig(896, 24, 14, 2, 4864, rope_theta=1e6, qkv_bias=True)
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Keys and values of all layers, each (B, kv heads, M, head width); slot m holds position m.
+    """Keys and values of all layers, each (B * kv heads, M, head width), in the order in which they came.
 
-    layers: a pair of arrays with a first axis of layers, or (unscanned) a tuple of pairs.
+    Items and heads share an axis, items first: a CPU writes such arrays in place, and copies them whole if the
+    axes are two. layers: a pair of arrays with a first axis of layers, or (unscanned) a tuple of pairs.
+    positions_BxM: what position each slot holds; negative where there is nothing, or padding. used:
+    how many slots are taken, the same of every item, so that new ones go in as one block.
     """
 
     layers: Any
+    positions_BxM: jax.Array
+    used: jax.Array
 
-    @property
-    def length(self) -> int:
-        """How many positions it holds (M)."""
-        return jax.tree.leaves(self.layers)[0].shape[-2]
+    def extended(self, positions_BxL: jax.Array) -> jax.Array:
+        """`positions_BxM` once L more have come."""
+        new = positions_BxL.astype(self.positions_BxM.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(self.positions_BxM, new, self.used, 1)
 
 
-jax.tree_util.register_dataclass(Cache, ["layers"], [])
+jax.tree_util.register_dataclass(Cache, ["layers", "positions_BxM", "used"], [])
 
 
 def empty_cache(cfg: BackboneConfig, batch: int, length: int, dtype: Any = jnp.float32, scan: bool = True) -> Cache:
     """A cache of `length` positions, for a scanned backbone or an unscanned one."""
-    shape = (batch, cfg.num_kv_heads, length, cfg.head_width)
+    shape = (batch * cfg.num_kv_heads, length, cfg.head_width)
     if scan:
-        return Cache(tuple(jnp.zeros((cfg.num_layers, *shape), dtype) for _ in range(2)))
-    return Cache(tuple(tuple(jnp.zeros(shape, dtype) for _ in range(2)) for _ in range(cfg.num_layers)))
+        layers = tuple(jnp.zeros((cfg.num_layers, *shape), dtype) for _ in range(2))
+    else:
+        layers = tuple(tuple(jnp.zeros(shape, dtype) for _ in range(2)) for _ in range(cfg.num_layers))
+    return Cache(layers, jnp.full((batch, length), -1, jnp.int32), jnp.int32(0))
 
 
 def causal_mask(segments_BxL: jax.Array) -> jax.Array:
@@ -83,12 +90,12 @@ class Block(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxLxD: jax.Array, context: tuple[jax.Array, jax.Array], cached=None) -> Any:
-        """x; with this layer's cached keys and values (B, G, M, D), also those with the new ones in their slots.
+    def __call__(self, x_BxLxD: jax.Array, context: tuple[jax.Array, jax.Array, Any], cached=None) -> Any:
+        """x; with this layer's cached keys and values (B * G, M, D), also those with the new ones in their slots.
 
-        context: (positions (B, L), mask (B, L, M)). Positions outside 0 to M - 1 write nothing.
+        context: (positions (B, L), mask (B, L, M), the first slot for what is new).
         """
-        cfg, (positions_BxL, mask_BxLxM) = self.cfg, context
+        cfg, (positions_BxL, mask_BxLxM, slot) = self.cfg, context
         batch, length, dim = x_BxLxD.shape
 
         def project(heads: int, name: str) -> jax.Array:
@@ -103,7 +110,7 @@ class Block(nn.Module):
         if cached is None:
             out = jax.nn.dot_product_attention(q, k, v, mask=mask_BxLxM[:, None])
         else:
-            cached = _stored(cached, (k, v), positions_BxL)
+            cached = _stored(cached, (k, v), slot)
             out = _attend(q, *(array.astype(self.dtype) for array in cached), mask_BxLxM)
         out = out.reshape(batch, length, -1)
         x_BxLxD = x_BxLxD + Linear(dim, False, self.dtype, axes=("heads", "embed"), name="out")(out)
@@ -112,31 +119,34 @@ class Block(nn.Module):
         return x_BxLxD if cached is None else (x_BxLxD, cached)
 
 
-def _stored(cached: tuple[jax.Array, ...], new: tuple[jax.Array, ...], positions_BxL: jax.Array):
-    """Arrays (B, G, M, D) with the new entries (B, L, G, D) at their positions; those at negative ones are dropped."""
-    rows = jnp.arange(len(positions_BxL))[:, None]
-    slots = jnp.where(positions_BxL < 0, cached[0].shape[2], positions_BxL)
-    return tuple(c.at[rows, :, slots].set(n.astype(c.dtype), mode="drop") for c, n in zip(cached, new, strict=True))
+def _stored(cached: tuple[jax.Array, ...], new: tuple[jax.Array, ...], slot: jax.Array) -> tuple[jax.Array, ...]:
+    """Arrays (B * G, M, D) with the new entries (B, L, G, D) from `slot` on."""
+
+    def put(held: jax.Array, x: jax.Array) -> jax.Array:
+        x = x.astype(held.dtype).swapaxes(1, 2).reshape(len(held), -1, held.shape[-1])
+        return jax.lax.dynamic_update_slice_in_dim(held, x, slot, 1)
+
+    return tuple(put(held, x) for held, x in zip(cached, new, strict=True))
 
 
-def _attend(q_BxLxHxD: jax.Array, k_BxGxMxD: jax.Array, v_BxGxMxD: jax.Array, mask_BxLxM: jax.Array) -> jax.Array:
-    """Attention to a cache (B, L, H, D), softmax in float32; with heads before positions five times faster on a CPU."""
+def _attend(q_BxLxHxD: jax.Array, k_BGxMxD: jax.Array, v_BGxMxD: jax.Array, mask_BxLxM: jax.Array) -> jax.Array:
+    """Attention to a cache (B, L, H, D), softmax in float32."""
     batch, length, heads, width = q_BxLxHxD.shape
-    groups = k_BxGxMxD.shape[1]
+    groups = len(k_BGxMxD) // batch
     q = q_BxLxHxD.reshape(batch, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
-    scores = jnp.einsum("bgnd,bgmd->bgnm", q.reshape(batch, groups, -1, width), k_BxGxMxD) * width**-0.5
+    scores = jnp.einsum("gnd,gmd->gnm", q.reshape(batch * groups, -1, width), k_BGxMxD) * width**-0.5
     scores = scores.reshape(batch, heads, length, -1).astype(jnp.float32)
     weights = jax.nn.softmax(jnp.where(mask_BxLxM[:, None], scores, jnp.finfo(jnp.float32).min))
-    weights = weights.astype(q.dtype).reshape(batch, groups, -1, scores.shape[-1])
-    out = jnp.einsum("bgnm,bgmd->bgnd", weights, v_BxGxMxD)
+    weights = weights.astype(q.dtype).reshape(batch * groups, -1, scores.shape[-1])
+    out = jnp.einsum("gnm,gmd->gnd", weights, v_BGxMxD)
     return out.reshape(batch, heads, length, width).transpose(0, 2, 1, 3)
 
 
 class Backbone(nn.Module):
     """Embedded sequence (B, L, D) -> hidden states (B, L, D) after the final norm, and the cache if one is given.
 
-    positions_BxL: of each item from 0. mask_BxLxM: what each position sees; M is L without a
-    cache, else the cache's length. scan, remat: see `Stack`.
+    positions_BxL: of each item from 0. mask_BxLxL: what each position sees; with a cache instead all that
+    is in it up to its own position. Padding has negative positions there. scan, remat: see `Stack`.
     """
 
     cfg: BackboneConfig
@@ -146,11 +156,20 @@ class Backbone(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BxLxD: jax.Array, positions_BxL: jax.Array, mask_BxLxM: jax.Array, cache: Cache | None = None
+        self,
+        x_BxLxD: jax.Array,
+        positions_BxL: jax.Array,
+        mask_BxLxL: jax.Array | None = None,
+        cache: Cache | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         block = dict(cfg=self.cfg, dtype=self.dtype)
         stack = Stack(Block, block, self.cfg.num_layers, self.scan, self.remat, name="blocks")
-        context, x = (positions_BxL, mask_BxLxM), x_BxLxD.astype(self.dtype)
-        x, after = (stack(x, context), None) if cache is None else stack(x, context, cache.layers)
-        x = RMSNorm(self.cfg.eps, self.dtype, name="norm")(x)
-        return x, None if cache is None else Cache(after)
+        x = x_BxLxD.astype(self.dtype)
+        if cache is None:
+            x = stack(x, (positions_BxL, mask_BxLxL, None))
+        else:
+            held_Bx1xM = cache.extended(positions_BxL)[:, None]
+            mask = (held_Bx1xM >= 0) & (held_Bx1xM <= positions_BxL[..., None])
+            x, layers = stack(x, (positions_BxL, mask, cache.used), cache.layers)
+            cache = Cache(layers, held_Bx1xM[:, 0], cache.used + positions_BxL.shape[1])
+        return RMSNorm(self.cfg.eps, self.dtype, name="norm")(x), cache

@@ -152,17 +152,13 @@ class LanguageModel(nn.Module):
         hidden, _ = self.backbone(x, batch["position"], causal_mask(batch["segment"]))
         return self.predict(hidden)
 
-    def _cached(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        mask = jnp.arange(cache.length) <= positions_BxL[..., None]
-        return self.backbone(x_BxLxD, positions_BxL, mask, cache)
-
     def fill(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache) -> Cache:
         """The cache with a prefix in it; negative positions are padding."""
-        return self._cached(x_BxLxD, positions_BxL, cache)[1]
+        return self.backbone(x_BxLxD, positions_BxL, cache=cache)[1]
 
     def step(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache):
         """(logits, duration logits, cache) after the next embeddings; negative positions are padding."""
-        hidden, cache = self._cached(x_BxLxD, positions_BxL, cache)
+        hidden, cache = self.backbone(x_BxLxD, positions_BxL, cache=cache)
         return *self.predict(hidden), cache
 
 

@@ -93,8 +93,7 @@ class Unise(nn.Module):
     def step(self, x_BxLxD: jax.Array, start: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """(logits after the last of x (B, V), cache) of the next embeddings, which stand at `start` and behind."""
         positions = jnp.broadcast_to(start + jnp.arange(x_BxLxD.shape[1]), x_BxLxD.shape[:2])
-        mask = jnp.arange(cache.length) <= positions[..., None]
-        hidden, cache = self.backbone(x_BxLxD, positions, mask, cache)
+        hidden, cache = self.backbone(x_BxLxD, positions, cache=cache)
         return self.head(hidden[:, -1]), cache
 
     def generate(self, prefix_BxPxD: jax.Array, frames: int) -> tuple[jax.Array, jax.Array]:

@@ -85,11 +85,9 @@ def test_prefill_and_steps_equal_one_pass(params):
     whole = run(params, x)
     model = Backbone(SMALL)
     cache = empty_cache(SMALL, 2, 12)
-    slots = np.arange(12)
 
     def call(part, positions, cache):
-        mask = jnp.asarray(slots[None, None, :] <= positions[:, :, None])
-        return model.apply({"params": params}, part, jnp.asarray(positions), mask, cache)
+        return model.apply({"params": params}, part, jnp.asarray(positions), cache=cache)
 
     positions = np.broadcast_to(np.arange(9), (2, 9))
     out, cache = call(x[:, :5], positions[:, :5], cache)
@@ -103,11 +101,10 @@ def test_prefill_and_steps_equal_one_pass(params):
 def test_a_padded_prefix_goes_on_as_it_would_alone(params):
     """Items of 6 and 3 positions prefilled together; each then takes two steps of its own."""
     x, lengths = embedded(), np.array([6, 3])
-    model, slots = Backbone(SMALL), np.arange(12)
+    model = Backbone(SMALL)
 
     def call(part, positions, cache):
-        mask = jnp.asarray(slots[None, None, :] <= positions[:, :, None])
-        return model.apply({"params": params}, part, jnp.asarray(positions), mask, cache)
+        return model.apply({"params": params}, part, jnp.asarray(positions), cache=cache)
 
     positions = np.where(np.arange(6) < lengths[:, None], np.arange(6), -1)
     _, cache = call(x[:, :6], positions, empty_cache(SMALL, 2, 12))
