@@ -16,9 +16,9 @@ import numpy as np
 
 from quarkaudio_jax.bridge import blocks
 from quarkaudio_jax.bridge.files import WeightFileError, open_tensors
-from quarkaudio_jax.bridge.rules import SAME, Rule, export_tensors, import_tensors
+from quarkaudio_jax.bridge.rules import SAME, Rule, UnmatchedError, export_tensors, import_tensors
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
-from quarkaudio_jax.lm.unise import Unise, UniseConfig
+from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig
 
 
 def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
@@ -150,3 +150,11 @@ def import_unise(cfg: UniseConfig, tensors: Mapping[str, Any]) -> dict[str, Any]
     shapes = flax.traverse_util.flatten_dict(nn.meta.unbox(abstract)["params"], sep="/")
     flat = import_tensors(unise_table(cfg), kept, {k: v.shape for k, v in shapes.items()})
     return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def read_unise(path: str | os.PathLike, cfg: UniseConfig = LM_UNISE) -> dict[str, Any]:
+    """Our parameters from a file of UniSE's weights; WeightFileError if it holds something else."""
+    try:
+        return import_unise(cfg, open_tensors(path))
+    except UnmatchedError as error:
+        raise WeightFileError(f"{path} is not UniSE of this size: {error}") from error

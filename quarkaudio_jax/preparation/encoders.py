@@ -66,7 +66,9 @@ class Encoders:
             for row, index in enumerate(which):
                 count = int(codes.lengths_B[row])
                 out[index] = {name: c[row, :count].astype(np.uint16) for name, c in streams.items()}
-                out[index]["durations"] = np.zeros(0, np.uint8) if durations is None else durations[row, :count]
+                out[index]["durations"] = (
+                    np.zeros(0, np.uint8) if durations is None else durations[row, :count].astype(np.uint8)
+                )
         return out
 
 

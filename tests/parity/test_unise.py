@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.backbone import UNISE_UNUSED, import_unise
+from quarkaudio_jax.bridge.backbone import UNISE_UNUSED, import_unise, read_unise
+from quarkaudio_jax.bridge.files import WeightFileError
 from quarkaudio_jax.lm.backbone import BackboneConfig
-from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig
+from quarkaudio_jax.lm.objective import smoothed_kl
+from quarkaudio_jax.lm.unise import GLOBAL_START, LM_UNISE, SEMANTIC_START, SPECIAL, Unise, UniseConfig
 from tests.parity import golden
 
 SMALL = UniseConfig(BackboneConfig(64, 2, 4, 4, 256), 48, 32, 64)
@@ -59,6 +61,35 @@ def test_greedy_ids(model, case):
     for name, got in (("self_loss", loss), ("self_acc", accuracy)):
         allowed = max(10 * outputs[f"{case}_{name}"]["max_abs_diff_f32_f64"], 1e-6)
         np.testing.assert_allclose(np.asarray(got), arrays[f"{case}_{name}"], atol=allowed, rtol=0)
+
+
+def test_loss_without_a_condition(model):
+    """As its parent class is pre-trained, on ids alone; nothing follows the last of them."""
+    variables, arrays, outputs = model
+    ones = np.ones((2, 1), np.int32)
+    first, second = arrays["global_ids"] + SPECIAL, arrays["semantic_ids"] + SPECIAL + SMALL.global_size
+    ids = np.concatenate([GLOBAL_START * ones, first, SEMANTIC_START * ones, second], axis=1)
+    logits = Unise(SMALL).apply(variables, np.zeros((2, 0, 64), np.float32), ids[:, :-1], method="logits")
+    for name, got in (
+        ("loss", smoothed_kl(logits, ids[:, 1:], 0.1).mean()),
+        ("acc", (logits.argmax(-1) == ids[:, 1:]).mean()),
+    ):
+        allowed = max(10 * outputs[f"base_nocond_{name}"]["max_abs_diff_f32_f64"], 1e-6)
+        np.testing.assert_allclose(np.asarray(got), arrays[f"base_nocond_{name}"], atol=allowed, rtol=0)
+
+
+def test_a_file_is_read(model, tmp_path):
+    """A Lightning checkpoint, as published; one of another size, or that is something else, is refused."""
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "unise.ckpt"
+    torch.save({"state_dict": {f"model.{k}": torch.from_numpy(v) for k, v in small_tensors().items()}}, path)
+    params = read_unise(path, SMALL)
+    jax.tree.map(np.testing.assert_array_equal, params, model[0]["params"])
+    with pytest.raises(WeightFileError, match="unise.ckpt is not UniSE.*words has shape"):
+        read_unise(path)
+    torch.save({"some.weight": torch.zeros(2)}, path)
+    with pytest.raises(WeightFileError, match="unise.ckpt is not UniSE.*some.weight"):
+        read_unise(path)
 
 
 def test_the_published_size_maps_one_to_one():

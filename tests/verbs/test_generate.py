@@ -11,7 +11,11 @@ from quarkaudio_jax import generate
 from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.lm.sample import Sampling
+from quarkaudio_jax.schema import from_config_dict
 from quarkaudio_jax.task_model import TaskModel, cross_faded
+from quarkaudio_jax.training.loop import Trainer
+from tests import preparing
+from tests.conftest import shrunk, small_lm_config
 
 pytestmark = pytest.mark.slow
 
@@ -164,3 +168,24 @@ def test_a_cross_fade_joins_without_a_step():
     np.testing.assert_allclose(cross_faded(ones[:4], ones), ones)
     np.testing.assert_allclose(cross_faded(np.zeros(2, np.float32), ones)[:3], [0.25, 0.75, 1.0])
     assert cross_faded(ones[:0], ones) is ones
+
+
+def test_the_adaptive_codec_goes_all_the_way(tmp_path):
+    """Trained a step, data prepared with it, a language model trained on codes and durations, and asked."""
+    from configs.codec16k_adaptive import get_config
+
+    changes = dict(loop__steps=1, loop__eval_every=0, losses__adversarial=0.0, losses__feature_matching=0.0)
+    codec, data, lm = tmp_path / "codec", tmp_path / "data", tmp_path / "lm"
+    assert Trainer(from_config_dict(shrunk(get_config("tiny"), **changes)), codec).run() == "finished"
+    counts = {"examples.restoration": 4, "examples.speech_editing": 4}
+    preparing.call(*preparing.arguments(codec, data, **counts, clip_seconds=1.0))
+    config = small_lm_config(data, loop__steps=2, loop__eval_every=2, data__heldout=0.3)
+    assert Trainer(from_config_dict(config), lm).run() == "finished"
+    model = quarkaudio_jax.load_task_model(lm, codec)
+    assert model.cfg.facts.max_duration > 1
+    audio.write(tmp_path / "in.wav", tone(1.0, 16000), 16000)
+    for verb, more in (("restore", []), ("edit", ["delete the word hello"])):
+        call(lm, codec, tmp_path / verb, verb, *more, tmp_path / "in.wav")
+        samples, rate = audio.read(tmp_path / verb / "in.wav")
+        assert rate == 16000 and np.isfinite(samples).all()
+        assert len(samples) == 16000 if verb == "restore" else len(samples) > 0
