@@ -7,6 +7,7 @@ generation returns code for code. The data is the folder that the checkpoint was
 """
 
 import argparse
+import functools
 
 import jax
 import numpy as np
@@ -52,7 +53,7 @@ def main() -> None:
         rows = rows_of(records, heldout_count(len(records), cfg.data.heldout), args.examples, cfg, model.cfg.tail)
         length = max(len(row["kind"]) for row in rows)
         batch = assembled(rows, length, with_text)
-        scores = lm.score(model.cfg, jax.jit(model.apply)(variables, batch), batch)
+        scores = jax.jit(functools.partial(model.apply, method="score"))(variables, batch)
         accuracy = float(lm.share(scores.right_BxLxK, scores.counted_BxLxK, (0, 1, 2)))
         requests = [before_the_answer(row) for row in rows]
         lengths = np.asarray([len(row["kind"]) for row in requests], np.int32)

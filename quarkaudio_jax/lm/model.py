@@ -8,6 +8,7 @@ all codebooks, in the delay pattern, are summed in; one head a codebook predicts
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -143,14 +144,37 @@ class LanguageModel(nn.Module):
         logits = logits.reshape(*hidden_BxLxD.shape[:2], words.num_codebooks, words.num_ids)
         return logits, self.duration_head(hidden_BxLxD) if self.cfg.max_duration else None
 
+    def hidden(self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None) -> jax.Array:
+        """What the backbone makes of a packed batch (B, L, D); dropped_BxL: see `embed`."""
+        x = self.embed(batch, *answers(self.cfg, batch), dropped_BxL)
+        return self.backbone(x, batch["position"], causal_mask(batch["segment"]))[0]
+
     def __call__(
         self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array | None]:
         """Logits of what follows each position of a packed batch (see the data's layout); dropped_BxL: see `embed`."""
-        ids, durations = answers(self.cfg, batch)
-        x = self.embed(batch, ids, durations, dropped_BxL)
-        hidden, _ = self.backbone(x, batch["position"], causal_mask(batch["segment"]))
-        return self.predict(hidden)
+        return self.predict(self.hidden(batch, dropped_BxL))
+
+    def score(
+        self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None, smoothing: float = 0.1
+    ) -> "Scores":
+        """`score` of what `__call__` gives, without the logits of all codebooks at once: 32 of 1024 codes are more
+        than everything else that a step holds. Each codebook's are worked out again for the gradient.
+        """
+        words, hidden = self.cfg.vocabulary, self.hidden(batch, dropped_BxL)
+        kernel_DxKxV = self.heads.kernel().reshape(-1, words.num_codebooks, words.num_ids)
+
+        @jax.checkpoint
+        def one(hidden, kernel_DxV, targets_BxL):
+            return judged(hidden @ kernel_DxV, targets_BxL, smoothing)
+
+        def step(carry, codebook):
+            return carry, one(hidden, *codebook)
+
+        targets = asked(self.cfg, batch)
+        books = (kernel_DxKxV.swapaxes(0, 1), jnp.moveaxis(targets.ids_BxLxK, -1, 0))
+        found = [jnp.moveaxis(x, 0, -1) for x in jax.lax.scan(step, None, books)[1]]
+        return _scores(targets, found, self.duration_head(hidden) if self.cfg.max_duration else None, smoothing)
 
     def fill(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache) -> Cache:
         """The cache with a prefix in it; negative positions are padding."""
@@ -173,6 +197,34 @@ def answers(cfg: LMConfig, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.
 
 
 @dataclasses.dataclass(frozen=True)
+class Targets:
+    """What follows each position, and where it counts: ids (B, L, K) that say something, and durations (B, L)."""
+
+    ids_BxLxK: jax.Array
+    counted_BxLxK: jax.Array
+    durations_BxL: jax.Array | None = None
+    duration_counted_BxL: jax.Array | None = None
+
+
+def asked(cfg: LMConfig, batch: dict[str, jax.Array]) -> Targets:
+    """The targets of a packed batch: codes and ends."""
+    kind, segment = batch["kind"], batch["segment"]
+    ids, durations = answers(cfg, batch)
+    follows = (_next(kind) >= CODES) & (kind >= CODES) & (_next(segment) == segment)
+    ids = _next(ids)
+    counted = follows[..., None] & (ids != cfg.vocabulary.nothing)
+    if durations is None:
+        return Targets(ids, counted)
+    durations = _next(durations)
+    return Targets(ids, counted, durations, follows & (durations > 0))
+
+
+def _next(x: jax.Array) -> jax.Array:
+    """What stands one position later along axis 1; zeros behind the last."""
+    return jnp.pad(x[:, 1:], [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2))
+
+
+@dataclasses.dataclass(frozen=True)
 class Scores:
     """How each prediction did. loss_BxLxK (float32) and right_BxLxK (bool) count where counted_BxLxK.
 
@@ -186,26 +238,27 @@ class Scores:
     duration_counted_BxL: jax.Array | None = None
 
 
+def judged(logits_xV: jax.Array, targets_x: jax.Array, smoothing: float) -> tuple[jax.Array, jax.Array]:
+    """(smoothed KL, whether the likeliest is right) of each prediction."""
+    return smoothed_kl(logits_xV, targets_x, smoothing), logits_xV.argmax(-1) == targets_x
+
+
 def score(
     cfg: LMConfig,
     predictions: tuple[jax.Array, jax.Array | None],
     batch: dict[str, jax.Array],
     smoothing: float = 0.1,
 ) -> Scores:
-    """Smoothed KL of every prediction of an id that says something: codes and ends."""
-    ids, durations = answers(cfg, batch)
-    logits, duration_logits = predictions
-    kind, segment = batch["kind"], batch["segment"]
-    follows = (kind[:, 1:] >= CODES) & (kind[:, :-1] >= CODES) & (segment[:, 1:] == segment[:, :-1])
-    targets = ids[:, 1:]
-    counted = follows[..., None] & (targets != cfg.vocabulary.nothing)
-    right = logits[:, :-1].argmax(-1) == targets
-    scores = Scores(smoothed_kl(logits[:, :-1], targets, smoothing), right, counted)
+    """The scores of logits (B, L, K, V) and duration logits; `LanguageModel.score` needs less memory."""
+    targets, (logits, duration_logits) = asked(cfg, batch), predictions
+    return _scores(targets, judged(logits, targets.ids_BxLxK, smoothing), duration_logits, smoothing)
+
+
+def _scores(targets: Targets, found: Sequence[jax.Array], duration_logits: jax.Array | None, smoothing: float):
     if duration_logits is None:
-        return scores
-    coded = follows & (durations[:, 1:] > 0)
-    missed = smoothed_kl(duration_logits[:, :-1], durations[:, 1:], smoothing)
-    return dataclasses.replace(scores, duration_loss_BxL=missed, duration_counted_BxL=coded)
+        return Scores(*found, targets.counted_BxLxK)
+    missed = smoothed_kl(duration_logits, targets.durations_BxL, smoothing)
+    return Scores(*found, targets.counted_BxLxK, missed, targets.duration_counted_BxL)
 
 
 def share(values: jax.Array, counted: jax.Array, axes: tuple[int, ...]) -> jax.Array:

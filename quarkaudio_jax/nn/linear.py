@@ -20,11 +20,18 @@ class Linear(nn.Module):
     torch_init: bool = False
     axes: Sequence[str | None] = ("embed", "mlp")
 
+    def kernel(self) -> jax.Array:
+        """The kernel of a layer that has been initialised, as `__call__` uses it."""
+        return self._ready(nn.meta.unbox(self.variables["params"]["kernel"]))
+
+    def _ready(self, kernel: jax.Array) -> jax.Array:
+        return gathered(kernel.astype(self.dtype), self.axes)
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel_init, bias_init = kernel_and_bias(self.torch_init, x.shape[-1])
         kernel = self.param("kernel", logical(kernel_init, *self.axes), (x.shape[-1], self.features))
-        out = x.astype(self.dtype) @ gathered(kernel.astype(self.dtype), self.axes)
+        out = x.astype(self.dtype) @ self._ready(kernel)
         if self.use_bias:
             bias = self.param("bias", logical(bias_init, self.axes[-1]), (self.features,))
             out = out + bias.astype(self.dtype)

@@ -133,10 +133,13 @@ class LMProgram(Program):
         chosen = jax.random.bernoulli(key, self.cfg.lm.condition_dropout, (rows, length + 1))
         return jnp.take_along_axis(chosen, batch["segment"], axis=1)
 
+    def _scores(self, params, batch, dropped_BxL=None) -> lm.Scores:
+        smoothing = self.cfg.lm.label_smoothing
+        return self.model.apply({"params": params}, batch, dropped_BxL, smoothing, method="score")
+
     def _tally(self, batch, scores: lm.Scores) -> jax.Array:
         """Right predictions of each task, and all of them (tasks, 2)."""
-        task_BxL = task_of(batch)[:, :-1]
-        onehot_BxLxN = jax.nn.one_hot(task_BxL, len(TASKS))
+        onehot_BxLxN = jax.nn.one_hot(task_of(batch), len(TASKS))
         counted = scores.counted_BxLxK.astype(jnp.float32)
         both = jnp.stack([(counted * scores.right_BxLxK).sum(-1), counted.sum(-1)], axis=-1)
         return jnp.einsum("bln,blc->nc", onehot_BxLxN, both)
@@ -145,8 +148,7 @@ class LMProgram(Program):
         """One step of AdamW. accuracy/TASK: of the last 50 steps or so; accuracy/codebook_K: of this one."""
 
         def objective(params):
-            predictions = self.model.apply({"params": params}, batch, self._dropped(batch, state.step))
-            scores = lm.score(self.lm_cfg, predictions, batch, self.cfg.lm.label_smoothing)
+            scores = self._scores(params, batch, self._dropped(batch, state.step))
             total, parts = lm.loss(scores, self.weights_K)
             counted = scores.counted_BxLxK
             return total, (parts, lm.share(scores.right_BxLxK, counted, (0, 1)), self._tally(batch, scores))
@@ -174,8 +176,7 @@ class LMProgram(Program):
 
     def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Loss and accuracy of each row, with the averaged weights if there are any."""
-        predictions = self.model.apply({"params": best(state.model)}, batch)
-        scores = lm.score(self.lm_cfg, predictions, batch, self.cfg.lm.label_smoothing)
+        scores = self._scores(best(state.model), batch)
         return {
             "loss": lm.share(scores.loss_BxLxK, scores.counted_BxLxK, (1, 2)),
             "accuracy": lm.share(scores.right_BxLxK, scores.counted_BxLxK, (1, 2)),

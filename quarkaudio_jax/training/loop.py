@@ -12,23 +12,17 @@ import pathlib
 import time
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 from quarkaudio_jax.parallel import distributed
-from quarkaudio_jax.parallel.mesh import (
-    batch_sharding,
-    batch_ways,
-    global_batch,
-    make_mesh,
-    on_mesh,
-    replicated,
-    state_shardings,
-)
-from quarkaudio_jax.schema import ConfigError, TrainConfig, to_dict
+from quarkaudio_jax.parallel.mesh import global_batch, make_mesh, on_mesh, replicated
+from quarkaudio_jax.schema import TrainConfig, to_dict
 from quarkaudio_jax.training.checkpoint import Checkpoints, initial_model
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
 from quarkaudio_jax.training.lm_program import LMProgram
+from quarkaudio_jax.training.lowering import lower_train_step
 from quarkaudio_jax.training.metrics import MetricWriter, Pace, duration
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.program import Program
@@ -58,7 +52,6 @@ class Trainer:
         self.mesh = make_mesh(dataclasses.asdict(cfg.mesh))
         self.program = make_program(cfg)
         self.cfg = cfg = self.program.cfg
-        self._check_batch()
         self.batches, self.skips = self.program.batches(jax.process_index(), jax.process_count())
         self.writer = MetricWriter(self.workdir, is_main)
         self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)
@@ -68,37 +61,14 @@ class Trainer:
         self._compile()
         self.state = self._restore_or_init()
 
-    def _check_batch(self) -> None:
-        ways = batch_ways(self.mesh)
-        if self.cfg.data.batch_size % ways:
-            raise ConfigError(
-                f"config.data.batch_size is {self.cfg.data.batch_size}, but the mesh splits batches {ways} ways "
-                "(data x fsdp); choose a multiple"
-            )
-
     def _compile(self) -> None:
         """Shardings from the abstract state, and the compiled step."""
-        boxed = jax.eval_shape(self.program.init)
         whole = replicated(self.mesh)
         self.frozen = jax.tree.map(lambda leaf: jax.device_put(leaf, whole), self.program.frozen)
-        boxed = boxed.replace(
-            frozen=jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.frozen)
-        )
-        self.shardings = state_shardings(boxed, self.mesh)
-        self.abstract_state = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            _unboxed(boxed),
-            self.shardings,
-        )
-        spec = self.program.batch_spec(self.cfg.data.batch_size)
-        batch = {k: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=batch_sharding(self.mesh)) for k, s in spec.items()}
         start = time.perf_counter()
-        outputs = (self.shardings, whole)
-        self.train_step = (
-            jax.jit(on_mesh(self.program.train_step, self.mesh), donate_argnums=0, out_shardings=outputs)
-            .lower(self.abstract_state, batch)
-            .compile()
-        )
+        step = lower_train_step(self.program, self.mesh)
+        self.shardings, self.abstract_state = step.shardings, step.abstract_state
+        self.train_step = step.lowered.compile()
         params = sum(math.prod(s.shape) for s in jax.tree.leaves(self.abstract_state.model.params))
         log.info(
             "%s, %.1f M parameters, mesh %s; step compiled in %s%s",
@@ -120,7 +90,9 @@ class Trainer:
             return self.checkpoints.restore(latest, self.abstract_state, self.batches).replace(frozen=self.frozen)
         start = self.batches.get_state()
         shardings = self.shardings.replace(frozen=None)
-        state = jax.jit(lambda: _unboxed(self.program.init()), out_shardings=shardings)().replace(frozen=self.frozen)
+        state = jax.jit(lambda: nn.meta.unbox(self.program.init()), out_shardings=shardings)().replace(
+            frozen=self.frozen
+        )
         if self.cfg.init_from:
             log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
             return state.replace(model=initial_model(self.cfg.init_from, self.abstract_state.model))
@@ -215,12 +187,6 @@ class Trainer:
 
 def _due(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _unboxed(tree: Any) -> Any:
-    import flax.linen as nn
-
-    return nn.meta.unbox(tree)
 
 
 def _cost(compiled) -> str:

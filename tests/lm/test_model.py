@@ -1,5 +1,7 @@
 """The language model on packed sequences written out by hand."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -109,6 +111,27 @@ def loss_of(predictions, batch, weights=(1.0, 1.0, 1.0)):
     scores = lm.score(CFG, predictions, batch, 0.0)
     accuracy = lm.share(scores.right_BxLxK, scores.counted_BxLxK, (0, 1))
     return lm.loss(scores, jnp.array(weights))[0], accuracy
+
+
+@pytest.mark.parametrize("max_duration", [0, 8])
+def test_scores_a_codebook_at_a_time_equal_those_of_the_logits(max_duration):
+    cfg = lm.LMConfig(CFG.backbone, CFG.codebooks, 6, max_duration=max_duration)
+    model, batch = lm.LanguageModel(cfg), packed(durations=max_duration > 0)
+    params = model.init(jax.random.key(0), batch)["params"]
+
+    def whole(params):
+        scores = lm.score(cfg, model.apply({"params": params}, batch), batch, 0.1)
+        return lm.loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
+
+    def apart(params):
+        scores = model.apply({"params": params}, batch, None, 0.1, method="score")
+        return lm.loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
+
+    (loss, scores), gradient = jax.value_and_grad(whole, has_aux=True)(params)
+    (found, apart_scores), found_gradient = jax.value_and_grad(apart, has_aux=True)(params)
+    assert float(found) == pytest.approx(float(loss), rel=1e-6)
+    close = functools.partial(np.testing.assert_allclose, atol=1e-5)
+    jax.tree.map(close, (apart_scores, found_gradient), (scores, gradient))
 
 
 def test_a_condition_that_is_dropped_does_not_count(params):

@@ -1,0 +1,40 @@
+"""A program's training step on a mesh, from shapes alone: for the loop that runs it, and for asking what it needs."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from quarkaudio_jax.parallel.mesh import batch_sharding, batch_ways, on_mesh, replicated, state_shardings
+from quarkaudio_jax.schema import ConfigError
+from quarkaudio_jax.training.program import Program
+
+
+@dataclasses.dataclass(frozen=True)
+class LoweredStep:
+    """shardings, abstract_state: of each leaf of the state; lowered: `train_step`, ready to compile."""
+
+    shardings: Any
+    abstract_state: Any
+    lowered: Any
+
+
+def lower_train_step(program: Program, mesh: jax.sharding.Mesh) -> LoweredStep:
+    """Nothing is allocated; the mesh may be of devices that are not at hand. ConfigError if it does not divide batches."""
+    size, ways = program.cfg.data.batch_size, batch_ways(mesh)
+    if size % ways:
+        raise ConfigError(
+            f"config.data.batch_size is {size}, but the mesh splits batches {ways} ways (data x fsdp); choose a multiple"
+        )
+    boxed = jax.eval_shape(program.init)
+    boxed = boxed.replace(frozen=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), program.frozen))
+    shardings = state_shardings(boxed, mesh)
+    abstract = jax.tree.map(_placed, nn.meta.unbox(boxed), shardings)
+    batch = {name: _placed(s, batch_sharding(mesh)) for name, s in program.batch_spec(size).items()}
+    step = jax.jit(on_mesh(program.train_step, mesh), donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+    return LoweredStep(shardings, abstract, step.lower(abstract, batch))
+
+
+def _placed(shape: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
