@@ -20,6 +20,7 @@ from quarkaudio_jax.lm.objective import smoothed_kl
 from quarkaudio_jax.lm.vocabulary import Vocabulary
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
+from quarkaudio_jax.nn.partition import constrain, gathered
 
 TASK, TEXT, REFERENCE_START, REFERENCE, SOURCE_START, SOURCE, CODES, TAIL = range(1, 9)
 """What stands at a position; 0 is padding. The numbers are those of the data's layout."""
@@ -101,7 +102,8 @@ class LanguageModel(nn.Module):
 
     def embed_ids(self, ids_BxLxK: jax.Array, durations_BxL: jax.Array | None = None) -> jax.Array:
         """Embeddings of the answer: the sum over the codebooks, and of the duration that came with codebook 0."""
-        x = sum(self.words[k][ids_BxLxK[..., k]] for k in range(ids_BxLxK.shape[-1]))
+        words = gathered(self.words, ("codebook", "vocab", "embed"))
+        x = constrain(sum(words[k][ids_BxLxK[..., k]] for k in range(ids_BxLxK.shape[-1])), "batch")
         return x if durations_BxL is None else x + self.durations[durations_BxL]
 
     def embed(
@@ -119,14 +121,17 @@ class LanguageModel(nn.Module):
     def embed_request(self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None) -> jax.Array:
         """The positions of a packed batch that stand before the answers (B, L, D), 0 elsewhere."""
         kind, value = batch["kind"], batch["value"]
-        text = self.text(batch["text_features"]) if self.cfg.text_dim else self.text[jnp.clip(value, 0, 255)]
-        audio = batch["features"].astype(self.dtype)
+        if self.cfg.text_dim:
+            text = self.text(batch["text_features"])
+        else:
+            text = gathered(self.text, ("vocab", "embed"))[jnp.clip(value, 0, 255)]
+        audio, starts = batch["features"].astype(self.dtype), gathered(self.starts, ("vocab", "embed"))
         choices = {
-            TASK: self.tasks[jnp.clip(value, 0, self.cfg.num_tasks - 1)],
+            TASK: gathered(self.tasks, ("vocab", "embed"))[jnp.clip(value, 0, self.cfg.num_tasks - 1)],
             TEXT: text,
-            REFERENCE_START: self.starts[0],
+            REFERENCE_START: starts[0],
             REFERENCE: self.reference(audio),
-            SOURCE_START: self.starts[1],
+            SOURCE_START: starts[1],
             SOURCE: self.source(audio),
         }
         x = jnp.zeros((*kind.shape, self.cfg.backbone.dim), self.dtype)
@@ -135,7 +140,7 @@ class LanguageModel(nn.Module):
         if dropped_BxL is not None:
             condition = (kind == TEXT) | (kind == REFERENCE) | (kind == SOURCE)
             x = jnp.where((condition & dropped_BxL)[..., None], 0.0, x)
-        return x
+        return constrain(x, "batch")
 
     def predict(self, hidden_BxLxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Logits (B, L, K, V) of the next ids and, for the adaptive codec, of the next duration (B, L, durations)."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import kernel_and_bias, logical
-from quarkaudio_jax.nn.partition import gathered
+from quarkaudio_jax.nn.partition import constrain, gathered
 
 
 class Linear(nn.Module):
@@ -31,7 +31,10 @@ class Linear(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel_init, bias_init = kernel_and_bias(self.torch_init, x.shape[-1])
         kernel = self.param("kernel", logical(kernel_init, *self.axes), (x.shape[-1], self.features))
-        out = x.astype(self.dtype) @ self._ready(kernel)
+        # Batches stay split: XLA may otherwise split the contraction, and hold the whole batch on every device.
+        inner = [None] * (x.ndim - 2) + [None if self.axes[0] == "embed" else self.axes[0]]
+        x = constrain(x.astype(self.dtype), "batch", *inner) if x.ndim > 1 else x.astype(self.dtype)
+        out = x @ self._ready(kernel)
         if self.use_bias:
             bias = self.param("bias", logical(bias_init, self.axes[-1]), (self.features,))
             out = out + bias.astype(self.dtype)
