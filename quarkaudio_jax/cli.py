@@ -19,6 +19,7 @@ VERBS = {
     "manifest": "lists of audio, with what is known of it",
     "simulate": "examples of a task to listen to",
     "prepare": "training data with features and codes worked out",
+    "compile": "what a configuration needs of a TPU slice, without one",
 }
 
 TASK_VERBS = {

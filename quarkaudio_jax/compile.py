@@ -1,0 +1,119 @@
+"""What a configuration needs of a TPU slice, asked of its compiler: python -m quarkaudio_jax.compile
+--config=configs/codec48k.py:large --topology=v5e:4x4"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+from quarkaudio_jax.cli import UserError, read_config, report_errors, set_up
+from quarkaudio_jax.schema import TrainConfig
+
+
+def _define(values) -> None:
+    from absl import flags
+
+    programs = ["train", "encode", "decode", "prefill", "decode-step"]
+    where = "A TPU topology such as v5e:4x4, v5p:2x2x2 or v6e:4x4 (needs libtpu); default: the devices at hand."
+    flags.DEFINE_string("topology", "", where, flag_values=values)
+    flags.DEFINE_enum("program", "train", programs, "What to compile.", flag_values=values)
+    flags.DEFINE_integer("batch", 1, "Items at once, for all but train.", flag_values=values)
+    flags.DEFINE_bool("search", False, "Find the largest training batch that fits.", flag_values=values)
+    flags.DEFINE_string("output", "", "A .json file for the result.", flag_values=values)
+    codec = "Of a language model without prepared data at hand: the codec whose codes it learns."
+    flags.DEFINE_string("codec", "hcodec_48k", codec, flag_values=values)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `python -m quarkaudio_jax.compile` and `quarkaudio compile`."""
+    with report_errors():
+        config, flags = read_config(sys.argv if argv is None else argv, TrainConfig, __doc__, _define)
+        if flags.topology:
+            import jax
+
+            jax.config.update("jax_platforms", "cpu")  # the slice's compiler is used, no device
+        set_up()
+        devices = _devices(flags.topology)
+        from quarkaudio_jax.training import compiled
+
+        compiled.check_kind(config, flags.program)
+        config = _with_facts(config, flags.codec)
+        try:
+            if flags.search:
+                each = compiled.largest_batch(config, devices, _tell_attempt)
+                print(f"the largest batch that fits: {each} a device")
+                return
+            needs = compiled.needs(config, devices, flags.program, flags.batch)
+        except compiled.DoesNotFit as error:
+            raise UserError(f"{flags.topology or 'the devices at hand'}: {error}") from error
+        print(report(needs))
+        if flags.output:
+            path = pathlib.Path(flags.output)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(dataclasses.asdict(needs), indent=1) + "\n")
+
+
+def _devices(topology: str) -> list[Any]:
+    import jax
+
+    from quarkaudio_jax.parallel.chips import topology_devices
+
+    if not topology:
+        return jax.devices()
+    try:
+        return topology_devices(topology)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _with_facts(config: TrainConfig, codec: str) -> TrainConfig:
+    """A language model's configuration with the facts of its data, or of data of `codec` if there is none."""
+    if config.program != "lm":
+        return config
+    from quarkaudio_jax.codec.variants import get_variant
+    from quarkaudio_jax.data.prepared import read_facts
+    from quarkaudio_jax.schema import PreparedFacts
+    from quarkaudio_jax.tasks import TASKS
+
+    if config.data.folder:
+        return dataclasses.replace(config, facts=read_facts(config.data))
+    cfg = get_variant(codec)
+    books = [q.codebook_size for q in (cfg.acoustic_quantizer, cfg.semantic_quantizer) for _ in range(q.num_codebooks)]
+    most = cfg.aggregation.max_group if cfg.aggregation else 0
+    width = cfg.semantic.feature_dim
+    facts = PreparedFacts(
+        codec=codec, codebooks=tuple(books), max_duration=most, feature_width=width, tasks=tuple(TASKS)
+    )
+    return dataclasses.replace(config, facts=facts)
+
+
+def _tell_attempt(each: int, needs: Any) -> None:
+    told = "does not fit" if needs is None else f"fits, {sum(needs.memory.values()) / 2**30:.2f} GiB"
+    print(f"{each} a device: {told}", flush=True)
+
+
+def report(needs: Any) -> str:
+    """The result in words and tables."""
+    lines = [f"{needs.program} on {needs.devices} x {needs.chip}", "", "memory a device, GiB"]
+    lines += [f"  {size / 2**30:8.3f}  {kind}" for kind, size in needs.memory.items()]
+    lines += [f"  {sum(needs.memory.values()) / 2**30:8.3f}  in all", ""]
+    lines.append(f"{needs.model_flops / 1e12:.3f} TFLOP a step, on all devices")
+    if needs.seconds is not None:
+        pace = ", ".join(
+            f"{v / needs.seconds / needs.devices:.1f} {k.replace('_', ' ')}" for k, v in needs.work.items()
+        )
+        lines.append(
+            f"{1000 * needs.seconds:.2f} ms of computation by the compiler's cycle counts ({pace} a second a chip)"
+        )
+        lines.append(f"{1000 * needs.transfers:.2f} ms of transfers, should nothing hide them")
+        lines.append(f"{100 * needs.utilisation:.1f} % model FLOPs utilisation")
+    lines += ["", "collectives (how many, GiB a device)"]
+    lines += [f"  {n:6d}  {size / 2**30:8.3f}  {kind}" for kind, (n, size) in needs.collectives.items()] or ["  none"]
+    lines += ["", "largest arrays (GiB, shape, made by)"]
+    lines += [f"  {a.size / 2**30:8.3f}  {a.shape[:60]}  {a.source[-80:]}" for a in needs.largest]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""What a program's steps need of a device, asked of the compiler; no device need be at hand."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from quarkaudio_jax.lm import model as lm
+from quarkaudio_jax.lm.backbone import empty_cache
+from quarkaudio_jax.parallel.chips import chip_of
+from quarkaudio_jax.parallel.flops import count_flops
+from quarkaudio_jax.parallel.hlo import Array, summarise
+from quarkaudio_jax.parallel.mesh import make_mesh
+from quarkaudio_jax.schema import ConfigError, TrainConfig
+from quarkaudio_jax.training.codec_program import CodecProgram
+from quarkaudio_jax.training.lm_program import LMProgram
+from quarkaudio_jax.training.lowering import lower_train_step
+from quarkaudio_jax.training.program import DTYPES, Program
+
+SECONDS = 10.0
+"""Of audio that `encode` and `decode` are asked for, an item."""
+
+PREFIX, CACHE = 512, 1024
+"""Positions of a request, and of a cache, that `prefill` and `decode-step` are asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """Of one step, per device unless said otherwise.
+
+    memory: kind -> bytes. model_flops: of all devices together, without what is computed twice.
+    seconds: of its computations by the compiler's cycle counts; transfers: what its collectives take if
+    nothing hides them (None for both where the chip is not known). work: what a step gets through.
+    """
+
+    program: str
+    devices: int
+    chip: str
+    memory: dict[str, int]
+    model_flops: int
+    seconds: float | None
+    transfers: float | None
+    utilisation: float | None
+    collectives: dict[str, tuple[int, int]]
+    largest: list[Array]
+    work: dict[str, float]
+
+
+class DoesNotFit(ValueError):
+    """A step that needs more memory than a device has."""
+
+
+def program_of(cfg: TrainConfig) -> Program:
+    """The program of a configuration, with random weights for all that would have to be read."""
+    if cfg.program == "codec":
+        return CodecProgram(cfg)
+    return LMProgram(cfg)
+
+
+def train_needs(cfg: TrainConfig, devices: Sequence[Any]) -> Needs:
+    """Of the real training step on a mesh of `devices`."""
+    program = program_of(cfg)
+    step = lower_train_step(program, make_mesh(dataclasses.asdict(cfg.mesh), devices))
+    plain = program_of(_without_remat(cfg))
+    batch = plain.batch_spec(cfg.data.batch_size)
+    flops = count_flops(plain.train_step, nn.meta.unbox(jax.eval_shape(plain.init)), batch)
+    state = step.abstract_state
+    parts = {"parameters": state.model, "optimiser and discriminators": state.training, "frozen": state.frozen}
+    memory = {name: sum(map(_held, jax.tree.leaves(part))) for name, part in parts.items()}
+    return _needs("train", step.lowered, devices, memory, flops, dict(program.rates))
+
+
+def _without_remat(cfg: TrainConfig) -> TrainConfig:
+    part = "codec" if cfg.program == "codec" else "lm"
+    return dataclasses.replace(cfg, **{part: dataclasses.replace(getattr(cfg, part), remat="none")})
+
+
+def _held(leaf: Any) -> int:
+    """Bytes of an abstract array on one device."""
+    return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+
+
+def codec_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> Needs:
+    """Of encoding (features given) or decoding `SECONDS` of audio on one device, weights in the compute type."""
+    program = program_of(cfg)
+    codec, cfg_codec = program.codec, program.codec_cfg
+    frames = math.ceil(SECONDS * cfg_codec.frame_rate)
+    wave = jnp.zeros((batch, frames * cfg_codec.frame_hop))
+    features = jnp.zeros((batch, frames * cfg_codec.semantic.stride, cfg_codec.semantic.feature_dim))
+    one = jax.sharding.SingleDeviceSharding(devices[0])
+
+    def encode(variables, wave, features):
+        return codec.apply(variables, codec.apply(variables, wave, features, method="embed"), method="quantize")
+
+    def decode(variables, codes):
+        return codec.apply(variables, codes, method="decode")
+
+    abstract = nn.meta.unbox(jax.eval_shape(codec.init, jax.random.key(0), wave, features))
+    variables = {**abstract, "params": _cast(abstract["params"], DTYPES[cfg.codec.dtype])}
+    fn, inputs = encode, (jax.eval_shape(lambda: wave), jax.eval_shape(lambda: features))
+    if what == "decode":
+        fn, inputs = decode, (jax.eval_shape(encode, variables, *inputs),)
+    return _on_one(what, fn, variables, inputs, one, devices, {"audio_seconds": batch * frames / cfg_codec.frame_rate})
+
+
+def lm_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> Needs:
+    """Of prefilling `PREFIX` positions, or of one step with a cache of `CACHE`, on one device."""
+    program = program_of(cfg)
+    model = lm.LanguageModel(program.lm_cfg, DTYPES[cfg.lm.dtype])
+    params = _cast(nn.meta.unbox(jax.eval_shape(program.init)).model.params, model.dtype)
+    cache = jax.eval_shape(lambda: empty_cache(program.lm_cfg.backbone, batch, CACHE, model.dtype))
+    length = PREFIX if what == "prefill" else 1
+    x = jax.ShapeDtypeStruct((batch, length, program.lm_cfg.backbone.dim), model.dtype)
+    positions = jax.ShapeDtypeStruct((batch, length), jnp.int32)
+    method = "fill" if what == "prefill" else "step"
+
+    def step(variables, cache, x, positions):
+        return model.apply(variables, x, positions, cache, method=method)
+
+    one = jax.sharding.SingleDeviceSharding(devices[0])
+    inputs = (cache, x, positions)
+    work = {"positions": float(batch * length)}
+    return _on_one(what, step, {"params": params}, inputs, one, devices, work, donated=(1,))
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, dtype), tree)
+
+
+def _on_one(what, fn: Callable, variables, inputs, sharding, devices, work, donated=()) -> Needs:
+    placed = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), (variables, *inputs))
+    lowered = jax.jit(fn, donate_argnums=donated, keep_unused=True).lower(*placed)
+    memory = {"parameters": sum(map(_held, jax.tree.leaves(placed[0])))}
+    return _needs(what, lowered, devices[:1], memory, count_flops(fn, *placed), work)
+
+
+def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, int], flops: int, work) -> Needs:
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise _explained(error) or error from error
+    stats = compiled.memory_analysis()
+    memory = {kind: size for kind, size in memory.items() if size}
+    memory["inputs"] = max(stats.argument_size_in_bytes - sum(memory.values()), 0)
+    memory["outputs not in place of inputs"] = max(stats.output_size_in_bytes - stats.alias_size_in_bytes, 0)
+    memory["temporaries (activations, gradients)"] = stats.temp_size_in_bytes
+    memory["program"] = stats.generated_code_size_in_bytes
+    found, chip = summarise(compiled.as_text()), chip_of(devices)
+    seconds = transfers = utilisation = None
+    if chip is not None:
+        seconds = found.cycles / chip.clock
+        transfers = sum(_factor(kind) * size for kind, (_, size) in found.collectives.items()) / chip.links
+        utilisation = flops / (len(devices) * chip.flops * seconds)
+    name = chip.name if chip else devices[0].device_kind
+    return Needs(
+        what, len(devices), name, memory, flops, seconds, transfers, utilisation, found.collectives, found.largest, work
+    )
+
+
+def _factor(kind: str) -> int:
+    """How often the bytes of a collective's result cross a chip's links, about."""
+    return 2 if kind == "all-reduce" else 1
+
+
+def _explained(error: Exception) -> DoesNotFit | None:
+    """The compiler's refusal in our words; None if it is about something else."""
+    text = str(error)
+    if "RESOURCE_EXHAUSTED" not in text:
+        return None
+    found = re.search(r"\(([\d.]+)([GM])\) exceeds available HBM \(([\d.]+)G\)", text)
+    if not found:
+        found = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)G hbm", text)
+    if not found:
+        return DoesNotFit(text.splitlines()[0])
+    needed = float(found[1]) / (1024 if found[2] == "M" else 1)
+    return DoesNotFit(
+        f"it needs {needed:.2f} GiB of a device's {found[3]} GiB, {needed - float(found[3]):.2f} GiB too much. Less: a "
+        "smaller config.data.batch_size, or remat=full (config.codec or config.lm), for activations; more devices on "
+        "config.mesh.fsdp for parameters and optimiser"
+    )
+
+
+def largest_batch(cfg: TrainConfig, devices: Sequence[Any], tried: Callable[[int, Needs | None], None]) -> int:
+    """The largest batch a device with which the training step fits: doubled until it does not, then bisected.
+
+    tried: told of each attempt. DoesNotFit if not even one example fits.
+    """
+    sizes = make_mesh(dataclasses.asdict(cfg.mesh), devices).shape
+    ways = sizes["data"] * sizes["fsdp"]
+
+    def fits(each: int) -> bool:
+        data = dataclasses.replace(cfg.data, batch_size=each * ways)
+        try:
+            needs = train_needs(dataclasses.replace(cfg, data=data), devices)
+        except DoesNotFit:
+            tried(each, None)
+            return False
+        tried(each, needs)
+        return True
+
+    if not fits(1):
+        raise DoesNotFit("not even one example a device fits; more devices on config.mesh.fsdp, or a smaller model")
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > max(low // 8, 1):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def check_kind(cfg: TrainConfig, what: str) -> None:
+    """ConfigError if the configuration's program has no such step."""
+    kinds = {"codec": ("train", "encode", "decode"), "lm": ("train", "prefill", "decode-step")}[cfg.program]
+    if what not in kinds:
+        raise ConfigError(f"--program={what}: this configuration has {', '.join(kinds)}")
+
+
+def needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> Needs:
+    """Of `what`: train, encode, decode, prefill or decode-step (`batch` items, but for train)."""
+    check_kind(cfg, what)
+    if what == "train":
+        return train_needs(cfg, devices)
+    return (codec_needs if cfg.program == "codec" else lm_needs)(cfg, devices, what, batch)

@@ -1,0 +1,93 @@
+"""`compile`: for the devices at hand, and, where libtpu is, for slices that are not."""
+
+import importlib.util
+import json
+
+import pytest
+
+from quarkaudio_jax import compile as verb
+from quarkaudio_jax.training.compiled import _explained
+
+LM = (
+    "--config=configs/lm.py:tiny",
+    "--codec=hcodec_48k_tiny",
+    "--config.data.batch_size=8",
+    "--config.data.length=256",
+)
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="the package libtpu is missing")
+
+
+def call(*flags):
+    verb.main(["quarkaudio compile", *flags])
+
+
+def test_the_devices_at_hand(tmp_path, capsys):
+    call(*LM, f"--output={tmp_path / 'needs.json'}")
+    found = json.loads((tmp_path / "needs.json").read_text())
+    assert (found["program"], found["devices"], found["chip"]) == ("train", 1, "cpu")
+    assert found["seconds"] is None and len(found["largest"]) == 10
+    # Three products a parameter and position that is not looked up, and two of attention, forward and backward.
+    parameters = found["memory"]["parameters"] / 4
+    assert 0.5 < found["model_flops"] / (6 * parameters * 8 * 256) < 2
+    assert found["memory"]["optimiser and discriminators"] == pytest.approx(2 * found["memory"]["parameters"], rel=1e-3)
+    assert "TFLOP a step" in capsys.readouterr().out
+
+
+def test_what_the_program_does_not_have():
+    with pytest.raises(SystemExit, match="--program=encode: this configuration has train, prefill, decode-step"):
+        call(*LM, "--program=encode")
+
+
+def test_an_unknown_topology():
+    with pytest.raises(SystemExit, match=r"topology 'v5e:7x9' can't be described.*libtpu"):
+        call(*LM, "--topology=v5e:7x9")
+
+
+def test_by_how_much_it_does_not_fit():
+    error = RuntimeError(
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (27.08G) exceeds available HBM (15.75G). HLO module: jit_train_step."
+    )
+    assert "27.08 GiB of a device's 15.75 GiB, 11.33 GiB too much. Less: a smaller" in str(_explained(error))
+    assert _explained(RuntimeError("INTERNAL: something else")) is None
+
+
+@needs_libtpu
+class TestSlices:
+    def test_training_split_over_a_slice(self, tmp_path):
+        """Parameters lie split over fsdp, batches stay split; cycles and transfers are told."""
+        found = {}
+        for name, mesh in (("split", ["--config.mesh.fsdp=8", "--config.mesh.data=1"]), ("whole", [])):
+            path = tmp_path / f"{name}.json"
+            call(*LM, "--topology=v5e:2x4", f"--output={path}", *mesh)
+            found[name] = json.loads(path.read_text())
+        split, whole = found["split"], found["whole"]
+        assert split["devices"] == 8 and split["chip"] == "v5e"
+        assert split["memory"]["parameters"] < 0.2 * whole["memory"]["parameters"]
+        assert "all-gather" in split["collectives"] and "all-gather" not in whole["collectives"]
+        assert 0 < split["seconds"] < 4 * whole["seconds"]
+        assert 0 < whole["utilisation"] < 1
+        assert not any(array["shape"].startswith(("f32[8,256,", "bf16[8,256,")) for array in split["largest"])
+
+    @pytest.mark.parametrize(
+        "program, config",
+        [("decode-step", LM[:2]), ("prefill", LM[:2])]
+        + [(name, ("--config=configs/codec48k.py:tiny",)) for name in ("encode", "decode")],
+    )
+    def test_use(self, program, config, tmp_path):
+        call(*config, "--topology=v6e:2x2", f"--program={program}", f"--output={tmp_path / 'needs.json'}")
+        found = json.loads((tmp_path / "needs.json").read_text())
+        assert found["devices"] == 1 and found["chip"] == "v6e" and 0 < found["seconds"] < 0.1
+
+    def test_the_largest_batch(self, capsys, monkeypatch):
+        """Searched by doubling, then bisected; here with a limit of our own, since tiny models fit by the thousand."""
+        from quarkaudio_jax.training import compiled
+
+        def limited(cfg, devices):
+            if cfg.data.batch_size > 8 * 11:
+                raise compiled.DoesNotFit("too much")
+            return compiled.Needs("train", 8, "v5e", {"all": 1}, 1, 1.0, 0.0, 0.5, {}, [], {})
+
+        monkeypatch.setattr(compiled, "train_needs", limited)
+        call(*LM, "--topology=v5e:2x4", "--search")
+        assert "the largest batch that fits: 11 a device" in capsys.readouterr().out
