@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         from quarkaudio_jax.training import compiled
 
         compiled.check_kind(config, flags.program)
-        config = _with_facts(config, flags.codec)
+        config = compiled.with_facts(config, flags.codec)
         try:
             if flags.search:
                 each = compiled.largest_batch(config, devices, _tell_attempt)
@@ -65,27 +65,6 @@ def _devices(topology: str) -> list[Any]:
         return topology_devices(topology)
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def _with_facts(config: TrainConfig, codec: str) -> TrainConfig:
-    """A language model's configuration with the facts of its data, or of data of `codec` if there is none."""
-    if config.program != "lm":
-        return config
-    from quarkaudio_jax.codec.variants import get_variant
-    from quarkaudio_jax.data.prepared import read_facts
-    from quarkaudio_jax.schema import PreparedFacts
-    from quarkaudio_jax.tasks import TASKS
-
-    if config.data.folder:
-        return dataclasses.replace(config, facts=read_facts(config.data))
-    cfg = get_variant(codec)
-    books = [q.codebook_size for q in (cfg.acoustic_quantizer, cfg.semantic_quantizer) for _ in range(q.num_codebooks)]
-    most = cfg.aggregation.max_group if cfg.aggregation else 0
-    width = cfg.semantic.feature_dim
-    facts = PreparedFacts(
-        codec=codec, codebooks=tuple(books), max_duration=most, feature_width=width, tasks=tuple(TASKS)
-    )
-    return dataclasses.replace(config, facts=facts)
 
 
 def _tell_attempt(each: int, needs: Any) -> None:

@@ -135,6 +135,8 @@ def _runs(modules: dict[str, list[Instruction]], entry: str) -> tuple[dict[str, 
 def summarise(text: str, largest: int = 10) -> Summary:
     """Of the text of a compiled module (`compiled.as_text()`)."""
     modules, entry = computations(text)
+    if not entry:
+        return Summary(0, {}, [])
     alone, every = _runs(modules, entry)
     cycles = sum(times * (i.cycles or 0) for name, times in alone.items() for i in modules[name])
     moved: dict[tuple[str, str], tuple[int, int]] = {}

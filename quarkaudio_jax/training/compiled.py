@@ -1,6 +1,7 @@
 """What a program's steps need of a device, asked of the compiler; no device need be at hand."""
 
 import dataclasses
+import logging
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -10,17 +11,22 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.data.prepared import read_facts
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import empty_cache
 from quarkaudio_jax.parallel.chips import chip_of
 from quarkaudio_jax.parallel.flops import count_flops
 from quarkaudio_jax.parallel.hlo import Array, summarise
 from quarkaudio_jax.parallel.mesh import make_mesh
-from quarkaudio_jax.schema import ConfigError, TrainConfig
+from quarkaudio_jax.schema import ConfigError, PreparedFacts, TrainConfig
+from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lowering import lower_train_step
 from quarkaudio_jax.training.program import DTYPES, Program
+
+log = logging.getLogger(__name__)
 
 SECONDS = 10.0
 """Of audio that `encode` and `decode` are asked for, an item."""
@@ -35,7 +41,7 @@ class Needs:
 
     memory: kind -> bytes. model_flops: of all devices together, without what is computed twice.
     seconds: of its computations by the compiler's cycle counts; transfers: what its collectives take if
-    nothing hides them (None for both where the chip is not known). work: what a step gets through.
+    nothing hides them (None for both where the chip is not known, or the module can't be read). work: what a step gets through.
     """
 
     program: str
@@ -60,6 +66,24 @@ def program_of(cfg: TrainConfig) -> Program:
     if cfg.program == "codec":
         return CodecProgram(cfg)
     return LMProgram(cfg)
+
+
+def with_facts(cfg: TrainConfig, codec: str) -> TrainConfig:
+    """A language model's configuration with the facts of its data, or of data of `codec` if it names none."""
+    if cfg.program != "lm":
+        return cfg
+    if cfg.data.folder:
+        return dataclasses.replace(cfg, facts=read_facts(cfg.data))
+    found = get_variant(codec)
+    quantizers = (found.acoustic_quantizer, found.semantic_quantizer)
+    facts = PreparedFacts(
+        codec=codec,
+        codebooks=tuple(q.codebook_size for q in quantizers for _ in range(q.num_codebooks)),
+        max_duration=found.aggregation.max_group if found.aggregation else 0,
+        feature_width=found.semantic.feature_dim,
+        tasks=tuple(TASKS),
+    )
+    return dataclasses.replace(cfg, facts=facts)
 
 
 def train_needs(cfg: TrainConfig, devices: Sequence[Any]) -> Needs:
@@ -150,9 +174,10 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
     memory["outputs not in place of inputs"] = max(stats.output_size_in_bytes - stats.alias_size_in_bytes, 0)
     memory["temporaries (activations, gradients)"] = stats.temp_size_in_bytes
     memory["program"] = stats.generated_code_size_in_bytes
-    found, chip = summarise(compiled.as_text()), chip_of(devices)
+    text, chip = _text(compiled), chip_of(devices)
+    found = summarise(text or "")
     seconds = transfers = utilisation = None
-    if chip is not None:
+    if chip is not None and text:
         seconds = found.cycles / chip.clock
         transfers = sum(_factor(kind) * size for kind, (_, size) in found.collectives.items()) / chip.links
         utilisation = flops / (len(devices) * chip.flops * seconds)
@@ -160,6 +185,15 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
     return Needs(
         what, len(devices), name, memory, flops, seconds, transfers, utilisation, found.collectives, found.largest, work
     )
+
+
+def _text(compiled: Any) -> str | None:
+    """The optimised module; None where this version of JAX can't read what libtpu wrote."""
+    try:
+        return compiled.as_text()
+    except jax.errors.JaxRuntimeError as error:
+        log.warning("the compiler's module can't be read, so memory alone is told (%s)", str(error).splitlines()[0])
+        return None
 
 
 def _factor(kind: str) -> int:

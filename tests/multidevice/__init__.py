@@ -14,13 +14,15 @@ FLAGS = " ".join(
 )
 """Eight devices. With the concurrency-optimised scheduler devices may start collectives in different
 orders, and on a machine with fewer cores than devices wait for each other for ever. On a busy machine one device
-may reach a collective more than 40 seconds, the usual limit, after another."""
+may reach a collective more than 40 seconds, the usual limit, after another; for the same reason no program is
+dispatched before the one before has ended.
+"""
 
 
-def train(mesh: str) -> dict:
-    """What `tests.multidevice.losses` prints for a mesh (data,fsdp,tensor)."""
-    env = dict(os.environ, XLA_FLAGS=FLAGS, JAX_PLATFORMS="cpu")
-    command = [sys.executable, "-m", "tests.multidevice.losses", mesh]
+def train(program: str, mesh: str) -> dict:
+    """What `tests.multidevice.losses` prints for a program and a mesh (data,fsdp,tensor)."""
+    env = dict(os.environ, XLA_FLAGS=FLAGS, JAX_PLATFORMS="cpu", JAX_CPU_ENABLE_ASYNC_DISPATCH="false")
+    command = [sys.executable, "-m", "tests.multidevice.losses", program, mesh]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])

@@ -1,37 +1,88 @@
 """Trains a few steps on a mesh and prints the metrics as JSON; a process of its own sets the device count.
 
-python -m tests.multidevice.losses data,fsdp,tensor [steps]
+python -m tests.multidevice.losses codec|lm data,fsdp,tensor
+
+Of the language model, what it generates is printed too.
 """
 
+import functools
 import json
 import sys
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from configs.lm import get_config
+from quarkaudio_jax.lm.generate import Condition, Generation, generate
+from quarkaudio_jax.lm.sample import Sampling
 from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
-from quarkaudio_jax.schema import from_config_dict
+from quarkaudio_jax.schema import PreparedFacts, from_config_dict
+from quarkaudio_jax.tasks.layout import Kind
 from quarkaudio_jax.training.codec_program import CodecProgram
-from tests.conftest import small_config
+from quarkaudio_jax.training.lm_program import LMProgram
+from tests.conftest import changed, small_config
+
+ROWS = 8
+
+
+def codec_program() -> CodecProgram:
+    """The tiny GAN."""
+    config = small_config(
+        data__batch_size=ROWS, data__crop_seconds=0.3, codec__revive_below=0.1, codec__quantizer_dropout=True
+    )
+    return CodecProgram(from_config_dict(config))
+
+
+def lm_program() -> LMProgram:
+    """The tiny language model, on codes of three codebooks."""
+    config = changed(get_config("tiny"), data__batch_size=ROWS, data__length=64)
+    facts = dict(codebooks=(32, 32, 16), feature_width=12, tasks=("restoration",))
+    config = from_config_dict(config)
+    return LMProgram(type(config)(**{**vars(config), "facts": PreparedFacts(**facts)}))
+
+
+def waves(program: CodecProgram, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A batch for the codec."""
+    return {k: 0.1 * rng.standard_normal(s.shape, dtype=np.float32) for k, s in program.batch_spec(ROWS).items()}
+
+
+def rows(program: LMProgram, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A batch for the language model: rows of a task, a start, 20 source frames, 20 of codes and the tail."""
+    batch = {k: np.zeros(s.shape, s.dtype) for k, s in program.batch_spec(ROWS).items()}
+    tail = program.lm_cfg.tail
+    kinds = [Kind.TASK, Kind.SOURCE_START, *[Kind.SOURCE] * 20, *[Kind.CODES] * 20, *[Kind.TAIL] * tail]
+    count = len(kinds)
+    batch["kind"][:, :count], batch["segment"][:, :count] = kinds, 1
+    batch["position"][:, :count] = np.arange(count)
+    batch["features"][:] = rng.standard_normal(batch["features"].shape)
+    batch["codes"][:] = rng.integers(0, 16, batch["codes"].shape)
+    return batch
+
+
+def generated(program: LMProgram, params, mesh) -> list:
+    """Greedy codes of eight requests, on the mesh."""
+    model = program.model
+    prefix = jax.random.normal(jax.random.key(3), (ROWS, 10, model.cfg.backbone.dim))
+    lengths = jnp.asarray([10, 7, 10, 3, 9, 10, 5, 8])
+    condition = Condition(prefix, lengths, jnp.full(ROWS, 6), jax.random.split(jax.random.key(4), ROWS))
+    condition = jax.device_put(condition, batch_sharding(mesh))
+    how = Generation(Sampling(temperature=0.0))
+    run = jax.jit(on_mesh(functools.partial(generate.__wrapped__, model, frames=6, how=how), mesh))
+    return np.asarray(run(params, condition)[0]).tolist()
 
 
 def main() -> None:
-    """Prints {'devices', 'sharded', 'metrics': [{...}, ...]}."""
-    import flax.linen as nn
-
-    sizes = dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[1].split(",")), strict=True))
-    config = small_config(
-        data__batch_size=8, data__crop_seconds=0.3, codec__revive_below=0.1, codec__quantizer_dropout=True
-    )
-    program = CodecProgram(from_config_dict(config))
+    """Prints {'devices', 'sharded', 'metrics': [{...}, ...], 'codes'}."""
+    kind, sizes = sys.argv[1], dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[2].split(",")), strict=True))
+    program, make = (codec_program(), waves) if kind == "codec" else (lm_program(), rows)
     mesh = make_mesh(sizes, jax.devices()[: int(np.prod(list(sizes.values())))])
     shardings = state_shardings(jax.eval_shape(program.init), mesh)
     state = jax.jit(lambda: nn.meta.unbox(program.init()), out_shardings=shardings)()
     rng = np.random.default_rng(0)
-    spec = program.batch_spec(8)
-    batches = [{k: 0.1 * rng.standard_normal(s.shape, dtype=np.float32) for k, s in spec.items()} for _ in range(3)]
-    batches = [global_batch(b, mesh) for b in batches]
-    assert batches[0]["wave"].sharding == batch_sharding(mesh)
+    batches = [global_batch(make(program, rng), mesh) for _ in range(3)]
+    assert all(x.sharding == batch_sharding(mesh) for x in batches[0].values())
     state = jax.jit(on_mesh(program.fit, mesh), out_shardings=shardings)(state, batches[0])
     step = jax.jit(on_mesh(program.train_step, mesh), out_shardings=(shardings, replicated(mesh)))
     metrics = []
@@ -40,7 +91,8 @@ def main() -> None:
         metrics.append({k: float(v) for k, v in values.items()})
     large = [x for x in jax.tree.leaves(state.model.params) if x.size > 20_000]
     sharded = sum(x.addressable_shards[0].data.size < x.size for x in large) / len(large)
-    print(json.dumps({"devices": mesh.size, "sharded": sharded, "metrics": metrics}))
+    codes = generated(program, state.model.params, mesh) if kind == "lm" else None
+    print(json.dumps({"devices": mesh.size, "sharded": sharded, "metrics": metrics, "codes": codes}))
 
 
 if __name__ == "__main__":
