@@ -1,6 +1,7 @@
 """Fixtures that tests of several rooms share."""
 
 import fcntl
+import json
 import os
 import pathlib
 
@@ -110,3 +111,12 @@ def trained_lm(prepared, tmp_path_factory) -> pathlib.Path:
         assert Trainer(from_config_dict(small_lm_config(prepared)), folder).run() == "finished"
 
     return made_once(tmp_path_factory, "trained_lm", train)
+
+
+def losses(workdir):
+    """{step: every metric but the speeds}; a step logged twice must be equal both times."""
+    out = {}
+    for line in (workdir / "metrics.jsonl").read_text().splitlines():
+        values = {k: v for k, v in json.loads(line).items() if not k.startswith("speed/")}
+        assert out.setdefault(values["step"], values) == values
+    return out

@@ -4,6 +4,9 @@ import os
 
 import jax
 
+HEARTBEAT = 30
+"""Seconds of silence after which a host counts as lost, and JAX ends the others."""
+
 
 def initialize() -> None:
     """`jax.distributed.initialize()` where the environment says that several hosts take part.
@@ -18,7 +21,10 @@ def initialize() -> None:
     several = "," in workers or int(env.get("SLURM_NTASKS", "1")) > 1 or "MEGASCALE_COORDINATOR_ADDRESS" in env
     if "JAX_COORDINATOR_ADDRESS" in env and "JAX_NUM_PROCESSES" in env:
         jax.distributed.initialize(
-            env["JAX_COORDINATOR_ADDRESS"], int(env["JAX_NUM_PROCESSES"]), int(env["JAX_PROCESS_ID"])
+            env["JAX_COORDINATOR_ADDRESS"],
+            int(env["JAX_NUM_PROCESSES"]),
+            int(env["JAX_PROCESS_ID"]),
+            heartbeat_timeout_seconds=HEARTBEAT,
         )
     elif several or "JAX_COORDINATOR_ADDRESS" in env:
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)

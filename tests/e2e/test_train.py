@@ -1,6 +1,5 @@
 """Real processes: trained, stopped, killed, resumed."""
 
-import json
 import os
 import random
 import signal
@@ -10,7 +9,7 @@ import time
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, losses
 
 pytestmark = pytest.mark.slow
 
@@ -32,15 +31,6 @@ def command(workdir, *extra):
 
 def run(workdir, *extra):
     return subprocess.run(command(workdir, *extra), capture_output=True, text=True, cwd=ROOT, timeout=600)
-
-
-def losses(workdir):
-    """{step: every metric but the speeds}; a step logged twice must be equal both times."""
-    out = {}
-    for line in (workdir / "metrics.jsonl").read_text().splitlines():
-        values = {k: v for k, v in json.loads(line).items() if not k.startswith("speed/")}
-        assert out.setdefault(values["step"], values) == values
-    return out
 
 
 def wait_for_step(process, workdir, step):

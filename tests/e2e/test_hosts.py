@@ -1,0 +1,95 @@
+"""Two hosts, as two processes that JAX joins: trained together, one killed, both resumed."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT, losses
+
+pytestmark = pytest.mark.slow
+
+CODEC = [
+    "--config.data.batch_size=2",
+    "--config.data.crop_seconds=0.4",
+    "--config.losses.adversarial=0",
+    "--config.losses.feature_matching=0",
+]
+LM = ["--config.data.batch_size=2", "--config.data.length=512", "--config.data.heldout=0.2"]
+COMMON = ["--config.loop.log_every=1", "--config.loop.eval_every=0", "--config.loop.checkpoint_every=3"]
+
+
+def start(config, workdir, *flags, hosts=1):
+    """The processes of a run; host i writes its messages to WORKDIR.i.log."""
+    command = [sys.executable, "-m", "quarkaudio_jax.train", f"--config={ROOT / 'configs' / config}:tiny"]
+    command += [f"--workdir={workdir}", *COMMON, *flags]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    started = []
+    for host in range(hosts):
+        env = dict(os.environ, JAX_PLATFORMS="cpu")
+        if hosts > 1:
+            env |= {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(hosts)}
+            env["JAX_PROCESS_ID"] = str(host)
+        with open(f"{workdir}.{host}.log", "w") as log:
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=env))
+    return started
+
+
+def finish(config, workdir, *flags, hosts=1):
+    """Runs to the end; all hosts must succeed."""
+    processes = start(config, workdir, *flags, hosts=hosts)
+    for host, process in enumerate(processes):
+        assert process.wait(300) == 0, said(workdir, host)
+
+
+def said(workdir, host):
+    with open(f"{workdir}.{host}.log") as file:
+        return file.read()
+
+
+def test_the_codec_learns_as_on_one_host_and_survives_a_kill(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish("codec48k.py", one, *CODEC, "--config.loop.steps=6")
+    finish("codec48k.py", two, *CODEC, "--config.loop.steps=6", hosts=2)
+    expected, found = losses(one), losses(two)
+    assert expected.keys() == found.keys() == set(range(1, 7))
+    for step, values in expected.items():
+        for name, value in values.items():
+            # Adam's first steps follow the signs of gradients, also of those that are all rounding: the norm parts first.
+            near = 1e-2 if name.startswith("grad_norm") and step > 1 else 1e-4
+            assert found[step][name] == pytest.approx(value, rel=near, abs=1e-6), (step, name)
+
+    first, second = start("codec48k.py", two, *CODEC, "--config.loop.steps=100000", hosts=2)
+    deadline = time.monotonic() + 200
+    while "step 8/" not in said(two, 0):
+        assert first.poll() is None and time.monotonic() < deadline, said(two, 0)
+        time.sleep(0.2)
+    second.kill()
+    killed = time.monotonic()
+    assert first.wait(60) != 0
+    assert time.monotonic() - killed < 60
+    assert "heartbeat" in said(two, 0) or "another task died" in said(two, 0)
+
+    reached = max(losses(two))
+    finish("codec48k.py", two, *CODEC, f"--config.loop.steps={reached + 2}", hosts=2)
+    assert "resuming from step" in said(two, 0) and "resuming from step" in said(two, 1)
+    assert max(losses(two)) == reached + 2
+
+
+def test_the_language_model_reads_each_example_on_one_host(prepared, tmp_path):
+    workdir = tmp_path / "lm"
+    flags = [*LM, f"--config.data.folder={prepared}"]
+    finish("lm.py", workdir, *flags, "--config.loop.steps=3", hosts=2)
+    finish("lm.py", workdir, *flags, "--config.loop.steps=5", hosts=2)
+    assert "resuming from step 3" in said(workdir, 1)
+    totals = [json.loads(line)["loss/total"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert len(totals) == 5 and all(0 < total < 20 for total in totals)
+    for step in range(1, 6):  # both saw the same global step
+        told = [line for host in range(2) for line in said(workdir, host).splitlines() if f"step {step}/5" in line]
+        assert len({line.split("|")[0].split("step")[1] for line in told}) <= 1
