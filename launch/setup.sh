@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: a virtual environment in .venv with this project installed.
 # Usage: source launch/setup.sh EXTRA[,EXTRA...]     PYTHON=... chooses the interpreter.
 set -euo pipefail

@@ -15,14 +15,20 @@ def _define(values) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.train` and `quarkaudio train`: trains until done or told to stop."""
+    """Entry point of `python -m quarkaudio_jax.train` and `quarkaudio train`: trains until done or told to stop.
+
+    SystemExit 75 after SIGTERM, for launchers that start it again; 130 after SIGINT.
+    """
     with report_errors():
         config, flags = read_config(sys.argv if argv is None else argv, TrainConfig, __doc__, _define)
         from quarkaudio_jax.training.loop import Trainer
+        from quarkaudio_jax.training.preemption import AGAIN, EXIT_CODES
 
         set_up()
         outcome = Trainer(config, flags.workdir).run()
         logging.getLogger(__name__).info("%s; everything is in %s", outcome, flags.workdir)
+        if code := EXIT_CODES.get(outcome, AGAIN):
+            raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ class Trainer:
         if step == 0 and cfg.eval_every:
             self.evaluate(0, self.state)
         try:
-            while step < cfg.steps and not self._should_stop(preemption, step):
+            while step < cfg.steps and not preemption.reached(step):
                 asked = time.perf_counter()
                 batch = next(self.batches)
                 pace.waited += time.perf_counter() - asked
@@ -140,16 +140,6 @@ class Trainer:
         if preemption.requested:
             log.info("%s: saved at step %d; the same command goes on from here", preemption.requested, step)
         return preemption.requested or "finished"
-
-    def _should_stop(self, preemption: Preemption, step: int) -> bool:
-        if jax.process_count() == 1:
-            return bool(preemption.requested)
-        from jax.experimental import multihost_utils
-
-        reached = multihost_utils.reached_preemption_sync_point(step)
-        if reached and not preemption.requested:
-            preemption.requested = "preemption"
-        return reached
 
     def _report(self, pending, pace: Pace) -> Pace:
         """Checks the metrics of a finished step, and logs them when it is their turn; returns the pace to go on with."""
