@@ -41,10 +41,12 @@ def main(argv: list[str] | None = None) -> None:
         config = compiled.with_facts(config, flags.codec)
         try:
             if flags.search:
-                each = compiled.largest_batch(config, devices, _tell_attempt)
-                print(f"the largest batch that fits: {each} a device")
-                return
-            needs = compiled.needs(config, devices, flags.program, flags.batch)
+                if flags.program != "train":
+                    raise UserError(f"--search is about training, not --program={flags.program}: leave one of them out")
+                each, needs = compiled.largest_batch(config, devices, _tell_attempt)
+                print(f"the largest batch that fits: {each} a device\n")
+            else:
+                needs = compiled.needs(config, devices, flags.program, flags.batch)
         except compiled.DoesNotFit as error:
             raise UserError(f"{flags.topology or 'the devices at hand'}: {error}") from error
         print(report(needs))

@@ -173,7 +173,7 @@ def import_hcodec(
 
 
 def on_device(array: np.ndarray) -> jax.Array:
-    """The array on the default device, copied before this returns."""
+    """The array on the default device by the time this returns, so that the next may take its room."""
     return jax.device_put(np.ascontiguousarray(array)).block_until_ready()
 
 

@@ -108,9 +108,8 @@ def import_tensors(
 
     tensors: name -> array. expected: our path -> shape (what the model needs). consume: take
     each tensor out of `tensors` (a dict) once it is used. place: where each finished array goes,
-    one at a time. Raises UnmatchedError naming every
-    tensor left over or missing on either side, and every wrong shape or constant; nothing is
-    returned then, nor taken out.
+    one at a time. Raises UnmatchedError naming every tensor left over or missing on either side,
+    and every wrong shape or constant; nothing is returned then, nor taken out.
     """
     compiled = [(rule, _regex(rule.torch)) for rule in rules]
     problems, unknown = [], []

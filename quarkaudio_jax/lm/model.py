@@ -163,7 +163,7 @@ class LanguageModel(nn.Module):
     def score(
         self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None, smoothing: float = 0.1
     ) -> "Scores":
-        """`score` of what `__call__` gives, without the logits of all codebooks at once: 32 of 1024 codes are more
+        """How what `__call__` gives does, without the logits of all codebooks at once: 32 of 1024 codes are more
         than everything else that a step holds. Each codebook's are worked out again for the gradient.
         """
         words, hidden = self.cfg.vocabulary, self.hidden(batch, dropped_BxL)
@@ -179,7 +179,7 @@ class LanguageModel(nn.Module):
         targets = asked(self.cfg, batch)
         books = (kernel_DxKxV.swapaxes(0, 1), jnp.moveaxis(targets.ids_BxLxK, -1, 0))
         found = [jnp.moveaxis(x, 0, -1) for x in jax.lax.scan(step, None, books)[1]]
-        return _scores(targets, found, self.duration_head(hidden) if self.cfg.max_duration else None, smoothing)
+        return scored(targets, found, self.duration_head(hidden) if self.cfg.max_duration else None, smoothing)
 
     def fill(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache) -> Cache:
         """The cache with a prefix in it; negative positions are padding."""
@@ -248,22 +248,12 @@ def judged(logits_xV: jax.Array, targets_x: jax.Array, smoothing: float) -> tupl
     return smoothed_kl(logits_xV, targets_x, smoothing), logits_xV.argmax(-1) == targets_x
 
 
-def score(
-    cfg: LMConfig,
-    predictions: tuple[jax.Array, jax.Array | None],
-    batch: dict[str, jax.Array],
-    smoothing: float = 0.1,
-) -> Scores:
-    """The scores of logits (B, L, K, V) and duration logits; `LanguageModel.score` needs less memory."""
-    targets, (logits, duration_logits) = asked(cfg, batch), predictions
-    return _scores(targets, judged(logits, targets.ids_BxLxK, smoothing), duration_logits, smoothing)
-
-
-def _scores(targets: Targets, found: Sequence[jax.Array], duration_logits: jax.Array | None, smoothing: float):
+def scored(targets: Targets, codes: Sequence[jax.Array], duration_logits: jax.Array | None, smoothing: float) -> Scores:
+    """The scores of what `judged` says of all codes, (loss (B, L, K), whether right), and of duration logits."""
     if duration_logits is None:
-        return Scores(*found, targets.counted_BxLxK)
+        return Scores(*codes, targets.counted_BxLxK)
     missed = smoothed_kl(duration_logits, targets.durations_BxL, smoothing)
-    return Scores(*found, targets.counted_BxLxK, missed, targets.duration_counted_BxL)
+    return Scores(*codes, targets.counted_BxLxK, missed, targets.duration_counted_BxL)
 
 
 def share(values: jax.Array, counted: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -36,6 +36,7 @@ def topology_devices(name: str) -> list[Any]:
     ValueError if libtpu is missing or does not know the name.
     """
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no device is taken, so others may compile beside
     from jax.experimental import topologies
 
     try:

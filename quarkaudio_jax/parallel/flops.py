@@ -10,7 +10,8 @@ import jax
 def count_flops(fn: Callable, *args: Any) -> int:
     """Those of all matrix products and convolutions that fn(*args) asks for; args may be shapes.
 
-    A loop of unknown length counts once. What rematerialisation adds is not in it if `fn` has none.
+    A loop of unknown length counts once, of branches the costliest. What a checkpoint in `fn` works
+    out again counts again.
     """
     return _of(jax.make_jaxpr(fn)(*args).jaxpr)
 
@@ -27,17 +28,15 @@ def _of_equation(equation: Any) -> int:
     if name == "conv_general_dilated":
         out_features = shapes[1][equation.params["dimension_numbers"].rhs_spec[0]]
         return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shapes[1]) // out_features
+    if name == "cond":
+        return max(_of(branch.jaxpr) for branch in equation.params["branches"])
     times = equation.params["length"] if name == "scan" else 1
-    return times * sum(_of(inner) for inner in _inner(equation.params))
+    return times * sum(_of(inner) for inner in _called(equation.params))
 
 
-def _inner(params: dict[str, Any]) -> list[Any]:
-    """The functions that an equation calls; of branches the first alone."""
-    found = []
-    for name, value in params.items():
-        values = value[:1] if name == "branches" else value if isinstance(value, tuple | list) else [value]
-        for one in values:
-            one = getattr(one, "jaxpr", one)
-            if hasattr(one, "eqns") and name not in ("cond_jaxpr", "jvp_jaxpr_fun", "fwd_jaxpr_thunk"):
-                found.append(one)
-    return found
+def _called(params: dict[str, Any]) -> list[Any]:
+    """The functions that an equation calls, but for a loop's condition."""
+    values = [value for name, value in params.items() if name != "cond_jaxpr"]
+    flat = [one for value in values for one in (value if isinstance(value, tuple | list) else [value])]
+    found = [getattr(one, "jaxpr", one) for one in flat]
+    return [one for one in found if hasattr(one, "eqns")]

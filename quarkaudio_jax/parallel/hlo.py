@@ -28,7 +28,7 @@ class Instruction:
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-    """An array that a program holds for a time. source: what in the program made it."""
+    """What an instruction of a program gives: an array, or several together. source: what in the program made it."""
 
     size: int
     shape: str
@@ -110,6 +110,15 @@ def _trips(loop: Instruction, modules: dict[str, list[Instruction]]) -> int:
     return numbers[0] if len(numbers) == 1 else 1
 
 
+def _bodies(instruction: Instruction) -> list[str]:
+    """What an instruction runs once: a fusion's or call's body, all branches of a conditional; no reducers."""
+    if found := re.search(r"branch_computations=\{([^}]*)\}", instruction.text):
+        return re.findall(r"[\w.\-]+", found[1])
+    words = {"call": ["to_apply"], "conditional": ["true_computation", "false_computation"]}
+    named = (_called(instruction, word) for word in words.get(instruction.opcode, ["calls"]))
+    return [name for name in named if name]
+
+
 def _runs(modules: dict[str, list[Instruction]], entry: str) -> tuple[dict[str, int], dict[str, int]]:
     """How often each computation runs: those that run by themselves, and all, fused ones included."""
     alone: dict[str, int] = collections.Counter()
@@ -123,10 +132,8 @@ def _runs(modules: dict[str, list[Instruction]], entry: str) -> tuple[dict[str, 
             if instruction.opcode == "while":
                 visit(_called(instruction, "body"), times * _trips(instruction, modules), fused)
                 continue
-            for word in ("calls", "to_apply", "called_computations"):
-                inner = _called(instruction, word)
-                if inner in modules and instruction.opcode not in ("reduce", "sort", "scatter", "all-reduce", "map"):
-                    visit(inner, times, fused or instruction.opcode == "fusion")
+            for inner in _bodies(instruction):
+                visit(inner, times, fused or instruction.opcode == "fusion")
 
     visit(entry, 1, False)
     return alone, every

@@ -1,5 +1,6 @@
 """What a program's steps need of a device, asked of the compiler; no device need be at hand."""
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -11,10 +12,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.data.prepared import read_facts
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import empty_cache
+from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.parallel.chips import chip_of
 from quarkaudio_jax.parallel.flops import count_flops
 from quarkaudio_jax.parallel.hlo import Array, summarise
@@ -39,9 +42,10 @@ PREFIX, CACHE = 512, 1024
 class Needs:
     """Of one step, per device unless said otherwise.
 
-    memory: kind -> bytes. model_flops: of all devices together, without what is computed twice.
+    memory: kind -> bytes. model_flops: of all devices together, without what remat of layers computes again.
     seconds: of its computations by the compiler's cycle counts; transfers: what its collectives take if
-    nothing hides them (None for both where the chip is not known, or the module can't be read). work: what a step gets through.
+    nothing hides them (None for both where the chip is not known, or the module can't be read).
+    work: what a step gets through.
     """
 
     program: str
@@ -111,11 +115,12 @@ def _held(leaf: Any) -> int:
 
 def codec_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> Needs:
     """Of encoding (features given) or decoding `SECONDS` of audio on one device, weights in the compute type."""
-    program = program_of(cfg)
-    codec, cfg_codec = program.codec, program.codec_cfg
-    frames = math.ceil(SECONDS * cfg_codec.frame_rate)
-    wave = jnp.zeros((batch, frames * cfg_codec.frame_hop))
-    features = jnp.zeros((batch, frames * cfg_codec.semantic.stride, cfg_codec.semantic.feature_dim))
+    dtype, codec_cfg = DTYPES[cfg.codec.dtype], program_of(cfg).codec_cfg
+    codec, stacked = (HCodec(codec_cfg, dtype, scan=scan) for scan in (False, True))
+    frames = math.ceil(SECONDS * codec_cfg.frame_rate)
+    wave = jax.ShapeDtypeStruct((batch, frames * codec_cfg.frame_hop), jnp.float32)
+    width = codec_cfg.semantic.feature_dim
+    features = jax.ShapeDtypeStruct((batch, frames * codec_cfg.semantic.stride, width), jnp.float32)
     one = jax.sharding.SingleDeviceSharding(devices[0])
 
     def encode(variables, wave, features):
@@ -124,20 +129,20 @@ def codec_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int)
     def decode(variables, codes):
         return codec.apply(variables, codes, method="decode")
 
-    abstract = nn.meta.unbox(jax.eval_shape(codec.init, jax.random.key(0), wave, features))
-    variables = {**abstract, "params": _cast(abstract["params"], DTYPES[cfg.codec.dtype])}
-    fn, inputs = encode, (jax.eval_shape(lambda: wave), jax.eval_shape(lambda: features))
+    variables = nn.meta.unbox(jax.eval_shape(stacked.init, jax.random.key(0), wave, features))
+    variables = {**variables, "params": _for_use(variables["params"], dtype)}
+    fn, inputs = encode, (wave, features)
     if what == "decode":
         fn, inputs = decode, (jax.eval_shape(encode, variables, *inputs),)
-    return _on_one(what, fn, variables, inputs, one, devices, {"audio_seconds": batch * frames / cfg_codec.frame_rate})
+    return _on_one(what, fn, variables, inputs, one, devices, {"audio_seconds": batch * frames / codec_cfg.frame_rate})
 
 
 def lm_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> Needs:
     """Of prefilling `PREFIX` positions, or of one step with a cache of `CACHE`, on one device."""
     program = program_of(cfg)
-    model = lm.LanguageModel(program.lm_cfg, DTYPES[cfg.lm.dtype])
-    params = _cast(nn.meta.unbox(jax.eval_shape(program.init)).model.params, model.dtype)
-    cache = jax.eval_shape(lambda: empty_cache(program.lm_cfg.backbone, batch, CACHE, model.dtype))
+    model = lm.LanguageModel(program.lm_cfg, DTYPES[cfg.lm.dtype], scan=False)
+    params = _for_use(nn.meta.unbox(jax.eval_shape(program.init)).model.params, model.dtype)
+    cache = jax.eval_shape(lambda: empty_cache(program.lm_cfg.backbone, batch, CACHE, model.dtype, model.scan))
     length = PREFIX if what == "prefill" else 1
     x = jax.ShapeDtypeStruct((batch, length, program.lm_cfg.backbone.dim), model.dtype)
     positions = jax.ShapeDtypeStruct((batch, length), jnp.int32)
@@ -152,8 +157,10 @@ def lm_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) ->
     return _on_one(what, step, {"params": params}, inputs, one, devices, work, donated=(1,))
 
 
-def _cast(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, dtype), tree)
+def _for_use(params: Any, dtype: Any) -> Any:
+    """Shapes of trained parameters as they are used: in the compute type, layer by layer."""
+    cast = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, dtype), params)
+    return jax.eval_shape(unstack_params, cast)
 
 
 def _on_one(what, fn: Callable, variables, inputs, sharding, devices, work, donated=()) -> Needs:
@@ -219,33 +226,35 @@ def _explained(error: Exception) -> DoesNotFit | None:
     )
 
 
-def largest_batch(cfg: TrainConfig, devices: Sequence[Any], tried: Callable[[int, Needs | None], None]) -> int:
-    """The largest batch a device with which the training step fits: doubled until it does not, then bisected.
+def largest_batch(
+    cfg: TrainConfig, devices: Sequence[Any], tried: Callable[[int, Needs | None], None]
+) -> tuple[int, Needs]:
+    """(the largest batch a device with which the training step fits, what it needs).
 
-    tried: told of each attempt. DoesNotFit if not even one example fits.
+    Doubled until it does not fit, then bisected. tried: told of each attempt. DoesNotFit if not even one
+    example a device fits.
     """
     sizes = make_mesh(dataclasses.asdict(cfg.mesh), devices).shape
     ways = sizes["data"] * sizes["fsdp"]
 
+    fitting: dict[int, Needs] = {}
+
     def fits(each: int) -> bool:
         data = dataclasses.replace(cfg.data, batch_size=each * ways)
-        try:
-            needs = train_needs(dataclasses.replace(cfg, data=data), devices)
-        except DoesNotFit:
-            tried(each, None)
-            return False
-        tried(each, needs)
-        return True
+        with contextlib.suppress(DoesNotFit):
+            fitting[each] = train_needs(dataclasses.replace(cfg, data=data), devices)
+        tried(each, fitting.get(each))
+        return each in fitting
 
     if not fits(1):
         raise DoesNotFit("not even one example a device fits; more devices on config.mesh.fsdp, or a smaller model")
     low, high = 1, 2
     while fits(high):
         low, high = high, 2 * high
-    while high - low > max(low // 8, 1):
+    while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return low, fitting[low]
 
 
 def check_kind(cfg: TrainConfig, what: str) -> None:

@@ -22,7 +22,7 @@ from quarkaudio_jax.training.checkpoint import Checkpoints, initial_model
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
 from quarkaudio_jax.training.lm_program import LMProgram
-from quarkaudio_jax.training.lowering import lower_train_step
+from quarkaudio_jax.training.lowering import check_batch, lower_train_step
 from quarkaudio_jax.training.metrics import MetricWriter, Pace, duration
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.program import Program
@@ -52,6 +52,7 @@ class Trainer:
         self.mesh = make_mesh(dataclasses.asdict(cfg.mesh))
         self.program = make_program(cfg)
         self.cfg = cfg = self.program.cfg
+        check_batch(cfg.data.batch_size, self.mesh)
         self.batches, self.skips = self.program.batches(jax.process_index(), jax.process_count())
         self.writer = MetricWriter(self.workdir, is_main)
         self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)

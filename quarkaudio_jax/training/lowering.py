@@ -20,13 +20,18 @@ class LoweredStep:
     lowered: Any
 
 
-def lower_train_step(program: Program, mesh: jax.sharding.Mesh) -> LoweredStep:
-    """Nothing is allocated; the mesh may be of devices that are not at hand. ConfigError if it does not divide batches."""
-    size, ways = program.cfg.data.batch_size, batch_ways(mesh)
-    if size % ways:
+def check_batch(size: int, mesh: jax.sharding.Mesh) -> None:
+    """ConfigError if the mesh does not divide batches."""
+    if size % (ways := batch_ways(mesh)):
         raise ConfigError(
             f"config.data.batch_size is {size}, but the mesh splits batches {ways} ways (data x fsdp); choose a multiple"
         )
+
+
+def lower_train_step(program: Program, mesh: jax.sharding.Mesh) -> LoweredStep:
+    """Nothing is allocated; the mesh may be of devices that are not at hand. ConfigError if it does not divide batches."""
+    size = program.cfg.data.batch_size
+    check_batch(size, mesh)
     boxed = jax.eval_shape(program.init)
     boxed = boxed.replace(frozen=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), program.frozen))
     shardings = state_shardings(boxed, mesh)

@@ -106,9 +106,15 @@ def test_every_condition_counts(params, where):
     assert np.abs(logits(params, batch) - logits(params, other))[0, answer].max() > 1e-4
 
 
+def score(cfg, predictions, batch, smoothing=0.1):
+    """The scores of logits of all codebooks at once."""
+    targets, (scores, durations) = lm.asked(cfg, batch), predictions
+    return lm.scored(targets, lm.judged(scores, targets.ids_BxLxK, smoothing), durations, smoothing)
+
+
 def loss_of(predictions, batch, weights=(1.0, 1.0, 1.0)):
     """(loss, accuracy of each codebook) without smoothing."""
-    scores = lm.score(CFG, predictions, batch, 0.0)
+    scores = score(CFG, predictions, batch, 0.0)
     accuracy = lm.share(scores.right_BxLxK, scores.counted_BxLxK, (0, 1))
     return lm.loss(scores, jnp.array(weights))[0], accuracy
 
@@ -120,7 +126,7 @@ def test_scores_a_codebook_at_a_time_equal_those_of_the_logits(max_duration):
     params = model.init(jax.random.key(0), batch)["params"]
 
     def whole(params):
-        scores = lm.score(cfg, model.apply({"params": params}, batch), batch, 0.1)
+        scores = score(cfg, model.apply({"params": params}, batch), batch, 0.1)
         return lm.loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
 
     def apart(params):
@@ -179,7 +185,7 @@ def test_durations_of_the_adaptive_codec_stand_beside_codebook_0():
     assert np.asarray(durations)[0, answer].tolist() == [0, 2, 1, 8, 3, 0, 0, 0]
     assert np.asarray(ids)[0, answer, 0].tolist() == [S, *CODES[0][:, 0], E, N, N]
     variables = lm.LanguageModel(cfg).init(jax.random.key(0), batch)
-    value, parts = lm.loss(lm.score(cfg, lm.LanguageModel(cfg).apply(variables, batch), batch), jnp.ones(3))
+    value, parts = lm.loss(score(cfg, lm.LanguageModel(cfg).apply(variables, batch), batch), jnp.ones(3))
     assert np.isfinite(float(value)) and float(parts["durations"]) > 0
 
 

@@ -39,6 +39,6 @@ def test_loops_jitted_functions_and_branches():
 
     assert count_flops(lambda x: jax.lax.scan(step, x, length=6)[0], of(3, 3)) == 6 * 2 * 27
     either = lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ x, lambda x: x, x)  # noqa: E731
-    assert count_flops(either, of(3, 3)) in (0, 2 * 27)
+    assert count_flops(either, of(3, 3)) == 2 * 27
     remat = jax.grad(lambda x: jax.checkpoint(lambda x: jnp.sin(x @ x))(x).sum())
     assert count_flops(remat, of(3, 3)) == 4 * 2 * 27

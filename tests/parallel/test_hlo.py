@@ -53,6 +53,11 @@ def test_a_loop_whose_length_the_compiler_notes():
     assert summarise(noted).cycles == 10 + 5 * 100
 
 
+def test_branches_of_a_conditional_all_count():
+    line = "  %pick = f32[4,4]{1,0} conditional(%w), branch_computations={%body, %fused}\n"
+    assert summarise(MODULE.replace("  ROOT %out", line + "  ROOT %out")).cycles == 10 + 12 * 100 + 100 + 99999
+
+
 def test_a_transfer_spelt_out_twice_counts_once():
     assert summarise(MODULE).collectives == {
         "all-gather": (1, 64 * 16 * 2),
