@@ -22,6 +22,44 @@ run() {
   fi
 }
 
+# Sets the variable NAME for each --NAME=VALUE, NAME being one of the words of $1, and to 1 for each --NAME of $2's;
+# ARGUMENTS is what stands behind --.
+options() {
+  local values=" $1 " flags=" $2 " option
+  shift 2
+  ARGUMENTS=()
+  while [ $# -gt 0 ]; do
+    option=${1#--}
+    option=${option%%=*}
+    case $1 in
+      --) ARGUMENTS=("${@:2}") && return ;;
+      --dry-run) DRY_RUN=1 ;;
+      --*=*)
+        [[ $values == *" $option "* ]] || fail "unknown option $1"
+        printf -v "$option" %s "${1#*=}"
+        ;;
+      --*)
+        [[ $flags == *" $option "* ]] || fail "unknown option $1"
+        printf -v "$option" 1
+        ;;
+      *) fail "unknown option $1" ;;
+    esac
+    shift
+  done
+}
+
+# Fails unless something stands behind --, such as --config=... and --workdir=...
+need_arguments() {
+  [ ${#ARGUMENTS[@]} -gt 0 ] || fail "nothing behind --: give --config=... and --workdir=..."
+}
+
+# Lets ARGUMENTS split batches over so many slices: they come first in JAX's order of devices, so that replicas lie in
+# different slices, and the parameters of each within one.
+over_slices() {
+  [[ $1 =~ ^[1-9][0-9]*$ ]] || fail "--slices=$1 is not a number"
+  if [ "$1" -gt 1 ]; then ARGUMENTS+=("--config.mesh.data=$1" --config.mesh.fsdp=-1); fi
+}
+
 # Fails unless a variable, named as its option is, has a value.
 need() {
   [ -n "${!1:-}" ] || fail "--${1//_/-}=... is missing"

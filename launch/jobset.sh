@@ -13,28 +13,11 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 name='' accelerator='' topology='' chips='' hosts='' image='' claim='' slices=1 restarts=20
-while [ $# -gt 0 ]; do
-  case $1 in
-    --name=*) name=${1#*=} ;;
-    --accelerator=*) accelerator=${1#*=} ;;
-    --topology=*) topology=${1#*=} ;;
-    --chips=*) chips=${1#*=} ;;
-    --hosts=*) hosts=${1#*=} ;;
-    --image=*) image=${1#*=} ;;
-    --claim=*) claim=${1#*=} ;;
-    --slices=*) slices=${1#*=} ;;
-    --restarts=*) restarts=${1#*=} ;;
-    --dry-run) DRY_RUN=1 ;;
-    --) shift && break ;;
-    *) fail "unknown option $1" ;;
-  esac
-  shift
-done
+options "name accelerator topology chips hosts image claim slices restarts" "" "$@"
 for option in name accelerator topology chips hosts image claim; do need $option; done
-[ $# -gt 0 ] || fail "nothing behind --: give --config=... and --workdir=/runs/..."
-arguments=("$@")
-[ "$slices" -gt 1 ] && arguments+=("--config.mesh.data=$slices" --config.mesh.fsdp=-1)
-command=$(host_command tpu "${arguments[@]}")
+need_arguments
+over_slices "$slices"
+command=$(host_command tpu "${ARGUMENTS[@]}")
 
 manifest() {
   cat <<END

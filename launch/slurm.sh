@@ -12,21 +12,9 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 nodes=1 gpus='' time=24:00:00 partition='' account=''
-while [ $# -gt 0 ]; do
-  case $1 in
-    --nodes=*) nodes=${1#*=} ;;
-    --gpus=*) gpus=${1#*=} ;;
-    --time=*) time=${1#*=} ;;
-    --partition=*) partition=${1#*=} ;;
-    --account=*) account=${1#*=} ;;
-    --dry-run) DRY_RUN=1 ;;
-    --) shift && break ;;
-    *) fail "unknown option $1" ;;
-  esac
-  shift
-done
+options "nodes gpus time partition account" "" "$@"
 need gpus
-[ $# -gt 0 ] || fail "nothing behind --: give --config=... and --workdir=..."
+need_arguments
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 job() {
@@ -38,7 +26,7 @@ job() {
   printf 'cd %q || exit\n' "$PWD"
   echo "bash -c 'source launch/setup.sh cuda' || exit"
   printf 'srun .venv/bin/python -m quarkaudio_jax.train'
-  printf ' %q' "$@"
+  printf ' %q' "${ARGUMENTS[@]}"
   printf '\n'
   # A job that was told to stop has saved; one that is done or broken is not queued again.
   # shellcheck disable=SC2016  # these are the job's variables
@@ -46,7 +34,7 @@ job() {
 }
 
 if [ -n "$DRY_RUN" ]; then
-  job "$@"
+  job
 else
-  job "$@" | sbatch
+  job | sbatch
 fi

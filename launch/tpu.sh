@@ -17,25 +17,11 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 action=${1:-}
-[ $# -gt 0 ] && shift
 name='' zone='' type='' project='' slices=1 spot=''
-while [ $# -gt 0 ]; do
-  case $1 in
-    --name=*) name=${1#*=} ;;
-    --zone=*) zone=${1#*=} ;;
-    --type=*) type=${1#*=} ;;
-    --project=*) project=${1#*=} ;;
-    --slices=*) slices=${1#*=} ;;
-    --spot) spot=1 ;;
-    --dry-run) DRY_RUN=1 ;;
-    --) shift && break ;;
-    *) fail "unknown option $1" ;;
-  esac
-  shift
-done
+options "name zone type project slices" spot "${@:2}"
 need name
 need zone
-[[ $slices =~ ^[1-9][0-9]*$ ]] || fail "--slices=$slices is not a number"
+over_slices "$slices"
 where=(--zone="$zone")
 [ -n "$project" ] && where+=(--project="$project")
 
@@ -61,11 +47,8 @@ case $action in
       --accelerator-type="$type" --runtime-version="$software" "${more[@]}"
     ;;
   train)
-    [ $# -gt 0 ] || fail "nothing behind --: give --config=... and --workdir=..."
-    arguments=("$@")
-    # Slices come first in JAX's order of devices: replicas lie in different slices, parameters within one.
-    [ "$slices" -gt 1 ] && arguments+=("--config.mesh.data=$slices" --config.mesh.fsdp=-1)
-    command=$(host_command tpu "${arguments[@]}")
+    need_arguments
+    command=$(host_command tpu "${ARGUMENTS[@]}")
     if [ "$slices" -eq 1 ]; then
       run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=all --command="$command"
     else

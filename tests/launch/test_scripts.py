@@ -72,6 +72,9 @@ class TestTpu:
             (["train", "--name=a", "--zone=z"], "nothing behind --"),
             (["start", "--name=a", "--zone=z"], "create, train, status or delete, not 'start'"),
             (["create", "--nmae=a"], "unknown option --nmae=a"),
+            (["create", "--name"], "unknown option --name"),
+            (["create", "name=a"], "unknown option name=a"),
+            (["create", "--spot=1"], "unknown option --spot=1"),
             (["create", "--name=a", "--zone=z", "--slices=two"], "--slices=two is not a number"),
         ],
     )
