@@ -81,12 +81,9 @@ def report(needs: Any) -> str:
     lines += [f"  {sum(needs.memory.values()) / 2**30:8.3f}  in all", ""]
     lines.append(f"{needs.model_flops / 1e12:.3f} TFLOP a step, on all devices")
     if needs.seconds is not None:
-        pace = ", ".join(
-            f"{v / needs.seconds / needs.devices:.1f} {k.replace('_', ' ')}" for k, v in needs.work.items()
-        )
-        lines.append(
-            f"{1000 * needs.seconds:.2f} ms of computation by the compiler's cycle counts ({pace} a second a chip)"
-        )
+        pace = ", ".join(f"{value:.1f} {name.replace('_', ' ')}" for name, value in needs.pace.items())
+        lines.append(f"{1000 * needs.seconds:.2f} ms of computation by the compiler's cycle counts")
+        lines.append(f"{1000 * needs.reading:.2f} ms to read all parameters once; so at most {pace} a second a chip")
         lines.append(f"{1000 * needs.transfers:.2f} ms of transfers, should nothing hide them")
         lines.append(f"{100 * needs.utilisation:.1f} % model FLOPs utilisation")
     lines += ["", "collectives (how many, GiB a device)"]

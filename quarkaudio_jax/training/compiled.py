@@ -43,8 +43,9 @@ class Needs:
     """Of one step, per device unless said otherwise.
 
     memory: kind -> bytes. model_flops: of all devices together, without what remat of layers computes again.
-    seconds: of its computations by the compiler's cycle counts; transfers: what its collectives take if
-    nothing hides them (None for both where the chip is not known, or the module can't be read).
+    seconds: of its computations by the compiler's cycle counts, in which copies that run beside them have no
+    part; reading: what reading all parameters once takes, which no step can beat; transfers: what its collectives
+    take if nothing hides them (None for all where the chip is not known, or the module can't be read).
     work: what a step gets through.
     """
 
@@ -54,11 +55,17 @@ class Needs:
     memory: dict[str, int]
     model_flops: int
     seconds: float | None
+    reading: float | None
     transfers: float | None
     utilisation: float | None
     collectives: dict[str, tuple[int, int]]
     largest: list[Array]
     work: dict[str, float]
+
+    @property
+    def pace(self) -> dict[str, float]:
+        """`work` a second and device, at the slower of computing and reading."""
+        return {k: v / max(self.seconds, self.reading) / self.devices for k, v in self.work.items()}
 
 
 class DoesNotFit(ValueError):
@@ -183,14 +190,25 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
     memory["program"] = stats.generated_code_size_in_bytes
     text, chip = _text(compiled), chip_of(devices)
     found = summarise(text or "")
-    seconds = transfers = utilisation = None
+    seconds = reading = transfers = utilisation = None
     if chip is not None and text:
-        seconds = found.cycles / chip.clock
+        seconds, reading = found.cycles / chip.clock, memory["parameters"] / chip.bandwidth
         transfers = sum(_factor(kind) * size for kind, (_, size) in found.collectives.items()) / chip.links
         utilisation = flops / (len(devices) * chip.flops * seconds)
     name = chip.name if chip else devices[0].device_kind
     return Needs(
-        what, len(devices), name, memory, flops, seconds, transfers, utilisation, found.collectives, found.largest, work
+        what,
+        len(devices),
+        name,
+        memory,
+        flops,
+        seconds,
+        reading,
+        transfers,
+        utilisation,
+        found.collectives,
+        found.largest,
+        work,
     )
 
 

@@ -6,6 +6,9 @@ import json
 import pytest
 
 from quarkaudio_jax import compile as verb
+from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.lm.variants import get_size
+from quarkaudio_jax.lm.vocabulary import Vocabulary
 from quarkaudio_jax.training.compiled import _explained
 
 LM = (
@@ -26,9 +29,17 @@ def test_the_devices_at_hand(tmp_path, capsys):
     found = json.loads((tmp_path / "needs.json").read_text())
     assert (found["program"], found["devices"], found["chip"]) == ("train", 1, "cpu")
     assert found["seconds"] is None and len(found["largest"]) == 10
-    # Three products a parameter and position that is not looked up, and two of attention, forward and backward.
-    parameters = found["memory"]["parameters"] / 4
-    assert 0.5 < found["model_flops"] / (6 * parameters * 8 * 256) < 2
+    backbone, codec, positions = get_size("tiny"), get_variant("hcodec_48k_tiny"), 8 * 256
+    ids, books = (
+        Vocabulary((codec.acoustic_quantizer.codebook_size,)).num_ids,
+        2 * codec.acoustic_quantizer.num_codebooks,
+    )
+    width, length = backbone.num_heads * backbone.head_width, 256
+    layer = backbone.dim * (2 * width + 2 * backbone.num_kv_heads * backbone.head_width + 3 * backbone.hidden)
+    products = backbone.num_layers * (layer + 2 * length * width) * 3  # forward, and two backward
+    products += backbone.dim * books * ids * 4  # once more, when the loss is differentiated
+    products += 2 * codec.semantic.feature_dim * backbone.dim * 2  # adapters, whose inputs need no gradient
+    assert found["model_flops"] == pytest.approx(2 * positions * products, rel=1e-3)
     assert found["memory"]["optimiser and discriminators"] == pytest.approx(2 * found["memory"]["parameters"], rel=1e-3)
     assert "TFLOP a step" in capsys.readouterr().out
 
@@ -86,8 +97,10 @@ class TestSlices:
         def limited(cfg, devices):
             if cfg.data.batch_size > 8 * 11:
                 raise compiled.DoesNotFit("too much")
-            return compiled.Needs("train", 8, "v5e", {"all": 1}, 1, 1.0, 0.0, 0.5, {}, [], {})
+            return compiled.Needs("train", 8, "v5e", {"all": 1}, 1, 1.0, 0.1, 0.0, 0.5, {}, [], {"positions": 16.0})
 
         monkeypatch.setattr(compiled, "train_needs", limited)
         call(*LM, "--topology=v5e:2x4", "--search")
-        assert "the largest batch that fits: 11 a device" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert "the largest batch that fits: 11 a device" in printed
+        assert "so at most 2.0 positions a second a chip" in printed
