@@ -24,6 +24,7 @@ from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint,
 from quarkaudio_jax.training.lm_program import LMProgram, task_of
 from quarkaudio_jax.training.loop import Trainer
 from quarkaudio_jax.training.optim import make_schedule
+from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.saved_codec import read_codec
 from quarkaudio_jax.training.saved_lm import read_lm
 from tests.conftest import small_lm_config
@@ -54,9 +55,9 @@ def test_a_run_logs_every_task_and_knows_its_data(trained_lm, prepared):
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(trained_lm, prepared, tmp_path, monkeypatch):
-    trainer = Trainer(from_config_dict(small_lm_config(prepared)), tmp_path)
-    monkeypatch.setattr(trainer, "_should_stop", lambda _, step: step == 2)
-    trainer.run()
+    with monkeypatch.context() as told:
+        told.setattr(Preemption, "reached", lambda _, step: step == 2)
+        Trainer(from_config_dict(small_lm_config(prepared)), tmp_path).run()
     assert find_checkpoint(tmp_path).name == "2"
     Trainer(from_config_dict(small_lm_config(prepared)), tmp_path).run()
     assert losses(tmp_path) == losses(trained_lm)
