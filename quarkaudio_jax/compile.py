@@ -14,6 +14,7 @@ from quarkaudio_jax.schema import TrainConfig
 def _define(values) -> None:
     from absl import flags
 
+    flags.DEFINE_integer("slices", 1, "So many of the topology, joined by the network.", 1, flag_values=values)
     programs = ["train", "encode", "decode", "prefill", "decode-step"]
     where = "A TPU topology such as v5e:4x4, v5p:2x2x2 or v6e:4x4 (needs libtpu); default: the devices at hand."
     flags.DEFINE_string("topology", "", where, flag_values=values)
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
             jax.config.update("jax_platforms", "cpu")  # the slice's compiler is used, no device
         set_up()
-        devices = _devices(flags.topology)
+        devices = _devices(flags.topology, flags.slices)
         from quarkaudio_jax.training import compiled
 
         compiled.check_kind(config, flags.program)
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
             path.write_text(json.dumps(dataclasses.asdict(needs), indent=1) + "\n")
 
 
-def _devices(topology: str) -> list[Any]:
+def _devices(topology: str, slices: int) -> list[Any]:
     import jax
 
     from quarkaudio_jax.parallel.chips import topology_devices
@@ -64,7 +65,7 @@ def _devices(topology: str) -> list[Any]:
     if not topology:
         return jax.devices()
     try:
-        return topology_devices(topology)
+        return topology_devices(topology, slices)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -30,8 +30,10 @@ CHIPS = {
 """By JAX's `device_kind`. A v5p device is a chip of two cores."""
 
 
-def topology_devices(name: str) -> list[Any]:
-    """The devices of a TPU topology such as v5e:4x4, described by the TPU compiler (libtpu); none need be at hand.
+def topology_devices(name: str, slices: int = 1) -> list[Any]:
+    """The devices of a TPU topology such as v5e:4x4, of so many `slices`, as the TPU compiler (libtpu) describes them.
+
+    None need be at hand.
 
     ValueError if libtpu is missing or does not know the name.
     """
@@ -40,7 +42,7 @@ def topology_devices(name: str) -> list[Any]:
     from jax.experimental import topologies
 
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+        return list(topologies.get_topology_desc(name, "tpu", num_slices=slices).devices)
     except Exception as error:  # JAX raises errors of many kinds here
         reason = str(error).strip().splitlines()[0]
         raise ValueError(

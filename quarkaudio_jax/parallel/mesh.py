@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from quarkaudio_jax.nn.partition import fitted, placement
@@ -30,7 +31,9 @@ RULES = (
 def make_mesh(sizes: dict[str, int], devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with axes data, fsdp, tensor; one size may be -1 and takes the devices left.
 
-    Raises ValueError naming the sizes when they do not fill the devices.
+    On TPUs neighbours on an axis are neighbours on the chip's links, and where there are several slices `data` alone
+    crosses from one to another, over the data centre's network. Raises ValueError naming the sizes when they do not
+    fill the devices, or can't be split so.
     """
     devices = jax.devices() if devices is None else list(devices)
     shape = [sizes[axis] for axis in AXES]
@@ -42,7 +45,20 @@ def make_mesh(sizes: dict[str, int], devices: Sequence[Any] | None = None) -> Me
         shape[shape.index(-1)] = len(devices) // known
     if int(np.prod(shape)) != len(devices):
         raise ValueError(f"mesh {wanted} does not fill the {len(devices)} devices at hand; change config.mesh")
-    return Mesh(np.asarray(devices).reshape(shape), AXES)
+    return Mesh(_arranged(shape, devices, wanted), AXES)
+
+
+def _arranged(shape: list[int], devices: list[Any], wanted: str) -> np.ndarray:
+    """Devices in the mesh's shape, by how they are wired."""
+    if devices[0].platform != "tpu":
+        return np.asarray(devices).reshape(shape)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    if shape[0] % slices:
+        raise ValueError(f"mesh {wanted} over {slices} slices: config.mesh.data must be a multiple of {slices}")
+    within = [shape[0] // slices, *shape[1:]]
+    return mesh_utils.create_hybrid_device_mesh(within, [slices, 1, 1], devices, allow_split_physical_axes=True)
 
 
 def batch_ways(mesh: Mesh) -> int:

@@ -41,6 +41,7 @@ from quarkaudio_jax.schema.train import (
     LossConfig,
     MeshConfig,
     OptimConfig,
+    ProfileConfig,
     TrainConfig,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "PrepareConfig",
     "PreparedConfig",
     "PreparedFacts",
+    "ProfileConfig",
     "SimulationConfig",
     "SpeechEditConfig",
     "TalkersConfig",

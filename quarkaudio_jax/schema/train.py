@@ -145,6 +145,13 @@ class LoopConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProfileConfig:
+    """steps: windows to record, first and last step of each, such as 10-14,500-504 (empty: none)."""
+
+    steps: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """What every experiment has. program: what is trained, a name of `EXPERIMENTS`.
 
@@ -159,6 +166,7 @@ class TrainConfig:
     init_from: str = ""
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
+    profile: ProfileConfig = ProfileConfig()
 
 
 @dataclasses.dataclass(frozen=True)

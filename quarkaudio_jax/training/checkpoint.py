@@ -4,6 +4,7 @@ A checkpoint is a folder of its own, complete or absent (Orbax writes under a te
 and renames), so a run killed while saving resumes from the one before.
 """
 
+import logging
 import pathlib
 from typing import Any
 
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from quarkaudio_jax.schema import TrainConfig, from_config_dict, to_dict
+
+log = logging.getLogger(__name__)
 
 PIECE_BYTES = 256 * 2**20
 """Of an array, and of a file, when a model is written with little memory."""
@@ -58,18 +61,22 @@ class Checkpoints:
         )
 
     def restore(self, step: int, abstract_state: Any, iterator: grain.DatasetIterator) -> Any:
-        """The state as saved, placed as `abstract_state` says; sets the iterator to continue."""
+        """The state as saved, placed as `abstract_state` says, on any mesh; sets the iterator to continue.
+
+        What a host has read says nothing to another number of hosts: then the data begins anew.
+        """
+        training = {"step": abstract_state.step, "training": abstract_state.training}
+        parts = {
+            "model": ocp.args.StandardRestore(abstract_state.model),
+            "training": ocp.args.StandardRestore(training),
+        }
+        hosts = len(list((self._folder / str(step) / "data").glob("process_*.json")))
+        if hosts == jax.process_count():
+            parts["data"] = grain.checkpoint.CheckpointRestore(iterator)
+        else:
+            log.warning("saved by %d hosts, now %d: the data is read from its start", hosts, jax.process_count())
         try:
-            found = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    model=ocp.args.StandardRestore(abstract_state.model),
-                    training=ocp.args.StandardRestore(
-                        {"step": abstract_state.step, "training": abstract_state.training}
-                    ),
-                    data=grain.checkpoint.CheckpointRestore(iterator),
-                ),
-            )
+            found = self._manager.restore(step, args=ocp.args.Composite(**parts))
         except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{self._folder / str(step)} does not fit this configuration ({_first_line(error)}); "

@@ -23,8 +23,9 @@ from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lowering import check_batch, lower_train_step
-from quarkaudio_jax.training.metrics import MetricWriter, Pace, duration
+from quarkaudio_jax.training.metrics import Accounts, MetricWriter, Pace, duration
 from quarkaudio_jax.training.preemption import Preemption
+from quarkaudio_jax.training.profiling import Profiler
 from quarkaudio_jax.training.program import Program
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Trainer:
     """Everything a run holds; `run` trains until the configured step, a signal or an error."""
 
     def __init__(self, cfg: TrainConfig, workdir: str | pathlib.Path):
+        self.accounts = Accounts()
         distributed.initialize()
         self.workdir = pathlib.Path(workdir).absolute()
         self.workdir.mkdir(parents=True, exist_ok=True)
@@ -55,12 +57,16 @@ class Trainer:
         check_batch(cfg.data.batch_size, self.mesh)
         self.batches, self.skips = self.program.batches(jax.process_index(), jax.process_count())
         self.writer = MetricWriter(self.workdir, is_main)
+        self.profiler = Profiler(cfg.profile.steps, self.workdir / "tensorboard")
         self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)
         self.checkpoints = Checkpoints(self.workdir, cfg.loop.keep)
         if is_main:
             (self.workdir / "config.json").write_text(json.dumps(to_dict(cfg), indent=1) + "\n")
-        self._compile()
-        self.state = self._restore_or_init()
+        self.accounts.add("setup", self.accounts.elapsed)
+        with self.accounts.spending("compile"):
+            self._compile()
+        with self.accounts.spending("restore"):
+            self.state = self._restore_or_init()
 
     def _compile(self) -> None:
         """Shardings from the abstract state, and the compiled step."""
@@ -111,36 +117,51 @@ class Trainer:
         step = int(self.state.step)
         pace, pending = Pace(), None
         if step == 0 and cfg.eval_every:
-            self.evaluate(0, self.state)
+            self._evaluate(0)
         try:
             while step < cfg.steps and not preemption.reached(step):
                 asked = time.perf_counter()
                 batch = next(self.batches)
-                pace.waited += time.perf_counter() - asked
+                waited = time.perf_counter() - asked
+                pace.waited += waited
+                self.accounts.add("data", waited)
                 batch = global_batch(batch, self.mesh)
-                self.state, metrics = self.train_step(self.state, batch)
+                with self.profiler.step(step + 1):
+                    self.state, metrics = self.train_step(self.state, batch)
                 step += 1
+                self.profiler.after(step, metrics)
                 pace = self._report(pending, pace)
                 pending = (step, metrics)
                 if _due(cfg.checkpoint_every, step) or _due(cfg.eval_every, step):
                     pace = self._report(pending, pace)
                     pending = None
                     if _due(cfg.checkpoint_every, step):
-                        self.checkpoints.save(step, self.state, self.batches, self.cfg)
+                        self._save(step)
                     if _due(cfg.eval_every, step):
-                        self.evaluate(step, self.state)
+                        self._evaluate(step)
                     pace = pace.without_pause()
             self._report(pending, pace)
             if self.checkpoints.latest() != step:
-                self.checkpoints.save(step, self.state, self.batches, self.cfg)
-            self.checkpoints.wait()
+                self._save(step)
+            with self.accounts.spending("checkpoint"):
+                self.checkpoints.wait()
         finally:
+            self.profiler.close()
             preemption.restore()
             self.checkpoints.close()
             self.writer.close()
+        log.info("%s", self.accounts)
         if preemption.requested:
             log.info("%s: saved at step %d; the same command goes on from here", preemption.requested, step)
         return preemption.requested or "finished"
+
+    def _save(self, step: int) -> None:
+        with self.accounts.spending("checkpoint"):
+            self.checkpoints.save(step, self.state, self.batches, self.cfg)
+
+    def _evaluate(self, step: int) -> None:
+        with self.accounts.spending("evaluate"):
+            self.evaluate(step, self.state)
 
     def _report(self, pending, pace: Pace) -> Pace:
         """Checks the metrics of a finished step, and logs them when it is their turn; returns the pace to go on with."""
@@ -161,7 +182,9 @@ class Trainer:
             return pace
         speed = pace.scalars(self.program.rates)
         left = (self.cfg.loop.steps - step) / max(speed["speed/steps_per_second"], 1e-9)
-        self.writer.scalars(step, {**values, **speed, "data/skipped": float(self.skips.count)})
+        self.writer.scalars(
+            step, {**values, **speed, **self.accounts.scalars(), "data/skipped": float(self.skips.count)}
+        )
         terms = " ".join(f"{n.removeprefix('loss/')} {v:.4g}" for n, v in values.items() if n.startswith("loss/"))
         log.info(
             "step %d/%d  %s  |  %.2f steps/s, %s, %.1f%% waiting for data, %s left",

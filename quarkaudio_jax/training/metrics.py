@@ -1,12 +1,13 @@
 """Measuring the pace of a run; writing scalars, sounds and pictures: JSON lines always, TensorBoard beside them."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,46 @@ class Pace:
             **{f"speed/{name}_per_second": rate * amount for name, amount in per_step.items()},
             "speed/data_wait_share": self.waited / elapsed,
         }
+
+
+class Accounts:
+    """What the wall time of a process went into. What no kind claims is training itself, the productive part."""
+
+    def __init__(self):
+        self._start = time.perf_counter()
+        self._spent: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def spending(self, kind: str) -> Iterator[None]:
+        """Counts the time within it as `kind`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(kind, time.perf_counter() - start)
+
+    def add(self, kind: str, seconds: float) -> None:
+        """Counts so many seconds as `kind`."""
+        self._spent[kind] = self._spent.get(kind, 0.0) + seconds
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start
+
+    def shares(self) -> dict[str, float]:
+        """kind -> its share of all time so far, `productive` first; they sum to 1."""
+        whole = self.elapsed
+        shares = {kind: seconds / whole for kind, seconds in self._spent.items()}
+        return {"productive": 1.0 - sum(shares.values()), **shares}
+
+    def scalars(self) -> dict[str, float]:
+        """`shares` as metrics."""
+        return {f"time/{kind}_share": share for kind, share in self.shares().items()}
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in self.shares().items())
+        return f"{duration(self.elapsed)}: {told}"
 
 
 def _drop_unfinished_line(path: pathlib.Path) -> None:

@@ -1,6 +1,5 @@
 """Two hosts, as two processes that JAX joins: trained together, one killed or told to stop, both resumed."""
 
-import json
 import os
 import socket
 import subprocess
@@ -9,6 +8,7 @@ import time
 
 import pytest
 
+from tests import multidevice
 from tests.conftest import ROOT, losses
 
 pytestmark = pytest.mark.slow
@@ -23,8 +23,8 @@ LM = ["--config.data.batch_size=2", "--config.data.length=512", "--config.data.h
 COMMON = ["--config.loop.log_every=1", "--config.loop.eval_every=0", "--config.loop.checkpoint_every=3"]
 
 
-def start(config, workdir, *flags, hosts=1):
-    """The processes of a run; host i writes its messages to WORKDIR.i.log."""
+def start(config, workdir, *flags, hosts=1, **variables):
+    """The processes of a run, with environment `variables`; host i writes its messages to WORKDIR.i.log."""
     command = [sys.executable, "-m", "quarkaudio_jax.train", f"--config={ROOT / 'configs' / config}:tiny"]
     command += [f"--workdir={workdir}", *COMMON, *flags]
     with socket.socket() as free:
@@ -32,7 +32,7 @@ def start(config, workdir, *flags, hosts=1):
         port = free.getsockname()[1]
     started = []
     for host in range(hosts):
-        env = dict(os.environ, JAX_PLATFORMS="cpu")
+        env = dict(os.environ, JAX_PLATFORMS="cpu") | variables
         if hosts > 1:
             env |= {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(hosts)}
             env["JAX_PROCESS_ID"] = str(host)
@@ -41,9 +41,9 @@ def start(config, workdir, *flags, hosts=1):
     return started
 
 
-def finish(config, workdir, *flags, hosts=1):
+def finish(config, workdir, *flags, hosts=1, **variables):
     """Runs to the end; all hosts must succeed."""
-    processes = start(config, workdir, *flags, hosts=hosts)
+    processes = start(config, workdir, *flags, hosts=hosts, **variables)
     for host, process in enumerate(processes):
         assert process.wait(300) == 0, said(workdir, host)
 
@@ -94,8 +94,13 @@ def test_the_language_model_learns_and_resumes(prepared, tmp_path):
     finish("lm.py", workdir, *flags, "--config.loop.steps=3", hosts=2)
     finish("lm.py", workdir, *flags, "--config.loop.steps=5", hosts=2)
     assert "resuming from step 3" in said(workdir, 1)
-    totals = [json.loads(line)["loss/total"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    totals = [values["loss/total"] for _, values in sorted(losses(workdir).items())]
     assert len(totals) == 5 and all(0 < total < 20 for total in totals)
     for step in (4, 5):  # both hosts tell the same of a step
         told = [line for host in range(2) for line in said(workdir, host).splitlines() if f"step {step}/5" in line]
         assert len(told) == 2 and len({line.split("|")[0].split("step")[1] for line in told}) == 1
+    split = ["--config.mesh.data=1", "--config.mesh.fsdp=2"]  # one host instead of two, and another mesh
+    finish("lm.py", workdir, *flags, *split, "--config.loop.steps=6", XLA_FLAGS=multidevice.flags(2))
+    assert "resuming from step 5" in said(workdir, 0)
+    assert "saved by 2 hosts, now 1: the data is read from its start" in said(workdir, 0)
+    assert losses(workdir)[6]["loss/total"] < totals[0]

@@ -5,17 +5,19 @@ import os
 import subprocess
 import sys
 
-FLAGS = " ".join(
-    [
-        "--xla_force_host_platform_device_count=8",
-        "--xla_cpu_enable_concurrency_optimized_scheduler=false",
-        "--xla_cpu_collective_call_terminate_timeout_seconds=60",
-    ]
-)
-"""Eight devices. With the concurrency-optimised scheduler devices may start collectives in different
-orders, and on a machine with fewer cores than devices wait for each other for ever. No program is dispatched
-before the one before has ended, for the same reason.
-"""
+
+def flags(devices: int) -> str:
+    """XLA's, for so many virtual devices.
+
+    With the concurrency-optimised scheduler devices may start collectives in different orders, and on a machine with
+    fewer cores than devices wait for each other for ever. For the same reason no program should be dispatched before
+    the one before has ended.
+    """
+    return (
+        f"--xla_force_host_platform_device_count={devices} --xla_cpu_enable_concurrency_optimized_scheduler=false "
+        "--xla_cpu_collective_call_terminate_timeout_seconds=60"
+    )
+
 
 ATTEMPTS = 4
 """XLA's CPU runtime may still start independent collectives of one program in different orders (JAX 0.10.2: seven
@@ -24,7 +26,7 @@ devices at an all-gather, one at an all-reduce); it gives up after 60 seconds, a
 
 def train(program: str, mesh: str) -> dict:
     """What `tests.multidevice.losses` prints for a program and a mesh (data,fsdp,tensor)."""
-    env = dict(os.environ, XLA_FLAGS=FLAGS, JAX_PLATFORMS="cpu", JAX_CPU_ENABLE_ASYNC_DISPATCH="false")
+    env = dict(os.environ, XLA_FLAGS=flags(8), JAX_PLATFORMS="cpu", JAX_CPU_ENABLE_ASYNC_DISPATCH="false")
     command = [sys.executable, "-m", "tests.multidevice.losses", program, mesh]
     for _ in range(ATTEMPTS):
         done = subprocess.run(command, capture_output=True, text=True, env=env)

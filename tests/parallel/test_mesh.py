@@ -6,6 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from quarkaudio_jax.nn.partition import fitted
+from quarkaudio_jax.parallel.chips import topology_devices
 from quarkaudio_jax.parallel.mesh import make_mesh, state_shardings
 from quarkaudio_jax.schema import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
@@ -59,3 +60,26 @@ def test_every_parameter_of_the_codec_has_names():
     for shape, spec in flat:
         if jnp.prod(jnp.asarray(shape.shape)) > 20_000:
             assert any(spec), (shape, spec)
+
+
+class TestWiring:
+    """On TPU slices as their compiler describes them."""
+
+    @pytest.fixture(autouse=True)
+    def compiler(self):
+        pytest.importorskip("libtpu", reason="the package libtpu is missing")
+
+    def test_slices_hold_replicas(self):
+        devices = topology_devices("v5e:2x4", 2)
+        mesh = make_mesh(dict(data=4, fsdp=-1, tensor=1), devices)
+        assert [{d.slice_index for d in row.flat} for row in mesh.devices] == [{0}, {0}, {1}, {1}]
+        with pytest.raises(
+            ValueError, match=r"data=1, fsdp=16.* over 2 slices: config.mesh.data must be a multiple of 2"
+        ):
+            make_mesh(dict(data=1, fsdp=16, tensor=1), devices)
+
+    def test_neighbours_on_an_axis_are_wired(self):
+        mesh = make_mesh(dict(data=1, fsdp=8, tensor=2), topology_devices("v5e:4x4"))
+        for pair in mesh.devices.reshape(8, 2):
+            one, other = (device.coords for device in pair)
+            assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) == 1

@@ -27,14 +27,9 @@ from quarkaudio_jax.training.optim import make_schedule
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.saved_codec import read_codec
 from quarkaudio_jax.training.saved_lm import read_lm
-from tests.conftest import small_lm_config
+from tests.conftest import losses, small_lm_config
 
 FACTS = PreparedFacts(codebooks=(16, 16), feature_width=6, tasks=tuple(TASKS))
-
-
-def losses(workdir):
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {x["step"]: {k: v for k, v in x.items() if not k.startswith("speed/")} for x in lines if "loss/total" in x}
 
 
 @pytest.mark.slow

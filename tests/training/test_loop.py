@@ -73,3 +73,12 @@ def test_wrong_values_are_named(tmp_path):
         find_checkpoint(tmp_path / "none")
     with pytest.raises(CheckpointError, match=re.escape("holds no complete checkpoint")):
         find_checkpoint(tmp_path)
+
+
+def test_where_the_time_went(trained):
+    *_, last = [line for line in lines(trained) if "loss/total" in line]
+    shares = {name: value for name, value in last.items() if name.startswith("time/")}
+    kinds = ["productive", "setup", "compile", "restore", "evaluate", "data"]
+    assert list(shares) == [f"time/{kind}_share" for kind in kinds]  # the checkpoint comes later
+    assert sum(shares.values()) == pytest.approx(1) and all(0 <= share < 1 for share in shares.values())
+    assert shares["time/compile_share"] > 0.001
