@@ -108,7 +108,7 @@ class Block(nn.Module):
         k = rotary(project(cfg.num_kv_heads, "key"), cfg.rope_theta, positions_BxL)
         v = project(cfg.num_kv_heads, "value")
         if cached is None:
-            out = jax.nn.dot_product_attention(q, k, v, mask=mask_BxLxM[:, None])
+            out = _attend_causally(q, k, v, mask_BxLxM)
         else:
             cached = _stored(cached, (k, v), slot)
             out = _attend(q, *(array.astype(self.dtype) for array in cached), mask_BxLxM)
@@ -129,6 +129,25 @@ def _stored(cached: tuple[jax.Array, ...], new: tuple[jax.Array, ...], slot: jax
     return tuple(put(held, x) for held, x in zip(cached, new, strict=True))
 
 
+QUERY_BLOCK = 256
+"""Positions that attend together in training; what stands behind the last of them is not computed."""
+
+
+def _attend_causally(
+    q_BxLxHxD: jax.Array, k_BxLxGxD: jax.Array, v_BxLxGxD: jax.Array, mask_BxLxL: jax.Array
+) -> jax.Array:
+    """Attention within a sequence (B, L, H, D), block after block of queries, softmax in float32."""
+    length = q_BxLxHxD.shape[1]
+    out = []
+    for start in range(0, length, QUERY_BLOCK):
+        end = min(start + QUERY_BLOCK, length)
+        mask = mask_BxLxL[:, None, start:end, :end]
+        out.append(
+            jax.nn.dot_product_attention(q_BxLxHxD[:, start:end], k_BxLxGxD[:, :end], v_BxLxGxD[:, :end], mask=mask)
+        )
+    return jnp.concatenate(out, axis=1)
+
+
 def _attend(q_BxLxHxD: jax.Array, k_BGxMxD: jax.Array, v_BGxMxD: jax.Array, mask_BxLxM: jax.Array) -> jax.Array:
     """Attention to a cache (B, L, H, D), softmax in float32."""
     batch, length, heads, width = q_BxLxHxD.shape
@@ -145,8 +164,8 @@ def _attend(q_BxLxHxD: jax.Array, k_BGxMxD: jax.Array, v_BGxMxD: jax.Array, mask
 class Backbone(nn.Module):
     """Embedded sequence (B, L, D) -> hidden states (B, L, D) after the final norm, and the cache if one is given.
 
-    positions_BxL: of each item from 0. mask_BxLxL: what each position sees; with a cache instead all that
-    is in it up to its own position. Padding has negative positions there. scan, remat: see `Stack`.
+    positions_BxL: of each item from 0. mask_BxLxL: what each position sees, nothing behind itself; with a cache
+    instead all that is in it up to its own position. Padding has negative positions there. scan, remat: see `Stack`.
     """
 
     cfg: BackboneConfig

@@ -15,6 +15,7 @@ from quarkaudio_jax.bridge.backbone import (
     export_backbone,
     import_backbone,
 )
+from quarkaudio_jax.lm import backbone
 from quarkaudio_jax.lm.backbone import QWEN2_0B5, Backbone, BackboneConfig, causal_mask, empty_cache
 
 SMALL = BackboneConfig(32, 3, 4, 2, 48, rope_theta=500.0, qkv_bias=True)
@@ -123,6 +124,20 @@ def test_packed_sequences_do_not_see_each_other(params):
     packed, _ = Backbone(SMALL).apply({"params": params}, x, positions, causal_mask(segments))
     np.testing.assert_allclose(np.asarray(packed)[:, :4], run(params, x[:, :4]), atol=2e-5)
     np.testing.assert_allclose(np.asarray(packed)[:, 4:7], run(params, x[:, 4:7]), atol=2e-5)
+
+
+def test_blocks_of_queries_give_what_all_give_at_once(params, monkeypatch):
+    x, segments = embedded(), jnp.asarray([[1, 1, 1, 2, 2, 2, 2, 2, 2], [1, 1, 1, 1, 1, 1, 1, 0, 0]])
+    positions = np.array([[0, 1, 2, 0, 1, 2, 3, 4, 5], [*range(7), 0, 0]])
+
+    def slope(p):
+        out = Backbone(SMALL).apply({"params": p}, x, positions, causal_mask(segments))[0]
+        return (out * (segments > 0)[..., None]).std(), out
+
+    whole, blocks = (
+        monkeypatch.setattr(backbone, "QUERY_BLOCK", size) or jax.grad(slope, has_aux=True)(params) for size in (256, 4)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), whole, blocks)
 
 
 @pytest.mark.parametrize("remat", ["dots", "full"])
