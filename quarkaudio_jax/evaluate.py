@@ -1,136 +1,160 @@
-"""Measures reconstructions: python -m quarkaudio_jax.evaluate speech/ --checkpoint=runs/first --output=results.csv"""
+"""Measures codecs and language models: python -m quarkaudio_jax.evaluate speech/ --checkpoint=runs/first --output=results
+or, for a row of the published report, --benchmark=librispeech --data=/data --checkpoint=runs/first --output=results"""
 
 import argparse
-import csv
-import io
-import math
-import os
 import pathlib
 import sys
+import tempfile
+from typing import Any
 
-import numpy as np
+from quarkaudio_jax.cli import UserError, report_errors, set_up
 
-from quarkaudio_jax.cli import UserError, progress, report_errors, set_up
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Reconstructs every file of a folder with a codec, or runs a row of the published report with a "
+        "codec or a language model, and measures what comes out. Outputs are compared with targets at the lower of "
+        "both rates, mixed to mono.",
+    )
+    parser.add_argument("reference", nargs="?", help="a folder of audio, or one file, to reconstruct")
+    parser.add_argument("--benchmark", help="a row of the published report; see --list")
+    parser.add_argument("--data", help="the folder that holds its data set")
+    parser.add_argument("--list", action="store_true", help="print the rows, their layouts and what to fetch")
+    parser.add_argument("--checkpoint", help="a codec or, for tasks, a language model")
+    parser.add_argument("--codec", help="of a language model: the codec that its data was prepared with")
+    made = "instead of a checkpoint, a folder of outputs made elsewhere with the items' names (any audio extension)"
+    parser.add_argument("--reconstructions", help=made)
+    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
+    parser.add_argument("--text-features", default="", help="the same of a language model's text encoder")
+    parser.add_argument(
+        "--output", help="folder for the results (a run that was stopped goes on there), or a .csv file"
+    )
+    parser.add_argument("--metrics", help="names by commas (default: the row's, or all that compare with a target)")
+    parser.add_argument("--report", help="folder for a page to listen to")
+    parser.add_argument("--limit", type=int, default=0, help="only the first so many files")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="processes that compute metrics")
+    parser.add_argument("--batch", type=int, default=8, help="files that trained metrics hear at once")
+    parser.add_argument(
+        "--share", default="1/1", help="i/n: this process takes every nth file; all write to one --output"
+    )
+    for kind in ("recogniser", "speaker", "clap", "fad"):
+        parser.add_argument(f"--{kind}", default="", help=f"weights by name or folder, for metrics that ask {kind}")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `python -m quarkaudio_jax.evaluate` and `quarkaudio evaluate`."""
     argv = sys.argv if argv is None else argv
-    parser = argparse.ArgumentParser(
-        prog=argv[0],
-        description="Reconstructs every file of a folder with a codec, or takes reconstructions made elsewhere, "
-        "and compares them with the originals (mono, at the codec's or the original's rate).",
-    )
-    parser.add_argument("reference", help="folder of audio, or one file")
-    made = parser.add_mutually_exclusive_group(required=True)
-    made.add_argument("--checkpoint", help="reconstruct with this codec")
-    made.add_argument("--reconstructions", help="folder of files with the same names (any audio extension)")
-    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
-    parser.add_argument("--output", help="CSV file with one row a file")
-    parser.add_argument("--metrics", help="names by commas (default: all that are installed)")
-    args = parser.parse_args(argv[1:])
+    args = _parser(argv[0]).parse_args(argv[1:])
     set_up()
     with report_errors():
+        if args.list:
+            from quarkaudio_jax.evaluation.benchmarks import listing
+
+            print(listing())
+            return
         run(args)
 
 
-def chosen_metrics(names: str | None) -> list[str]:
-    """The metrics to compute; those whose package is missing are left out with a line, or refused if asked for."""
-    from quarkaudio_jax.metrics.reconstruction import METRICS, missing_package
-
-    wanted = [n.strip() for n in names.split(",")] if names else list(METRICS)
-    for name in wanted:
-        if name not in METRICS:
-            raise UserError(f"metric {name!r} does not exist; choose from {', '.join(METRICS)}")
-    missing = {n: p for n in wanted if (p := missing_package(n))}
-    for name, package in missing.items():
-        line = f"{name} needs the package {package} (pip install {package})"
-        if names:
-            raise UserError(line)
-        print(f"left out: {line}", file=sys.stderr)
-    return [n for n in wanted if n not in missing]
-
-
 def run(args: argparse.Namespace) -> None:
-    """Prints the table and writes the CSV; unreadable files are listed and make the exit status 1."""
-    from quarkaudio_jax.data import audio
-    from quarkaudio_jax.data.transforms import resample, to_mono
-    from quarkaudio_jax.metrics.reconstruction import METRICS
+    """Prints the table and writes the results; files that can't be measured are listed and make the exit status 1."""
+    from quarkaudio_jax.evaluation import tables
+    from quarkaudio_jax.evaluation.run import Options, Run
 
-    metrics = chosen_metrics(args.metrics)
-    root = pathlib.Path(args.reference)
-    files = audio.find(root) if root.is_dir() else [root]
-    if not files:
-        raise UserError(f"{root} holds no audio files ({', '.join(audio.EXTENSIONS)})")
-    others = None
-    if args.checkpoint:
+    items, task, usual, about = _what(args)
+    names = tuple(n.strip() for n in args.metrics.split(",")) if args.metrics else usual
+    weights = {kind: getattr(args, kind) for kind in ("recogniser", "speaker", "clap", "fad") if getattr(args, kind)}
+    share = _share(args.share)
+    if share[1] > 1 and (not args.output or args.output.endswith(".csv")):
+        raise UserError("--share needs a folder that all processes see: --output=FOLDER")
+    options = Options(names, weights, bool(args.metrics), args.workers, share, max(args.batch, 1), bool(args.report))
+    with tempfile.TemporaryDirectory() as temporary:
+        lasting = args.output and not args.output.endswith(".csv")
+        folder = pathlib.Path(args.output if lasting else temporary)
+        system = _system(args, task, max((len(item.targets) for item in items), default=1))
+        measuring = Run(items, system, about, folder, options)
+        for line in measuring.left_out:
+            print(f"left out: {line}", file=sys.stderr)
+        if not measuring.go():
+            return
+        text = (folder / "results.md").read_text()
+        print(text, end="")
+        if args.output and not lasting:
+            tables.write_text(pathlib.Path(args.output), (folder / "results.csv").read_text())
+        if args.report:
+            from quarkaudio_jax.evaluation.page import write_report
+
+            print(f"listen: {write_report(folder, pathlib.Path(args.report))}")
+        failed = [row for row in measuring.rows() if "error" in row]
+    if failed:
+        raise SystemExit("\n".join(["not measured:", *(f"  {row['file']}: {row['error']}" for row in failed)]))
+
+
+def _what(args: argparse.Namespace) -> tuple[list[Any], str, tuple[str, ...], dict[str, Any]]:
+    """(items, task, usual metrics, settings that must not change) of the command."""
+    from quarkaudio_jax.evaluation import layouts
+    from quarkaudio_jax.evaluation.benchmarks import BENCHMARKS, RECONSTRUCTION
+    from quarkaudio_jax.metrics.registry import METRICS
+    from quarkaudio_jax.schema import nearest_name
+
+    if bool(args.benchmark) == bool(args.reference):
+        raise UserError("give a folder of audio, or --benchmark=NAME with --data=FOLDER (--list shows the names)")
+    about = {"checkpoint": args.checkpoint, "codec": args.codec, "reconstructions": args.reconstructions}
+    about |= {"seed": args.seed, "limit": args.limit}
+    if args.reference:
+        root = pathlib.Path(args.reference)
+        if not root.exists():
+            raise UserError(f"{root}: no such file or folder")
+        items, task, about = layouts.folder(root), RECONSTRUCTION, {"reference": args.reference, **about}
+        usual = tuple(m.name for m in METRICS.values() if m.needs == "target" and not m.model)
+    else:
+        if args.benchmark not in BENCHMARKS:
+            raise UserError(
+                f"benchmark {args.benchmark!r} does not exist; {nearest_name(args.benchmark, list(BENCHMARKS))}"
+            )
+        row = BENCHMARKS[args.benchmark]
+        if not args.data or not pathlib.Path(args.data).is_dir():
+            raise UserError(f"--data={args.data or ''} is not a folder; {row.name} wants {row.fetch}")
+        items, task, usual = row.read(pathlib.Path(args.data)), row.task, row.metrics
+        about = {"benchmark": row.name, "data": args.data, "published": row.published, **about}
+    return items[: args.limit or None], task, usual, about
+
+
+def _share(text: str) -> tuple[int, int]:
+    parts = text.split("/")
+    if len(parts) == 2 and all(p.isdigit() for p in parts) and 1 <= int(parts[0]) <= int(parts[1]):
+        return int(parts[0]), int(parts[1])
+    raise UserError(f"--share={text} is not i/n with i from 1 to n")
+
+
+def _system(args: argparse.Namespace, task: str, outputs: int) -> Any:
+    from quarkaudio_jax.evaluation import systems
+    from quarkaudio_jax.evaluation.benchmarks import RECONSTRUCTION
+    from quarkaudio_jax.tasks.separation import SEPARATION
+
+    if bool(args.checkpoint) == bool(args.reconstructions):
+        raise UserError("give a model (--checkpoint) or outputs made elsewhere (--reconstructions)")
+    if args.reconstructions:
+        folder = pathlib.Path(args.reconstructions)
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+        return systems.FileSystem(folder, outputs)
+    if task == RECONSTRUCTION:
         from quarkaudio_jax.api import load_codec
 
-        codec = load_codec(args.checkpoint, args.features)
-    else:
-        others = _by_stem(pathlib.Path(args.reconstructions), audio.find)
+        return systems.CodecSystem(load_codec(args.checkpoint, args.features))
+    from quarkaudio_jax.task_model import load_task_model
 
-    rows, failed = [], []
-    for path in progress(files, len(files)):
-        name = str(path.relative_to(root)) if root.is_dir() else path.name
-        try:
-            samples, rate = audio.read(path)
-            reference = to_mono(samples)
-            if others is None:
-                reference = resample(reference[:, None], rate, codec.sample_rate)[:, 0]
-                rate = codec.sample_rate
-                estimate = codec.reconstruct(reference)
-            else:
-                stem = str(pathlib.Path(name).with_suffix(""))
-                if stem not in others:
-                    raise audio.AudioError(f"{name}: no reconstruction of that name in {args.reconstructions}")
-                samples, other_rate = audio.read(others[stem])
-                estimate = resample(to_mono(samples)[:, None], other_rate, rate)[:, 0]
-                count = min(len(reference), len(estimate))
-                reference, estimate = reference[:count], estimate[:count]
-        except audio.AudioError as error:
-            failed.append(str(error))
-            continue
-        values = {metric: METRICS[metric](reference, estimate, rate) for metric in metrics}
-        rows.append({"file": name, "seconds": len(reference) / rate, **values})
-    if args.output:
-        _write_csv(pathlib.Path(args.output), rows)
-    print(table(rows))
-    if failed:
-        raise SystemExit("\n".join(["not measured:", *(f"  {line}" for line in failed)]))
-
-
-def _by_stem(folder: pathlib.Path, find) -> dict[str, pathlib.Path]:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    return {str(p.relative_to(folder).with_suffix("")): p for p in find(folder)}
-
-
-def table(rows: list[dict]) -> str:
-    """Rows as a Markdown table, the mean of each column (NaN left out) last."""
-    if not rows:
-        return "nothing was measured"
-    columns = list(rows[0])
-    means = {"file": f"mean of {len(rows)}"}
-    for column in columns[1:]:
-        values = [r[column] for r in rows if not math.isnan(r[column])]
-        means[column] = float(np.mean(values)) if values else math.nan
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)]]
-    lines += [[r["file"], *(f"{r[c]:.3f}" for c in columns[1:])] for r in [*rows, means]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
-
-
-def _write_csv(path: pathlib.Path, rows: list[dict]) -> None:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text.getvalue())
-    os.replace(temporary, path)
+    if not args.codec:
+        raise UserError(f"{task} is asked of a language model: name its codec with --codec")
+    model = load_task_model(args.checkpoint, args.codec, args.features, args.text_features)
+    if task == SEPARATION.name:
+        model.check_chain()
+    elif task not in model.tasks:
+        raise UserError(f"{args.checkpoint} was not trained for {task}; it knows {', '.join(model.tasks)}")
+    return systems.TaskSystem(model, task, args.seed)
 
 
 if __name__ == "__main__":

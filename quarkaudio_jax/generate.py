@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     model = load_task_model(args.checkpoint, args.codec, args.features, args.text_features, batch=args.batch)
     asking = _Asking(model, args, alone=len(files) == 1)
     if args.verb == "separate":
-        asking.check_chain()
+        model.check_chain()
         each(files, asking.separate)
     else:
         request = model.request(_task(args), getattr(args, "text", ""), _voice(args, model.sample_rate))
@@ -116,15 +116,6 @@ class _Asking:
         """Answers one file."""
         seconds = self._write(request, source, target)
         return f"{target}: {seconds:.2f} s at {self._model.sample_rate} Hz"
-
-    def check_chain(self) -> None:
-        """UserError unless the model knows the tasks that separation is made of."""
-        from quarkaudio_jax.tasks.separation import CHAIN
-
-        if missing := [task for task in CHAIN if task not in self._model.tasks]:
-            raise UserError(
-                f"separate goes through {', '.join(CHAIN)}, but this model was not trained for {', '.join(missing)}"
-            )
 
     def separate(self, source: pathlib.Path, target: pathlib.Path) -> str:
         """Two files: restoration finds one of the talkers, who is extracted and then excluded by that."""

@@ -31,6 +31,7 @@ from quarkaudio_jax.schema import LMTrainConfig
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.tasks import TASKS, Task
 from quarkaudio_jax.tasks.layout import lay_out
+from quarkaudio_jax.tasks.separation import CHAIN
 from quarkaudio_jax.text.features import TextExtractor
 from quarkaudio_jax.training.lm_program import configured_lm
 from quarkaudio_jax.types import Codes, ceil_div, round_up
@@ -153,6 +154,21 @@ class TaskModel:
         request = self.request(task, text, voice)
         blocks = self.stream(request, lambda a, b: wave[a:b], len(wave), _levels(wave), sampling, guidance, seed)
         return np.concatenate(list(blocks))
+
+    def check_chain(self) -> None:
+        """UserError unless the model knows the tasks that separation is made of."""
+        if missing := [task for task in CHAIN if task not in self.tasks]:
+            raise UserError(
+                f"separate goes through {', '.join(CHAIN)}, but this model was not trained for {', '.join(missing)}"
+            )
+
+    def separate(self, wave: np.ndarray, sample_rate: int | None = None, **how: Any) -> list[np.ndarray]:
+        """Two talkers, each for itself, of one recording (S,); `how` as for a call. See `tasks.separation`."""
+        self.check_chain()
+        wave = self._at_rate(wave, sample_rate)
+        first, *rest = CHAIN
+        voice = self(first, wave[: self._window], **how)
+        return [self(task, wave, reference=(voice, self.sample_rate), **how) for task in rest]
 
     def _at_rate(self, wave: np.ndarray, rate: int | None) -> np.ndarray:
         wave = np.asarray(wave, np.float32)

@@ -4,9 +4,6 @@ The spectral distances are those of `nn.mel` (which trains on them), written aga
 JAX because every new length would compile anew; a test holds the two together.
 """
 
-import importlib.util
-from collections.abc import Callable
-
 import numpy as np
 
 from quarkaudio_jax.nn.mel import mel_filters, mel_scales
@@ -58,8 +55,11 @@ def si_sdr(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
     return float(10 * np.log10((target @ target + 1e-20) / (noise @ noise + 1e-20)))
 
 
-def stoi(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
-    """Short-time objective intelligibility, 0 to 1 (Taal et al. 2011), by pystoi; NaN for less than it needs (0.4 s)."""
+def stoi(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int, extended: bool = False) -> float:
+    """Short-time objective intelligibility, 0 to 1 (Taal et al. 2011), by pystoi; NaN for less than it needs (0.4 s).
+
+    extended: ESTOI (Jensen and Taal 2016).
+    """
     import warnings
 
     import pystoi
@@ -67,38 +67,53 @@ def stoi(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            value = float(pystoi.stoi(reference_S, estimate_S, rate))
+            value = float(pystoi.stoi(reference_S, estimate_S, rate, extended))
         except ValueError:
             return float("nan")
     return float("nan") if any("Not enough STFT frames" in str(w.message) for w in caught) else value
 
 
-def pesq(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
-    """Wide-band PESQ at 16 kHz, about 1 to 4.6 (ITU-T P.862.2), by the pesq package; NaN where it finds no speech."""
-    import pesq as package
-    import soxr
+def estoi(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
+    """See `stoi`."""
+    return stoi(reference_S, estimate_S, rate, extended=True)
 
-    a, b = (soxr.resample(x, rate, 16000, quality="VHQ") for x in (reference_S, estimate_S))
-    value = package.pesq(16000, a, b, "wb", on_error=package.PesqError.RETURN_VALUES)
+
+def pesq(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int, band: str = "wb") -> float:
+    """PESQ, about 1 to 4.6, by the pesq package; NaN where it finds no speech.
+
+    band: wb at 16 kHz (ITU-T P.862.2), nb at 8 kHz (P.862.1).
+    """
+    import pesq as package
+
+    at = {"wb": 16000, "nb": 8000}[band]
+    waves = (resampled(x, rate, at) for x in (reference_S, estimate_S))
+    value = package.pesq(at, *waves, band, on_error=package.PesqError.RETURN_VALUES)
     return float(value) if value > 0 else float("nan")
 
 
-Metric = Callable[[np.ndarray, np.ndarray, int], float]
-
-METRICS: dict[str, Metric] = {
-    "mel_distance": mel_distance,
-    "stft_distance": stft_distance,
-    "si_sdr": si_sdr,
-    "stoi": stoi,
-    "pesq": pesq,
-}
-"""metric(reference_S, estimate_S, rate) -> value, for equal lengths."""
-
-PACKAGES = {"pesq": "pesq", "stoi": "pystoi"}
-"""What a metric needs installed."""
+def pesq_nb(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
+    """Narrow-band `pesq`."""
+    return pesq(reference_S, estimate_S, rate, "nb")
 
 
-def missing_package(metric: str) -> str:
-    """The package that a metric needs and that is not installed, or ''."""
-    package = PACKAGES.get(metric, "")
-    return package if package and importlib.util.find_spec(package) is None else ""
+def visqol(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int, mode: str = "audio") -> float:
+    """ViSQOL v3, 1 to 5 (arXiv:2004.09584), by visqol-python. mode: audio (48 kHz) or speech (16 kHz)."""
+    import visqol as package
+
+    api = package.VisqolApi()
+    api.create(mode=mode)
+    at = {"audio": 48000, "speech": 16000}[mode]
+    waves = (resampled(x, rate, at).astype(np.float64) for x in (reference_S, estimate_S))
+    return float(api.measure_from_arrays(*waves, at).moslqo)
+
+
+def visqol_speech(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
+    """`visqol` of speech."""
+    return visqol(reference_S, estimate_S, rate, "speech")
+
+
+def resampled(wave_S: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
+    """By soxr at very high quality."""
+    import soxr
+
+    return wave_S if rate == target_rate else soxr.resample(wave_S, rate, target_rate, quality="VHQ")

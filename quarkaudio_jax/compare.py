@@ -1,0 +1,29 @@
+"""A page to listen to, of any recordings: python -m quarkaudio_jax.compare a.wav b.wav --output=page"""
+
+import argparse
+import pathlib
+import sys
+
+from quarkaudio_jax.cli import report_errors, set_up
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `python -m quarkaudio_jax.compare` and `quarkaudio compare`."""
+    argv = sys.argv if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog=argv[0],
+        description="Puts recordings side by side on one page, to switch between at the same instant, also blindly. "
+        "Of folders, the files that have one name in all of them.",
+    )
+    parser.add_argument("input", nargs="+", help="audio files, or folders of them")
+    parser.add_argument("--output", default="comparison", help="folder for the page, or its name (.html)")
+    args = parser.parse_args(argv[1:])
+    set_up()
+    with report_errors():
+        from quarkaudio_jax.evaluation.page import compare
+
+        print(compare([pathlib.Path(name) for name in args.input], pathlib.Path(args.output)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Metrics that ask a trained model, whose weights are named by the user: by hub name or folder, never loaded unasked."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from quarkaudio_jax.bridge.ssl import MissingWeightsError, load_extractor
+from quarkaudio_jax.evaluation.layouts import Item
+from quarkaudio_jax.metrics.embeddings import cosine
+from quarkaudio_jax.metrics.reconstruction import resampled
+from quarkaudio_jax.metrics.words import error_rates
+
+WANTED = {
+    "recogniser": "a recogniser of speech: a transformers model such as openai/whisper-large-v3",
+    "speaker": "a speaker encoder: a transformers model such as microsoft/wavlm-base-plus-sv",
+    "clap": "a CLAP model: a transformers model such as laion/clap-htsat-unfused",
+    "fad": "an encoder of ours: hubert, wavlm or wav2vec2, or with its weights hubert:FOLDER, or mel (a stand-in)",
+}
+"""What each kind of judge is given."""
+
+Waves = Sequence[np.ndarray]
+
+
+class JudgeError(ValueError):
+    """A judge that can't be had; the message says what it wants."""
+
+
+class Recogniser:
+    """Word and character error rates of what a recogniser understands of an output."""
+
+    def __init__(self, weights: str):
+        import transformers
+
+        self._ask = transformers.pipeline("automatic-speech-recognition", model=weights)
+        self._rate = self._ask.feature_extractor.sampling_rate
+
+    def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
+        inputs = [{"raw": resampled(w, rate, self._rate), "sampling_rate": self._rate} for w in waves]
+        heard = self._ask(inputs, batch_size=len(inputs))
+        return [
+            {**error_rates(item.text, h["text"]), "understood": h["text"].strip()}
+            for item, h in zip(items, heard, strict=True)
+        ]
+
+
+class Speaker:
+    """Cosine between the speaker embeddings of an output and of the voice that it should have."""
+
+    def __init__(self, weights: str):
+        import torch
+        import transformers
+
+        self._torch = torch
+        self._prepare = transformers.AutoFeatureExtractor.from_pretrained(weights)
+        self._model = transformers.AutoModelForAudioXVector.from_pretrained(weights).eval()
+
+    def _embed(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        at = self._prepare.sampling_rate
+        inputs = self._prepare(resampled(wave, rate, at), sampling_rate=at, return_tensors="pt")
+        with self._torch.inference_mode():
+            return self._model(**inputs).embeddings[0].numpy()
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019  # a judge lives as long as its run
+    def _voice(self, path: str) -> np.ndarray:
+        from quarkaudio_jax.data import audio
+        from quarkaudio_jax.data.transforms import to_mono
+
+        samples, rate = audio.read(path)
+        return self._embed(to_mono(samples), rate)
+
+    def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
+        return [
+            {"speaker_similarity": cosine(self._embed(wave, rate), self._voice(str(item.voice or item.targets[0])))}
+            for item, wave in zip(items, waves, strict=True)
+        ]
+
+
+class Clap:
+    """Cosine between the CLAP embeddings of an output and of what it was asked for."""
+
+    def __init__(self, weights: str):
+        import torch
+        import transformers
+
+        self._torch = torch
+        self._prepare = transformers.AutoProcessor.from_pretrained(weights)
+        self._model = transformers.ClapModel.from_pretrained(weights).eval()
+
+    def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
+        at = self._prepare.feature_extractor.sampling_rate
+        inputs = self._prepare(
+            text=[item.asks for item in items],
+            audio=[resampled(w, rate, at) for w in waves],
+            sampling_rate=at,
+            return_tensors="pt",
+            padding=True,
+        )
+        with self._torch.inference_mode():
+            out = self._model(**inputs)
+        pairs = zip(out.audio_embeds.numpy(), out.text_embeds.numpy(), strict=True)
+        return [{"clap_score": cosine(a, b)} for a, b in pairs]
+
+
+class FadEncoder:
+    """Embeddings of the seconds of a recording, the means of its features within each (a shorter one gives one)."""
+
+    def __init__(self, weights: str):
+        from quarkaudio_jax.preparation.encoders import FeatureEncoder
+
+        recipe, _, folder = weights.partition(":")
+        extractor = load_extractor(recipe, folder)
+        self._features = FeatureEncoder(extractor, extractor.cfg.dim if extractor.cfg else 96, 8)
+
+    def __call__(self, waves: Waves, rate: int) -> list[np.ndarray]:
+        at = 16000
+        found = self._features([resampled(w, rate, at) for w in waves], at)
+        return [np.stack([x[i : i + 50].mean(0) for i in range(0, max(len(x) - 25, 1), 50)]) for x in found if len(x)]
+
+
+JUDGES: dict[str, Callable[[str], Any]] = {
+    "recogniser": Recogniser,
+    "speaker": Speaker,
+    "clap": Clap,
+    "fad": FadEncoder,
+}
+"""By the `model` of a metric."""
+
+
+def judge(kind: str, weights: str) -> Any:
+    """The judge of that kind; JudgeError says what it wants if there is none, or it can't be read."""
+    if not weights:
+        raise JudgeError(f"it wants {WANTED[kind]}, named by --{kind}=")
+    try:
+        return JUDGES[kind](weights)
+    except ImportError as error:
+        raise JudgeError(f"--{kind} needs the package {error.name} (pip install {error.name})") from error
+    except (OSError, ValueError, KeyError, MissingWeightsError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise JudgeError(
+            f"--{kind}={weights} can't be read ({reason}); it wants {WANTED[kind]}, or a folder of one"
+        ) from error

@@ -1,0 +1,351 @@
+"""An evaluation: items through a system, outputs through the metrics, a line a file, tables at the end.
+
+OUTPUT/settings.json       what is measured, and how; a run with other settings is refused
+OUTPUT/results.1of1.jsonl  a line a file, as soon as it is measured; a run that was stopped goes on behind the last
+OUTPUT/audio/              outputs, targets and what the codec alone makes of the targets, if kept
+OUTPUT/results.md .csv .json  written once nothing is missing
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import math
+import multiprocessing
+import pathlib
+import platform
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from quarkaudio_jax.cli import UserError, progress
+from quarkaudio_jax.data import audio
+from quarkaudio_jax.evaluation import tables
+from quarkaudio_jax.evaluation.judges import JudgeError, judge
+from quarkaudio_jax.evaluation.layouts import Item
+from quarkaudio_jax.evaluation.systems import in_order, read_mono
+from quarkaudio_jax.metrics.embeddings import frechet_distance
+from quarkaudio_jax.metrics.reconstruction import resampled
+from quarkaudio_jax.metrics.registry import METRICS, Metric
+
+log = logging.getLogger(__name__)
+
+PACKAGES = (
+    "quarkaudio_jax",
+    "jax",
+    "numpy",
+    "scipy",
+    "pystoi",
+    "pesq",
+    "visqol-python",
+    "speechmos",
+    "jiwer",
+    "transformers",
+)
+"""Whose versions stand in the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """metrics: names; asked: whether the user chose them. weights: kind of judge -> its weights.
+
+    workers: processes that compute metrics (0: this one). share: (i, n), this process takes every nth item. batch: items
+    that judges hear at once. keep_audio: for listening.
+    """
+
+    metrics: tuple[str, ...]
+    weights: dict[str, str]
+    asked: bool = False
+    workers: int = 0
+    share: tuple[int, int] = (1, 1)
+    batch: int = 8
+    keep_audio: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What a system made of an item: waves at `rate`, the targets in the same order and at the same rate."""
+
+    item: Item
+    waves: list[np.ndarray]
+    targets: list[np.ndarray]
+    rate: int
+
+
+def choose(
+    names: Sequence[str], asked: bool, weights: dict[str, str]
+) -> tuple[list[Metric], dict[str, Any], list[str]]:
+    """(metrics that can be computed, judges by kind, a line for each that can't).
+
+    UserError for a name that does not exist and, if they were asked for, for one whose package is missing.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise UserError(f"metric {name!r} does not exist; choose from {', '.join(METRICS)}")
+    chosen, judges, left_out = [], {}, []
+    for metric in (METRICS[name] for name in names):
+        if metric.missing:
+            line = f"{metric.name} needs the package {metric.missing} (pip install '{metric.missing}')"
+            if asked:
+                raise UserError(line)
+            left_out.append(line)
+            continue
+        if metric.model:
+            try:
+                judges[metric.model] = judge(metric.model, weights.get(metric.model, ""))
+            except JudgeError as error:
+                left_out.append(f"{metric.name}: {error}")
+                continue
+        chosen.append(metric)
+    return chosen, judges, left_out
+
+
+def compute(names: Sequence[str], pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], rate: int) -> dict[str, float]:
+    """The values of metrics that ask no judge, means over (output, target) pairs; those without a target have none."""
+    found: dict[str, list[float]] = collections.defaultdict(list)
+    for wave, target in pairs:
+        for metric in (METRICS[name] for name in names):
+            if metric.needs != "target":
+                values = metric.compute(wave, rate)
+            elif target is None:
+                values = dict.fromkeys(metric.columns, math.nan)
+            else:
+                count = min(len(wave), len(target))
+                values = dict(zip(metric.columns, [metric.compute(target[:count], wave[:count], rate)], strict=True))
+            for column, value in values.items():
+                found[column].append(value)
+    return {column: float(np.mean(values)) for column, values in found.items()}
+
+
+class Run:
+    """One process's share of an evaluation; see the module."""
+
+    def __init__(
+        self, items: Sequence[Item], system: Any, about: dict[str, Any], folder: pathlib.Path, options: Options
+    ):
+        self.items, self.system, self.folder, self.options = list(items), system, folder, options
+        self.metrics, self.judges, self.left_out = choose(options.metrics, options.asked, options.weights)
+        settings = {**about, "metrics": options.metrics, "weights": options.weights, "items": len(items)}
+        settings["versions"] = versions()
+        self.settings = self._same_settings(settings)
+        i, n = options.share
+        self._path = folder / f"results.{i}of{n}.jsonl"
+        self._fad = self.judges.get("fad")
+
+    def _same_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        path = self.folder / "settings.json"
+        if not path.exists():
+            tables.write_text(path, tables.to_json(settings))
+            return settings
+        old = json.loads(path.read_text())
+        for name in settings:
+            if name != "versions" and old.get(name) != json.loads(tables.to_json(settings[name])):
+                raise UserError(
+                    f"{self.folder} holds results with {name} {old.get(name)!r}, not {settings[name]!r}: "
+                    "use the same command, or another --output"
+                )
+        return old
+
+    def go(self) -> bool:
+        """Measures what is missing of this share; whether everything is there now, tables included."""
+        i, n = self.options.share
+        done = {row["file"] for row in self.rows() if "error" not in row}
+        mine = [item for item in self.items[i - 1 :: n] if item.name not in done]
+        if mine and len(mine) < len(self.items[i - 1 :: n]):
+            log.info(
+                "%d of %d files are there already", len(self.items[i - 1 :: n]) - len(mine), len(self.items[i - 1 :: n])
+            )
+        with self._path.open("a") as file:
+            for row in progress(self._measured(mine), len(mine)):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
+        return self.finish()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What all processes have measured so far, the newest of each file, in the order of the items."""
+        found = {}
+        for path in sorted(self.folder.glob("results.*of*.jsonl")):
+            for line in path.read_text().splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue  # cut short when a run was killed
+                found[row["file"]] = row
+        return [found[item.name] for item in self.items if item.name in found]
+
+    def finish(self) -> bool:
+        """Writes the tables if nothing is missing."""
+        rows = self.rows()
+        if len(rows) < len(self.items):
+            print(f"{len(rows)} of {len(self.items)} files are measured; other processes have the rest")
+            return False
+        good, failed = [r for r in rows if "error" not in r], [r for r in rows if "error" in r]
+        whole = self._whole(good)
+        result = {
+            "settings": self.settings,
+            "left_out": self.left_out,
+            "means": {**tables.means(good), **whole},
+            "files": good,
+            "failed": failed,
+        }
+        tables.write_text(self.folder / "results.json", tables.to_json(result))
+        tables.write_text(self.folder / "results.csv", tables.to_csv(good))
+        tables.write_text(self.folder / "results.md", tables.markdown(good, whole) + "\n")
+        return True
+
+    def _measured(self, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+        """A row an item; metrics are computed by the workers while the next items go through the system."""
+        names = [metric.name for metric in self.metrics if metric.compute]
+        waiting: collections.deque = collections.deque()
+        with _pool(self.options.workers) as pool:
+            for begin in range(0, len(items), self.options.batch):
+                outputs = [self._output(item) for item in items[begin : begin + self.options.batch]]
+                good = [o for o in outputs if isinstance(o, Output)]
+                heard = self._heard(good)
+                for output in outputs:
+                    if not isinstance(output, Output):
+                        waiting.append((output, None))
+                        continue
+                    head = {"file": output.item.name, "seconds": len(output.waves[0]) / output.rate}
+                    pairs = list(zip(output.waves, output.targets or [None] * len(output.waves), strict=True))
+                    waiting.append(
+                        ({**head, **heard[output.item.name]}, pool.submit(compute, names, pairs, output.rate))
+                    )
+                while waiting and len(waiting) > 4 * self.options.workers:
+                    yield self._row(*waiting.popleft())
+            while waiting:
+                yield self._row(*waiting.popleft())
+
+    def _row(self, head: dict[str, Any], future: Any) -> dict[str, Any]:
+        if future is None:
+            return head
+        try:
+            values = {**head, **future.result()}
+        except Exception as error:  # whatever a metric's package raises: the file is listed, the others go on
+            return {"file": head["file"], "error": f"{type(error).__name__}: {error}"}
+        order = ["file", "seconds", *(c for m in self.metrics for c in m.columns)]
+        return {k: values[k] for k in [*(c for c in order if c in values), *(c for c in values if c not in order)]}
+
+    def _output(self, item: Item) -> Output | dict[str, str]:
+        """What the system makes of an item, or a row that says why it can't."""
+        try:
+            waves = self.system(item)
+            rate, own = self.system.rate, 0
+            targets = []
+            for path in item.targets:
+                wave, own = read_mono(path)
+                targets.append((wave, own))
+            lower = min(rate, own) if own else rate
+            waves = [resampled(wave, rate, lower) for wave in waves]
+            targets = [resampled(wave, at, lower) for wave, at in targets]
+            if len(targets) > 1:
+                waves = in_order(waves, targets, lower)
+            if self.options.keep_audio:
+                self._keep(item, waves, targets, lower)
+            return Output(item, waves, targets, lower)
+        except (audio.AudioError, OSError, UserError) as error:
+            return {"file": item.name, "error": str(error)}
+
+    def _keep(self, item: Item, waves: list[np.ndarray], targets: list[np.ndarray], rate: int) -> None:
+        """Everything there is to hear of an item; see `report.tracks`."""
+        several = len(waves) > 1
+        kinds: dict[str, tuple[np.ndarray, int]] = {"input": read_mono(item.source)}
+        for i, wave in enumerate(waves, 1):
+            kinds[f"output {i}" if several else "output"] = (wave, rate)
+        for i, wave in enumerate(targets, 1):
+            if item.targets[i - 1] != item.source:
+                kinds[f"target {i}" if several else "target"] = (wave, rate)
+                if self.system.reconstruct is not None:
+                    ceiling = self.system.reconstruct(item.targets[i - 1])
+                    kinds[f"ceiling {i}" if several else "ceiling"] = (ceiling, self.system.rate)
+        for kind, (wave, at) in kinds.items():
+            audio.write(self.folder / "audio" / item.name / f"{kind}.flac", np.clip(wave, -1, 1), at)
+
+    def _heard(self, outputs: Sequence[Output]) -> dict[str, dict[str, Any]]:
+        """What the judges say of outputs, by the item's name; of several outputs the mean."""
+        rows: dict[str, dict[str, Any]] = {o.item.name: {} for o in outputs}
+        for metric in (m for m in self.metrics if m.model and not m.whole):
+            able = [o for o in outputs if self._can_hear(metric, o.item)]
+            for rate in {o.rate for o in able}:
+                these = [(o, w) for o in able if o.rate == rate for w in o.waves]
+                said = (
+                    self.judges[metric.model]([o.item for o, _ in these], [w for _, w in these], rate) if these else []
+                )
+                by_name = collections.defaultdict(list)
+                for (output, _), values in zip(these, said, strict=True):
+                    by_name[output.item.name].append(values)
+                for name, all_values in by_name.items():
+                    rows[name] |= {
+                        key: value if isinstance(value, str) else float(np.mean([v[key] for v in all_values]))
+                        for key, value in all_values[0].items()
+                    }
+        if self._fad is not None:
+            for output in outputs:
+                self._embed(output)
+        return rows
+
+    @staticmethod
+    def _can_hear(metric: Metric, item: Item) -> bool:
+        has = {"text": item.text, "voice": item.voice or item.targets, "caption": item.asks}
+        return bool(has[metric.needs])
+
+    def _embed(self, output: Output) -> None:
+        """Keeps the embeddings of an item's outputs and targets for FAD."""
+        sides = {"outputs": self._fad(output.waves, output.rate), "targets": self._fad(output.targets, output.rate)}
+        path = self.folder / "embeddings" / f"{output.item.name}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **{side: np.concatenate(found) for side, found in sides.items() if found})
+
+    def _whole(self, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+        """Values of the whole set."""
+        if self._fad is None:
+            return {}
+        sides: dict[str, list[np.ndarray]] = {"outputs": [], "targets": []}
+        for row in rows:
+            path = self.folder / "embeddings" / f"{row['file']}.npz"
+            found = np.load(path) if path.exists() else {}
+            for side, kept in sides.items():
+                if side in found:
+                    kept.append(found[side])
+        if not all(sides.values()):
+            return {"fad": math.nan}
+        return {"fad": frechet_distance(np.concatenate(sides["targets"]), np.concatenate(sides["outputs"]))}
+
+
+class _Here:
+    """A pool of this process alone."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    @staticmethod
+    def submit(fn, *args):
+        future: concurrent.futures.Future = concurrent.futures.Future()
+        try:
+            future.set_result(fn(*args))
+        except Exception as error:  # as a pool's future does it
+            future.set_exception(error)
+        return future
+
+
+def _pool(workers: int) -> Any:
+    if not workers:
+        return _Here()
+    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on, as far as they are installed."""
+    out = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            out[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return out

@@ -1,0 +1,87 @@
+"""What is measured: a codec, a language model with its codec, or files that were made elsewhere."""
+
+import itertools
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from quarkaudio_jax.data import audio
+from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.data.transforms import resample, to_mono
+from quarkaudio_jax.evaluation.layouts import Item
+from quarkaudio_jax.metrics.reconstruction import si_sdr
+
+
+def read_mono(path: pathlib.Path, rate: int = 0) -> tuple[np.ndarray, int]:
+    """(samples, rate) of a recording, its channels mixed; rate: what it is to be brought to (0: its own)."""
+    samples, own = audio.read(path)
+    if not len(samples):
+        raise AudioError(f"{path}: holds no samples")
+    wave = to_mono(samples)
+    return (wave, own) if rate in (0, own) else (resample(wave[:, None], own, rate)[:, 0], rate)
+
+
+class CodecSystem:
+    """Reconstructs an item's source. ceiling: nothing could be better with this codec, so that there is none."""
+
+    def __init__(self, codec):
+        self._codec, self.rate = codec, codec.sample_rate
+
+    def __call__(self, item: Item) -> list[np.ndarray]:
+        """The outputs, one a target."""
+        return [self.reconstruct(item.source)]
+
+    def reconstruct(self, path: pathlib.Path) -> np.ndarray:
+        """A recording after encoding and decoding."""
+        return self._codec.reconstruct(read_mono(path, self.rate)[0])
+
+
+class TaskSystem:
+    """Answers an item's task with a language model; what its codec makes of the targets is the ceiling."""
+
+    def __init__(self, model, task: str, seed: int = 0):
+        self._model, self._task, self._seed = model, task, seed
+        self.rate = model.sample_rate
+
+    def __call__(self, item: Item) -> list[np.ndarray]:
+        """The outputs, one a target; two talkers for separation."""
+        wave, _ = read_mono(item.source, self.rate)
+        if self._task == "separation":
+            return self._model.separate(wave, seed=self._seed)
+        voice = None if item.voice is None else read_mono(item.voice, self.rate)
+        return [self._model(self._task, wave, text=item.asks, reference=voice, seed=self._seed)]
+
+    def reconstruct(self, path: pathlib.Path) -> np.ndarray:
+        """What the codec alone makes of a recording."""
+        return self._model.codec.reconstruct(read_mono(path, self.rate)[0])
+
+
+class FileSystem:
+    """Outputs made elsewhere: FOLDER/NAME.EXTENSION, or FOLDER/NAME.1.EXTENSION and so on where there are several."""
+
+    reconstruct = None
+
+    def __init__(self, folder: pathlib.Path, outputs: int):
+        self._folder, self._outputs = folder, outputs
+        self._found = {str(p.relative_to(folder).with_suffix("")): p for p in audio.find(folder)}
+        self.rate = 0
+
+    def __call__(self, item: Item) -> list[np.ndarray]:
+        """The outputs, all at the rate of the first, which `rate` then says."""
+        names = [item.name] if self._outputs == 1 else [f"{item.name}.{i + 1}" for i in range(self._outputs)]
+        for name in names:
+            if name not in self._found:
+                raise AudioError(f"{name}: no file of that name in {self._folder}")
+        first, self.rate = read_mono(self._found[names[0]])
+        return [first, *(read_mono(self._found[name], self.rate)[0] for name in names[1:])]
+
+
+def in_order(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
+    """The outputs in the order in which they fit the targets best, by the sum of SI-SDR."""
+
+    def fit(order: Sequence[np.ndarray]) -> float:
+        pairs = ((t[: len(o)], o[: len(t)]) for t, o in zip(targets, order, strict=True))
+        return float(np.nansum([si_sdr(t, o, rate) for t, o in pairs]))
+
+    return list(max(itertools.permutations(outputs), key=fit))
