@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         lasting = args.output and not args.output.endswith(".csv")
         folder = pathlib.Path(args.output if lasting else temporary)
-        system = _system(args, task, max((len(item.targets) for item in items), default=1))
+        system = _system(args, task, max(1, *(len(item.targets) for item in items)))
         measuring = Run(items, system, about, folder, options)
         for line in measuring.left_out:
             print(f"left out: {line}", file=sys.stderr)

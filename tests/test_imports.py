@@ -32,7 +32,7 @@ ALLOWED = {
     "tasks": {"types", "schema", "lm"},
     "data": {"types", "schema", "tasks"},
     "parallel": {"nn"},
-    "training": MODELS | {"bridge", "nn", "types", "schema", "tasks", "data", "parallel"},
+    "training": MODELS | {"bridge", "nn", "types", "schema", "tasks", "data", "parallel", "evaluation"},
     "bridge": MODELS | {"nn", "types", "schema"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -98,12 +98,12 @@ def seed_tts_edits(root: pathlib.Path) -> list[Item]:
     return some(items, root, "lines in edits.tsv")
 
 
-def _lines(path: pathlib.Path, mark: str, least: int) -> Iterable[tuple[int, list[str]]]:
-    """(number, fields) of each line that is not empty; UserError names a line with too few."""
+def _lines(path: pathlib.Path, mark: str, least: int, comment: str = "\0") -> Iterable[tuple[int, list[str]]]:
+    """(number, fields) of each line that is neither empty nor a comment; UserError names a line with too few."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; see `evaluate --list` for the layout")
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if line.strip():
+        if line.strip() and not line.startswith(comment):
             fields = [field.strip() for field in line.split(mark)]
             if len(fields) < least:
                 raise UserError(
@@ -119,9 +119,7 @@ def audioset(root: pathlib.Path) -> list[Item]:
         raise UserError(f"{root} holds no eval_segments.csv; see `evaluate --list` for the layout")
     clips: dict[str, pathlib.Path] = {p.stem: p for p in audio.find(root)}
     items = []
-    for _, (identity, start, *_) in _lines(table, ",", 3):
-        if identity.startswith("#"):
-            continue
+    for _, (identity, start, *_) in _lines(table, ",", 3, "#"):
         seconds = float(start)
         names = (f"Y{identity}", identity, f"{identity}_{seconds:g}", f"{identity}_{seconds * 1000:.0f}")
         if path := next((clips[name] for name in names if name in clips), None):

@@ -8,6 +8,7 @@ OUTPUT/results.md .csv .json  written once nothing is missing
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -30,6 +31,7 @@ from quarkaudio_jax.evaluation.systems import in_order, read_mono
 from quarkaudio_jax.metrics.embeddings import frechet_distance
 from quarkaudio_jax.metrics.reconstruction import resampled
 from quarkaudio_jax.metrics.registry import METRICS, Metric
+from quarkaudio_jax.training.metrics import drop_unfinished_line
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +160,7 @@ class Run:
             log.info(
                 "%d of %d files are there already", len(self.items[i - 1 :: n]) - len(mine), len(self.items[i - 1 :: n])
             )
+        drop_unfinished_line(self._path)
         with self._path.open("a") as file:
             for row in progress(self._measured(mine), len(mine)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -169,11 +172,9 @@ class Run:
         found = {}
         for path in sorted(self.folder.glob("results.*of*.jsonl")):
             for line in path.read_text().splitlines():
-                try:
+                with contextlib.suppress(ValueError):  # a line that another process is writing
                     row = json.loads(line)
-                except ValueError:
-                    continue  # cut short when a run was killed
-                found[row["file"]] = row
+                    found[row["file"]] = row
         return [found[item.name] for item in self.items if item.name in found]
 
     def finish(self) -> bool:

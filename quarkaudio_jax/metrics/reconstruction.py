@@ -101,7 +101,7 @@ def visqol(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int, mode: str
     import visqol as package
 
     api = package.VisqolApi()
-    api.create(mode=mode)
+    api.create(mode=mode, use_lattice_model=mode == "speech")  # as the original does by default
     at = {"audio": 48000, "speech": 16000}[mode]
     waves = (resampled(x, rate, at).astype(np.float64) for x in (reference_S, estimate_S))
     return float(api.measure_from_arrays(*waves, at).moslqo)

@@ -52,8 +52,8 @@ METRICS = {
         _paired("estoi", "extended STOI", True, "pystoi"),
         _paired("pesq", "PESQ, wide band", True, "pesq"),
         _paired("pesq_nb", "PESQ, narrow band", True, "pesq"),
-        _paired("visqol", "ViSQOL of music and sounds, 48 kHz", True, "visqol", "visqol-python[lattice]"),
-        _paired("visqol_speech", "ViSQOL of speech, 16 kHz", True, "visqol", "visqol-python[lattice]"),
+        _paired("visqol", "ViSQOL of music and sounds, 48 kHz", True, "visqol", "visqol-python"),
+        _paired("visqol_speech", "ViSQOL of speech, 16 kHz", True, "ai_edge_litert", "visqol-python[lattice]"),
         Metric(
             "dnsmos", "DNSMOS P.835 and P.808", _DNSMOS, True, "", "", False, opinion.dnsmos, "speechmos", "speechmos"
         ),

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from quarkaudio_jax.evaluation.page import Clip, write_page
 from quarkaudio_jax.parallel.mesh import batch_sharding, batch_ways, on_mesh, replicated
 from quarkaudio_jax.training.metrics import MetricWriter
 from quarkaudio_jax.training.program import Program, State
@@ -35,6 +36,7 @@ class Evaluation:
         ways, wanted = batch_ways(self._mesh), self._program.cfg.loop.sample_clips
         folder = self._samples / f"{step:08d}"
         totals: dict[str, list[float]] = {}
+        clips = []
         for begin in range(0, len(self._examples), ways):
             chunk = self._examples[begin : begin + ways]
             metrics, outputs = self._run(state, chunk + [chunk[-1]] * (ways - len(chunk)))
@@ -43,8 +45,11 @@ class Evaluation:
                     totals.setdefault(name, []).append(float(value))
                     if "group" in example:
                         totals.setdefault(f"{name}/{example['group']}", []).append(float(value))
-            for i, example in enumerate(chunk[: max(wanted - begin, 0)]):
-                self._show(step, folder, example["name"], {kind: wave[i] for kind, wave in outputs.items()})
+            for i, example in enumerate(chunk[: max(wanted - begin, 0)] if self._is_main and outputs else []):
+                waves = self._show(step, folder, example["name"], {kind: wave[i] for kind, wave in outputs.items()})
+                clips.append(self._clip(example["name"], waves, {k: float(v[i]) for k, v in metrics.items()}))
+        if clips:
+            write_page(folder, f"held out at step {step}", clips)
         means = {f"heldout/{name}": float(np.mean(values)) for name, values in totals.items()}
         self._writer.scalars(step, means)
         shown = ", ".join(f"{k.removeprefix('heldout/')} {v:.3f}" for k, v in means.items())
@@ -58,13 +63,19 @@ class Evaluation:
         batch = {k: jax.device_put(v, batch_sharding(self._mesh)) for k, v in arrays.items()}
         return jax.device_get(jax.device_put(self._step(state, batch), replicated(self._mesh)))
 
-    def _show(self, step: int, folder: pathlib.Path, name: str, outputs: dict[str, np.ndarray]) -> None:
+    def _clip(self, name: str, waves: dict[str, np.ndarray], values: dict[str, float]) -> Clip:
+        rate = self._program.sample_rate
+        return Clip(name, [(kind, lambda wave=wave: (wave, rate)) for kind, wave in waves.items()], values)
+
+    def _show(
+        self, step: int, folder: pathlib.Path, name: str, outputs: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Writes an example's sounds and picture; returns the sounds."""
         program = self._program
-        if not self._is_main or not program.outputs:
-            return
         count = round(program.cfg.loop.sample_seconds * program.sample_rate)
         waves = {kind: outputs[kind][:count] for kind in program.outputs}
         picture = save_sample(folder, name, waves, program.sample_rate)
         for kind, wave in waves.items():
             shown = picture if kind == program.outputs[-1] else None
             self._writer.clip(step, f"{safe_name(name)}/{kind}", wave, program.sample_rate, shown)
+        return waves

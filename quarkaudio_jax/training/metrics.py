@@ -22,7 +22,7 @@ class MetricWriter:
             from tensorboardX import SummaryWriter
 
             workdir = pathlib.Path(workdir)
-            _drop_unfinished_line(workdir / "metrics.jsonl")
+            drop_unfinished_line(workdir / "metrics.jsonl")
             self._file = (workdir / "metrics.jsonl").open("a")
             self._board = SummaryWriter(str(workdir / "tensorboard"))
 
@@ -120,7 +120,7 @@ class Accounts:
         return f"{duration(self.elapsed)}: {told}"
 
 
-def _drop_unfinished_line(path: pathlib.Path) -> None:
+def drop_unfinished_line(path: pathlib.Path) -> None:
     """Cuts a last line that a killed run did not finish."""
     if path.exists():
         text = path.read_bytes()
