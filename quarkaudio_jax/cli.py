@@ -15,6 +15,7 @@ VERBS = {
     "encode": "audio to token files",
     "decode": "token files to audio",
     "evaluate": "measure codecs and language models, over a folder or a benchmark",
+    "curves": "rate against distortion of codecs, as a picture",
     "compare": "recordings side by side on a page to listen to",
     "convert": "weights from and to PyTorch",
     "manifest": "lists of audio, with what is known of it",

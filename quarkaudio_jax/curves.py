@@ -1,0 +1,58 @@
+"""Rate against distortion: python -m quarkaudio_jax.curves speech/ --checkpoint=runs/first --output=curves"""
+
+import argparse
+import pathlib
+import sys
+
+from quarkaudio_jax.cli import UserError, report_errors, set_up
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `python -m quarkaudio_jax.curves` and `quarkaudio curves`."""
+    argv = sys.argv if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog=argv[0],
+        description="Draws what reconstructions lose against what their codes cost, by number of codebooks and, for an "
+        "adaptive codec, by threshold: curves.csv and curves.png.",
+    )
+    parser.add_argument("reference", help="a folder of audio, or one file")
+    parser.add_argument("--checkpoint", nargs="+", required=True, help="one codec or several")
+    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
+    parser.add_argument("--metrics", default="mel_distance", help="names by commas, of metrics that need no weights")
+    for kind, name in (("encodec", "EnCodec"), ("dac", "DAC"), ("mimi", "Mimi")):
+        parser.add_argument(f"--{kind}", default="", help=f"draw {name} as well: hub name or folder (transformers)")
+    parser.add_argument("--output", required=True, help="folder for the table and the picture")
+    args = parser.parse_args(argv[1:])
+    set_up()
+    with report_errors():
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints each point as it comes; writes table and picture."""
+    from quarkaudio_jax.api import load_codec
+    from quarkaudio_jax.evaluation import curves, layouts, peers
+    from quarkaudio_jax.evaluation.run import choose
+
+    root, folder = pathlib.Path(args.reference), pathlib.Path(args.output)
+    if not root.exists():
+        raise UserError(f"{root}: no such file or folder")
+    names = [name.strip() for name in args.metrics.split(",")]
+    metrics, judges, refused = choose(names, True, {})
+    if refused or judges:
+        raise UserError(f"curves take metrics that need no weights: {'; '.join(refused)}")
+    others = [peers.Peer(kind, weights) for kind in peers.KINDS if (weights := getattr(args, kind))]
+    codecs = [load_codec(path, args.features) for path in args.checkpoint]
+    paths = [item.source for item in layouts.folder(root)]
+    points = []
+    for point in curves.measure(paths, codecs, others, [m.name for m in metrics]):
+        points.append(point)
+        values = ", ".join(f"{k} {v:.3f}" for k, v in point.values.items())
+        print(f"{point.codec}, {point.setting}: {point.rate:.3f} kbit/s, {values}", flush=True)
+    curves.write_csv(folder / "curves.csv", points)
+    curves.draw(folder / "curves.png", points, f"{len(paths)} recordings of {root.name}")
+    print(f"{folder / 'curves.csv'} and {folder / 'curves.png'}")
+
+
+if __name__ == "__main__":
+    main()
