@@ -36,7 +36,7 @@ def get_config(variant: str = "small"):
         config.data.workers = 4
     elif variant in ("large", "1b5"):
         config.lm.dtype = "bfloat16"
-        config.lm.remat = "full"
+        config.lm.remat = "attention"
         config.data.batch_size = 256
         config.data.workers = 8
         config.mesh.fsdp = -1

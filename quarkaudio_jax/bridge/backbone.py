@@ -83,8 +83,7 @@ def config_to_hf(cfg: BackboneConfig) -> dict[str, Any]:
 def abstract_params(cfg: BackboneConfig) -> dict[str, Any]:
     """Shapes of the backbone's parameters."""
     x, positions = jax.ShapeDtypeStruct((1, 2, cfg.dim), jnp.float32), jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    mask = jax.ShapeDtypeStruct((1, 2, 2), jnp.bool_)
-    return nn.meta.unbox(jax.eval_shape(Backbone(cfg).init, jax.random.key(0), x, positions, mask))["params"]
+    return nn.meta.unbox(jax.eval_shape(Backbone(cfg).init, jax.random.key(0), x, positions, positions))["params"]
 
 
 def import_backbone(cfg: BackboneConfig, tensors: Mapping[str, Any], theirs: str = "model.") -> dict[str, Any]:

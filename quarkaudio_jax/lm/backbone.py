@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.attention import rotary
+from quarkaudio_jax.nn.causal import causal_attention
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import RMSNorm
 from quarkaudio_jax.nn.stack import Stack
@@ -75,14 +76,6 @@ def empty_cache(cfg: BackboneConfig, batch: int, length: int, dtype: Any = jnp.f
     return Cache(layers, jnp.full((batch, length), -1, jnp.int32), jnp.int32(0))
 
 
-def causal_mask(segments_BxL: jax.Array) -> jax.Array:
-    """(B, L, L): each position sees itself and what stands before it in its own segment; segment 0 is padding."""
-    length = segments_BxL.shape[1]
-    before = jnp.tril(jnp.ones((length, length), bool))
-    same = segments_BxL[:, :, None] == segments_BxL[:, None, :]
-    return before & same
-
-
 class Block(nn.Module):
     """One layer: attention and MLP, each normalised before and added."""
 
@@ -93,9 +86,10 @@ class Block(nn.Module):
     def __call__(self, x_BxLxD: jax.Array, context: tuple[jax.Array, jax.Array, Any], cached=None) -> Any:
         """x; with this layer's cached keys and values (B * G, M, D), also those with the new ones in their slots.
 
-        context: (positions (B, L), mask (B, L, M), the first slot for what is new).
+        context: (positions (B, L), segments (B, L)) or, with a cache, (positions, what is seen (B, L, M), the first
+        slot for what is new).
         """
-        cfg, (positions_BxL, mask_BxLxM, slot) = self.cfg, context
+        cfg, (positions_BxL, seen, *slot) = self.cfg, context
         batch, length, dim = x_BxLxD.shape
 
         def project(heads: int, name: str) -> jax.Array:
@@ -108,10 +102,10 @@ class Block(nn.Module):
         k = rotary(project(cfg.num_kv_heads, "key"), cfg.rope_theta, positions_BxL)
         v = project(cfg.num_kv_heads, "value")
         if cached is None:
-            out = _attend_causally(q, k, v, mask_BxLxM)
+            out = causal_attention(q, k, v, seen)
         else:
-            cached = _stored(cached, (k, v), slot)
-            out = _attend(q, *(array.astype(self.dtype) for array in cached), mask_BxLxM)
+            cached = _stored(cached, (k, v), *slot)
+            out = _attend(q, *(array.astype(self.dtype) for array in cached), seen)
         out = out.reshape(batch, length, -1)
         x_BxLxD = x_BxLxD + Linear(dim, False, self.dtype, axes=("heads", "embed"), name="out")(out)
         x = RMSNorm(cfg.eps, self.dtype, name="mlp_norm")(x_BxLxD)
@@ -127,25 +121,6 @@ def _stored(cached: tuple[jax.Array, ...], new: tuple[jax.Array, ...], slot: jax
         return jax.lax.dynamic_update_slice_in_dim(held, x, slot, 1)
 
     return tuple(put(held, x) for held, x in zip(cached, new, strict=True))
-
-
-QUERY_BLOCK = 256
-"""Positions that attend together in training; what stands behind the last of them is not computed."""
-
-
-def _attend_causally(
-    q_BxLxHxD: jax.Array, k_BxLxGxD: jax.Array, v_BxLxGxD: jax.Array, mask_BxLxL: jax.Array
-) -> jax.Array:
-    """Attention within a sequence (B, L, H, D), block after block of queries, softmax in float32."""
-    length = q_BxLxHxD.shape[1]
-    out = []
-    for start in range(0, length, QUERY_BLOCK):
-        end = min(start + QUERY_BLOCK, length)
-        mask = mask_BxLxL[:, None, start:end, :end]
-        out.append(
-            jax.nn.dot_product_attention(q_BxLxHxD[:, start:end], k_BxLxGxD[:, :end], v_BxLxGxD[:, :end], mask=mask)
-        )
-    return jnp.concatenate(out, axis=1)
 
 
 def _attend(q_BxLxHxD: jax.Array, k_BGxMxD: jax.Array, v_BGxMxD: jax.Array, mask_BxLxM: jax.Array) -> jax.Array:
@@ -164,8 +139,9 @@ def _attend(q_BxLxHxD: jax.Array, k_BGxMxD: jax.Array, v_BGxMxD: jax.Array, mask
 class Backbone(nn.Module):
     """Embedded sequence (B, L, D) -> hidden states (B, L, D) after the final norm, and the cache if one is given.
 
-    positions_BxL: of each item from 0. mask_BxLxL: what each position sees, nothing behind itself; with a cache
-    instead all that is in it up to its own position. Padding has negative positions there. scan, remat: see `Stack`.
+    positions_BxL: of each item from 0. segments_BxL: each position sees itself and what stands before it in its own
+    segment; with a cache instead all that is in it up to its own position, and padding has negative positions.
+    scan, remat: see `Stack`.
     """
 
     cfg: BackboneConfig
@@ -178,14 +154,14 @@ class Backbone(nn.Module):
         self,
         x_BxLxD: jax.Array,
         positions_BxL: jax.Array,
-        mask_BxLxL: jax.Array | None = None,
+        segments_BxL: jax.Array | None = None,
         cache: Cache | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         block = dict(cfg=self.cfg, dtype=self.dtype)
         stack = Stack(Block, block, self.cfg.num_layers, self.scan, self.remat, name="blocks")
         x = x_BxLxD.astype(self.dtype)
         if cache is None:
-            x = stack(x, (positions_BxL, mask_BxLxL, None))
+            x = stack(x, (positions_BxL, segments_BxL))
         else:
             held_Bx1xM = cache.extended(positions_BxL)[:, None]
             mask = (held_Bx1xM >= 0) & (held_Bx1xM <= positions_BxL[..., None])

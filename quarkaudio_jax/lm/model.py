@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache, causal_mask
+from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache
 from quarkaudio_jax.lm.objective import smoothed_kl
 from quarkaudio_jax.lm.vocabulary import Vocabulary
 from quarkaudio_jax.nn.init import logical
@@ -152,7 +152,7 @@ class LanguageModel(nn.Module):
     def hidden(self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None) -> jax.Array:
         """What the backbone makes of a packed batch (B, L, D); dropped_BxL: see `embed`."""
         x = self.embed(batch, *answers(self.cfg, batch), dropped_BxL)
-        return self.backbone(x, batch["position"], causal_mask(batch["segment"]))[0]
+        return self.backbone(x, batch["position"], batch["segment"])[0]
 
     def __call__(
         self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache, causal_mask, empty_cache
+from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache, empty_cache
 from quarkaudio_jax.lm.objective import smoothed_kl
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
@@ -76,7 +76,7 @@ class Unise(nn.Module):
         """(B, L, V): what follows each of the ids, given the prefix and all ids up to it."""
         x = jnp.concatenate([prefix_BxPxD, self.words[ids_BxL]], axis=1)
         positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
-        hidden, _ = self.backbone(x, positions, causal_mask(jnp.ones(x.shape[:2], jnp.int32)))
+        hidden, _ = self.backbone(x, positions, jnp.ones(x.shape[:2], jnp.int32))
         return self.head(hidden[:, prefix_BxPxD.shape[1] :])
 
     def loss(

@@ -46,6 +46,16 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
 
+def ways(axis: str, size: int) -> int:
+    """Into how many parts a dimension of that logical name is split where arrays are placed now; 1 if that can't be."""
+    if (active := _ACTIVE.get()) is None:
+        return 1
+    mesh, rules = active
+    spec = fitted(nn.logical_to_mesh_axes((axis,), rules), (size,), mesh)
+    names = spec[0] or ()
+    return int(np.prod([mesh.shape[name] for name in ((names,) if isinstance(names, str) else names)]))
+
+
 def gathered(kernel: jax.Array, axes: Sequence[str | None]) -> jax.Array:
     """A parameter as its layer uses it: no longer split over its "embed" axis, which is storage only (ZeRO-3).
 

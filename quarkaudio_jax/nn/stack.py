@@ -12,14 +12,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.nn.causal import KEPT
+
 STACKED = "layers"
 
 REMAT_POLICIES = {
     "none": None,
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
+    "dots+attention": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, jax.checkpoint_policies.save_only_these_names(KEPT)
+    ),
 }
-"""What a layer keeps for the backward pass: everything, nothing, or the matrix products."""
+"""What a layer keeps for the backward pass: everything, nothing, the matrix products, what causal attention gave, or both."""
 
 
 class Stack(nn.Module):

@@ -12,7 +12,7 @@ class LMModelConfig:
 
     size: a name of `lm.variants`. backbone: a Hugging Face folder (Llama or Qwen2) of that size
     whose layers a fresh run starts with. dtype: compute type, float32 or bfloat16. remat: what
-    the layers keep for the backward pass (none, dots, full).
+    the layers keep for the backward pass (none, dots, full, attention, dots+attention).
 
     label_smoothing: share of the target's probability that all other ids get. codebook_weights:
     of each codebook in the loss, acoustic first (empty: all alike). condition_dropout: share of

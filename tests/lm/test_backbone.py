@@ -15,8 +15,7 @@ from quarkaudio_jax.bridge.backbone import (
     export_backbone,
     import_backbone,
 )
-from quarkaudio_jax.lm import backbone
-from quarkaudio_jax.lm.backbone import QWEN2_0B5, Backbone, BackboneConfig, causal_mask, empty_cache
+from quarkaudio_jax.lm.backbone import QWEN2_0B5, Backbone, BackboneConfig, empty_cache
 
 SMALL = BackboneConfig(32, 3, 4, 2, 48, rope_theta=500.0, qkv_bias=True)
 
@@ -28,7 +27,7 @@ def embedded(length=9, batch=2, dim=32):
 @pytest.fixture(scope="module")
 def params():
     x = embedded()
-    shapes = Backbone(SMALL).init(jax.random.key(0), x, np.zeros(x.shape[:2], int), np.ones((2, 9, 9), bool))
+    shapes = Backbone(SMALL).init(jax.random.key(0), x, np.zeros(x.shape[:2], int), np.ones((2, 9), int))
     return nn.meta.unbox(shapes)["params"]
 
 
@@ -38,7 +37,7 @@ def run(params, x, lengths=None, cfg=SMALL):
         np.ones((batch, length), int) if lengths is None else (np.arange(length) < np.array(lengths)[:, None]) * 1
     )
     positions = np.broadcast_to(np.arange(length), (batch, length))
-    return np.asarray(Backbone(cfg).apply({"params": params}, x, positions, causal_mask(jnp.asarray(segments)))[0])
+    return np.asarray(Backbone(cfg).apply({"params": params}, x, positions, jnp.asarray(segments))[0])
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
@@ -121,38 +120,24 @@ def test_packed_sequences_do_not_see_each_other(params):
     x = embedded(batch=1)
     segments = jnp.asarray([[1, 1, 1, 1, 2, 2, 2, 0, 0]])
     positions = np.array([[0, 1, 2, 3, 0, 1, 2, 0, 0]])
-    packed, _ = Backbone(SMALL).apply({"params": params}, x, positions, causal_mask(segments))
+    packed, _ = Backbone(SMALL).apply({"params": params}, x, positions, segments)
     np.testing.assert_allclose(np.asarray(packed)[:, :4], run(params, x[:, :4]), atol=2e-5)
     np.testing.assert_allclose(np.asarray(packed)[:, 4:7], run(params, x[:, 4:7]), atol=2e-5)
 
 
-def test_blocks_of_queries_give_what_all_give_at_once(params, monkeypatch):
-    x, segments = embedded(), jnp.asarray([[1, 1, 1, 2, 2, 2, 2, 2, 2], [1, 1, 1, 1, 1, 1, 1, 0, 0]])
-    positions = np.array([[0, 1, 2, 0, 1, 2, 3, 4, 5], [*range(7), 0, 0]])
-
-    def slope(p):
-        out = Backbone(SMALL).apply({"params": p}, x, positions, causal_mask(segments))[0]
-        return (out * (segments > 0)[..., None]).std(), out
-
-    whole, blocks = (
-        monkeypatch.setattr(backbone, "QUERY_BLOCK", size) or jax.grad(slope, has_aux=True)(params) for size in (256, 4)
-    )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), whole, blocks)
-
-
-@pytest.mark.parametrize("remat", ["dots", "full"])
+@pytest.mark.parametrize("remat", ["dots", "full", "attention", "dots+attention"])
 def test_remat_changes_nothing(params, remat):
     x = embedded()
     positions = np.broadcast_to(np.arange(9), (2, 9))
-    mask = causal_mask(jnp.ones((2, 9), int))
+    segments = jnp.ones((2, 9), int)
 
     def loss(p, kind):
-        return Backbone(SMALL, remat=kind).apply({"params": p}, x, positions, mask)[0].std()
+        return Backbone(SMALL, remat=kind).apply({"params": p}, x, positions, segments)[0].std()
 
     plain, other = (jax.grad(loss)(params, kind) for kind in ("none", remat))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), plain, other)
     with pytest.raises(ValueError, match="remat 'some' is not one of"):
-        Backbone(SMALL, remat="some").apply({"params": params}, x, positions, mask)
+        Backbone(SMALL, remat="some").apply({"params": params}, x, positions, segments)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_greedy_generation_agrees_with_one_pass_over_its_own_answer(params):
     answer = MODEL.apply(variables, ids, method="embed_ids")
     whole = jnp.concatenate([x, answer], axis=1)
     positions = jnp.arange(whole.shape[1])[None]
-    hidden, _ = MODEL.bind(variables).backbone(whole, positions, jnp.tril(jnp.ones((1, *[whole.shape[1]] * 2), bool)))
+    hidden, _ = MODEL.bind(variables).backbone(whole, positions, jnp.ones(whole.shape[:2], int))
     scores, _ = MODEL.bind(variables).predict(hidden)
     for frame in range(6):
         for k, size in enumerate(CFG.codebooks):
