@@ -18,6 +18,9 @@ from quarkaudio_jax.nn.partition import constrain, ways
 BLOCK = 256
 """Queries at a time."""
 
+AGAIN = "computed_again"
+"""The scope of what the backward pass computes a second time; no model's FLOPs."""
+
 KEPT = "attention"
 """The name under which a remat policy finds what the backward pass needs of the forward one."""
 
@@ -118,7 +121,9 @@ def _row_slopes(q_LxHxD, k_LxGxD, v_LxGxD, segments_L, level_LxH, slope_LxHxD, c
     for start, end in _blocks(len(q_LxHxD)):
         rows = (x[start:end] for x in (q_LxHxD, slope_LxHxD, level_LxH, centre_LxH))
         q, slope, level, centre = (_grouped(x, groups) for x in rows)
-        weights = jnp.exp(_scores(q, k[:, :end], segments_L[:end]) - level[..., None])
+        with jax.named_scope(AGAIN):
+            scores = _scores(q, k[:, :end], segments_L[:end])
+        weights = jnp.exp(scores - level[..., None])
         dweights = product("grnd,gmd->grnm", slope, v[:, :end])
         dscores = (weights * (dweights - centre[..., None]) * width**-0.5).astype(dtype)
         dv = dv.at[:, :end].add(product("grnm,grnd->gmd", weights.astype(dtype), slope))

@@ -6,18 +6,20 @@ from typing import Any
 
 import jax
 
+from quarkaudio_jax.nn.causal import AGAIN
+
 
 def count_flops(fn: Callable, *args: Any) -> int:
     """Those of all matrix products and convolutions that fn(*args) asks for; args may be shapes.
 
     A loop of unknown length counts once, of branches the costliest. What a checkpoint in `fn` works
-    out again counts again.
+    out again counts again, what attention does (in the scope `AGAIN`) not.
     """
     return _of(jax.make_jaxpr(fn)(*args).jaxpr)
 
 
 def _of(jaxpr: Any) -> int:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+    return sum(_of_equation(e) for e in jaxpr.eqns if AGAIN not in str(e.source_info.name_stack))
 
 
 def _of_equation(equation: Any) -> int:

@@ -21,12 +21,11 @@ from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.parallel.chips import chip_of
 from quarkaudio_jax.parallel.flops import count_flops
 from quarkaudio_jax.parallel.hlo import Array, summarise
-from quarkaudio_jax.parallel.mesh import make_mesh
 from quarkaudio_jax.schema import ConfigError, PreparedFacts, TrainConfig
 from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.lm_program import LMProgram
-from quarkaudio_jax.training.lowering import lower_train_step
+from quarkaudio_jax.training.lowering import configured_mesh, lower_train_step
 from quarkaudio_jax.training.program import DTYPES, Program
 
 log = logging.getLogger(__name__)
@@ -100,7 +99,7 @@ def with_facts(cfg: TrainConfig, codec: str) -> TrainConfig:
 def train_needs(cfg: TrainConfig, devices: Sequence[Any]) -> Needs:
     """Of the real training step on a mesh of `devices`."""
     program = program_of(cfg)
-    step = lower_train_step(program, make_mesh(dataclasses.asdict(cfg.mesh), devices))
+    step = lower_train_step(program, configured_mesh(cfg, devices))
     plain = program_of(_without_remat(cfg))
     batch = plain.batch_spec(cfg.data.batch_size)
     flops = count_flops(plain.train_step, nn.meta.unbox(jax.eval_shape(plain.init)), batch)
@@ -189,6 +188,8 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
     memory["temporaries (activations, gradients)"] = stats.temp_size_in_bytes
     memory["program"] = stats.generated_code_size_in_bytes
     text, chip = _text(compiled), chip_of(devices)
+    if text is None and chip is not None:
+        text = _text(lowered.compile(compiler_options=READABLE))
     found = summarise(text or "")
     seconds = reading = transfers = utilisation = None
     if chip is not None and text:
@@ -212,12 +213,23 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
     )
 
 
+READABLE = {
+    "xla_tpu_enable_offloading_scatter_to_sparsecore": False,
+    "xla_tpu_enable_offloading_gather_to_sparsecore": False,
+    **{
+        f"xla_tpu_enable_sparse_core_collective_offload_{kind}": False
+        for kind in ("all_gather", "all_reduce", "reduce_scatter")
+    },
+}
+"""Without it JAX 0.10 can't read modules that use the sparse cores of v5p and v6e."""
+
+
 def _text(compiled: Any) -> str | None:
     """The optimised module; None where this version of JAX can't read what libtpu wrote."""
     try:
         return compiled.as_text()
     except jax.errors.JaxRuntimeError as error:
-        log.warning("the compiler's module can't be read, so memory alone is told (%s)", str(error).splitlines()[0])
+        log.warning("the compiler's module can't be read (%s)", str(error).splitlines()[0])
         return None
 
 
@@ -252,7 +264,7 @@ def largest_batch(
     Doubled until it does not fit, then bisected. tried: told of each attempt. DoesNotFit if not even one
     example a device fits.
     """
-    sizes = make_mesh(dataclasses.asdict(cfg.mesh), devices).shape
+    sizes = configured_mesh(cfg, devices).shape
     ways = sizes["data"] * sizes["fsdp"]
 
     fitting: dict[int, Needs] = {}

@@ -4,7 +4,6 @@ The host never waits on the device to log: it dispatches a step, fetches the nex
 the device works, and reports the step before.
 """
 
-import dataclasses
 import json
 import logging
 import math
@@ -16,13 +15,13 @@ import flax.linen as nn
 import jax
 
 from quarkaudio_jax.parallel import distributed
-from quarkaudio_jax.parallel.mesh import global_batch, make_mesh, on_mesh, replicated
+from quarkaudio_jax.parallel.mesh import global_batch, on_mesh, replicated
 from quarkaudio_jax.schema import TrainConfig, to_dict
 from quarkaudio_jax.training.checkpoint import Checkpoints, initial_model
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
 from quarkaudio_jax.training.lm_program import LMProgram
-from quarkaudio_jax.training.lowering import check_batch, lower_train_step
+from quarkaudio_jax.training.lowering import check_batch, configured_mesh, lower_train_step
 from quarkaudio_jax.training.metrics import Accounts, MetricWriter, Pace, duration
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.profiling import Profiler
@@ -51,7 +50,7 @@ class Trainer:
         self.workdir = pathlib.Path(workdir).absolute()
         self.workdir.mkdir(parents=True, exist_ok=True)
         is_main = jax.process_index() == 0
-        self.mesh = make_mesh(dataclasses.asdict(cfg.mesh))
+        self.mesh = configured_mesh(cfg)
         self.program = make_program(cfg)
         self.cfg = cfg = self.program.cfg
         check_batch(cfg.data.batch_size, self.mesh)

@@ -1,13 +1,14 @@
 """A program's training step on a mesh, from shapes alone: for the loop that runs it, and for asking what it needs."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 
-from quarkaudio_jax.parallel.mesh import batch_sharding, batch_ways, on_mesh, replicated, state_shardings
-from quarkaudio_jax.schema import ConfigError
+from quarkaudio_jax.parallel.mesh import batch_sharding, batch_ways, make_mesh, on_mesh, replicated, state_shardings
+from quarkaudio_jax.schema import ConfigError, TrainConfig
 from quarkaudio_jax.training.program import Program
 
 
@@ -18,6 +19,14 @@ class LoweredStep:
     shardings: Any
     abstract_state: Any
     lowered: Any
+
+
+def configured_mesh(cfg: TrainConfig, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
+    """The mesh of `config.mesh`, on all devices at hand or on those given; ConfigError if it does not fit them."""
+    try:
+        return make_mesh(dataclasses.asdict(cfg.mesh), devices)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_batch(size: int, mesh: jax.sharding.Mesh) -> None:

@@ -24,10 +24,10 @@ ATTEMPTS = 4
 devices at an all-gather, one at an all-reduce); it gives up after 60 seconds, and another attempt mostly works."""
 
 
-def train(program: str, mesh: str) -> dict:
-    """What `tests.multidevice.losses` prints for a program and a mesh (data,fsdp,tensor)."""
+def run(module: str, *arguments: str) -> dict:
+    """The JSON that `python -m tests.multidevice.MODULE ARGUMENTS` prints in its last line, on eight devices."""
     env = dict(os.environ, XLA_FLAGS=flags(8), JAX_PLATFORMS="cpu", JAX_CPU_ENABLE_ASYNC_DISPATCH="false")
-    command = [sys.executable, "-m", "tests.multidevice.losses", program, mesh]
+    command = [sys.executable, "-m", f"tests.multidevice.{module}", *arguments]
     for _ in range(ATTEMPTS):
         done = subprocess.run(command, capture_output=True, text=True, env=env)
         if not done.returncode:

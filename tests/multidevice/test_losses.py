@@ -8,7 +8,7 @@ from tests import multidevice
 
 pytestmark = pytest.mark.slow
 
-losses = functools.cache(multidevice.train)
+losses = functools.cache(functools.partial(multidevice.run, "losses"))
 
 
 @pytest.mark.parametrize("program", ["codec", "lm"])

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.nn.causal import causal_attention
 from quarkaudio_jax.parallel.flops import count_flops
 
 
@@ -42,3 +43,10 @@ def test_loops_jitted_functions_and_branches():
     assert count_flops(either, of(3, 3)) == 2 * 27
     remat = jax.grad(lambda x: jax.checkpoint(lambda x: jnp.sin(x @ x))(x).sum())
     assert count_flops(remat, of(3, 3)) == 4 * 2 * 27
+
+
+def test_what_attention_computes_twice_counts_once():
+    """One block of four positions, one head of width 3: two products forwards (values with a one beside), four back."""
+    q, segments = of(1, 4, 1, 3), jax.ShapeDtypeStruct((1, 4), jnp.int32)
+    slope = jax.grad(lambda q, k, v, s: causal_attention(q, k, v, s).sum(), argnums=(0, 1, 2))
+    assert count_flops(slope, q, q, q, segments) == 2 * 4 * 4 * (3 + 4 + 4 * 3)
