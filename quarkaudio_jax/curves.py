@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Prints each point as it comes; writes table and picture."""
     from quarkaudio_jax.api import load_codec
     from quarkaudio_jax.evaluation import curves, layouts, peers
-    from quarkaudio_jax.evaluation.run import choose
+    from quarkaudio_jax.evaluation.measures import choose
 
     root, folder = pathlib.Path(args.reference), pathlib.Path(args.output)
     if not root.exists():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax.evaluation import tables
-from quarkaudio_jax.evaluation.run import compute
+from quarkaudio_jax.evaluation.measures import compute
 from quarkaudio_jax.evaluation.systems import read_mono
 from quarkaudio_jax.metrics.reconstruction import resampled
 from quarkaudio_jax.metrics.registry import HIGHER

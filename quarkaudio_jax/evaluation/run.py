@@ -7,16 +7,12 @@ OUTPUT/results.md .csv .json  written once nothing is missing
 """
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import logging
 import math
-import multiprocessing
 import pathlib
-import platform
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,29 +21,15 @@ import numpy as np
 from quarkaudio_jax.cli import UserError, progress
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.evaluation import tables
-from quarkaudio_jax.evaluation.judges import JudgeError, judge
 from quarkaudio_jax.evaluation.layouts import Item
+from quarkaudio_jax.evaluation.measures import choose, compute, pool, versions
 from quarkaudio_jax.evaluation.systems import in_order, read_mono
 from quarkaudio_jax.metrics.embeddings import frechet_distance
 from quarkaudio_jax.metrics.reconstruction import resampled
-from quarkaudio_jax.metrics.registry import METRICS, Metric
+from quarkaudio_jax.metrics.registry import Metric
 from quarkaudio_jax.training.metrics import drop_unfinished_line
 
 log = logging.getLogger(__name__)
-
-PACKAGES = (
-    "quarkaudio_jax",
-    "jax",
-    "numpy",
-    "scipy",
-    "pystoi",
-    "pesq",
-    "visqol-python",
-    "speechmos",
-    "jiwer",
-    "transformers",
-)
-"""Whose versions stand in the results."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,51 +57,6 @@ class Output:
     waves: list[np.ndarray]
     targets: list[np.ndarray]
     rate: int
-
-
-def choose(
-    names: Sequence[str], asked: bool, weights: dict[str, str]
-) -> tuple[list[Metric], dict[str, Any], list[str]]:
-    """(metrics that can be computed, judges by kind, a line for each that can't).
-
-    UserError for a name that does not exist and, if they were asked for, for one whose package is missing.
-    """
-    for name in names:
-        if name not in METRICS:
-            raise UserError(f"metric {name!r} does not exist; choose from {', '.join(METRICS)}")
-    chosen, judges, left_out = [], {}, []
-    for metric in (METRICS[name] for name in names):
-        if metric.missing:
-            line = f"{metric.name} needs the package {metric.missing} (pip install '{metric.missing}')"
-            if asked:
-                raise UserError(line)
-            left_out.append(line)
-            continue
-        if metric.model:
-            try:
-                judges[metric.model] = judge(metric.model, weights.get(metric.model, ""))
-            except JudgeError as error:
-                left_out.append(f"{metric.name}: {error}")
-                continue
-        chosen.append(metric)
-    return chosen, judges, left_out
-
-
-def compute(names: Sequence[str], pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], rate: int) -> dict[str, float]:
-    """The values of metrics that ask no judge, means over (output, target) pairs; those without a target have none."""
-    found: dict[str, list[float]] = collections.defaultdict(list)
-    for wave, target in pairs:
-        for metric in (METRICS[name] for name in names):
-            if metric.needs != "target":
-                values = metric.compute(wave, rate)
-            elif target is None:
-                values = dict.fromkeys(metric.columns, math.nan)
-            else:
-                count = min(len(wave), len(target))
-                values = dict(zip(metric.columns, [metric.compute(target[:count], wave[:count], rate)], strict=True))
-            for column, value in values.items():
-                found[column].append(value)
-    return {column: float(np.mean(values)) for column, values in found.items()}
 
 
 class Run:
@@ -201,7 +138,7 @@ class Run:
         """A row an item; metrics are computed by the workers while the next items go through the system."""
         names = [metric.name for metric in self.metrics if metric.compute]
         waiting: collections.deque = collections.deque()
-        with _pool(self.options.workers) as pool:
+        with pool(self.options.workers) as workers:
             for begin in range(0, len(items), self.options.batch):
                 outputs = [self._output(item) for item in items[begin : begin + self.options.batch]]
                 good = [o for o in outputs if isinstance(o, Output)]
@@ -213,7 +150,7 @@ class Run:
                     head = {"file": output.item.name, "seconds": len(output.waves[0]) / output.rate}
                     pairs = list(zip(output.waves, output.targets or [None] * len(output.waves), strict=True))
                     waiting.append(
-                        ({**head, **heard[output.item.name]}, pool.submit(compute, names, pairs, output.rate))
+                        ({**head, **heard[output.item.name]}, workers.submit(compute, names, pairs, output.rate))
                     )
                 while waiting and len(waiting) > 4 * self.options.workers:
                     yield self._row(*waiting.popleft())
@@ -314,39 +251,3 @@ class Run:
         if not all(sides.values()):
             return {"fad": math.nan}
         return {"fad": frechet_distance(np.concatenate(sides["targets"]), np.concatenate(sides["outputs"]))}
-
-
-class _Here:
-    """A pool of this process alone."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    @staticmethod
-    def submit(fn, *args):
-        future: concurrent.futures.Future = concurrent.futures.Future()
-        try:
-            future.set_result(fn(*args))
-        except Exception as error:  # as a pool's future does it
-            future.set_exception(error)
-        return future
-
-
-def _pool(workers: int) -> Any:
-    if not workers:
-        return _Here()
-    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that results depend on, as far as they are installed."""
-    out = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            out[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return out
