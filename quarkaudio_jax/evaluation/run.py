@@ -91,12 +91,10 @@ class Run:
     def go(self) -> bool:
         """Measures what is missing of this share; whether everything is there now, tables included."""
         i, n = self.options.share
-        done = {row["file"] for row in self.rows() if "error" not in row}
-        mine = [item for item in self.items[i - 1 :: n] if item.name not in done]
-        if mine and len(mine) < len(self.items[i - 1 :: n]):
-            log.info(
-                "%d of %d files are there already", len(self.items[i - 1 :: n]) - len(mine), len(self.items[i - 1 :: n])
-            )
+        done, share = {row["file"] for row in self.rows() if "error" not in row}, self.items[i - 1 :: n]
+        mine = [item for item in share if item.name not in done]
+        if len(mine) < len(share):
+            log.info("%d of %d files are there already", len(share) - len(mine), len(share))
         drop_unfinished_line(self._path)
         with self._path.open("a") as file:
             for row in progress(self._measured(mine), len(mine)):
@@ -158,8 +156,8 @@ class Run:
                 yield self._row(*waiting.popleft())
 
     def _row(self, head: dict[str, Any], future: Any) -> dict[str, Any]:
-        if future is None:
-            return head
+        if future is None or "error" in head:
+            return {"file": head["file"], "error": head["error"]}
         try:
             values = {**head, **future.result()}
         except Exception as error:  # whatever a metric's package raises: the file is listed, the others go on
@@ -171,14 +169,10 @@ class Run:
         """What the system makes of an item, or a row that says why it can't."""
         try:
             waves = self.system(item)
-            rate, own = self.system.rate, 0
-            targets = []
-            for path in item.targets:
-                wave, own = read_mono(path)
-                targets.append((wave, own))
-            lower = min(rate, own) if own else rate
+            rate, targets = self.system.rate, [read_mono(path) for path in item.targets]
+            lower = min([rate, *(own for _, own in targets)])
             waves = [resampled(wave, rate, lower) for wave in waves]
-            targets = [resampled(wave, at, lower) for wave, at in targets]
+            targets = [resampled(wave, own, lower) for wave, own in targets]
             if len(targets) > 1:
                 waves = in_order(waves, targets, lower)
             if self.options.keep_audio:
@@ -188,7 +182,7 @@ class Run:
             return {"file": item.name, "error": str(error)}
 
     def _keep(self, item: Item, waves: list[np.ndarray], targets: list[np.ndarray], rate: int) -> None:
-        """Everything there is to hear of an item; see `report.tracks`."""
+        """Everything there is to hear of an item; see `page.write_report`."""
         several = len(waves) > 1
         kinds: dict[str, tuple[np.ndarray, int]] = {"input": read_mono(item.source)}
         for i, wave in enumerate(waves, 1):
@@ -203,27 +197,28 @@ class Run:
             audio.write(self.folder / "audio" / item.name / f"{kind}.flac", np.clip(wave, -1, 1), at)
 
     def _heard(self, outputs: Sequence[Output]) -> dict[str, dict[str, Any]]:
-        """What the judges say of outputs, by the item's name; of several outputs the mean."""
-        rows: dict[str, dict[str, Any]] = {o.item.name: {} for o in outputs}
+        """What the judges say of outputs, by the item's name; of several outputs of an item the mean."""
+        said: dict[str, list[dict[str, Any]]] = {o.item.name: [{} for _ in o.waves] for o in outputs}
         for metric in (m for m in self.metrics if m.model and not m.whole):
-            able = [o for o in outputs if self._can_hear(metric, o.item)]
-            for rate in {o.rate for o in able}:
-                these = [(o, w) for o in able if o.rate == rate for w in o.waves]
-                said = (
-                    self.judges[metric.model]([o.item for o, _ in these], [w for _, w in these], rate) if these else []
-                )
-                by_name = collections.defaultdict(list)
-                for (output, _), values in zip(these, said, strict=True):
-                    by_name[output.item.name].append(values)
-                for name, all_values in by_name.items():
-                    rows[name] |= {
-                        key: value if isinstance(value, str) else float(np.mean([v[key] for v in all_values]))
-                        for key, value in all_values[0].items()
-                    }
+            able = [(o, i) for o in outputs if self._can_hear(metric, o.item) for i in range(len(o.waves))]
+            for rate in {o.rate for o, _ in able}:
+                these = [(o, i) for o, i in able if o.rate == rate]
+                for (output, i), values in zip(these, self._ask(metric, these, rate), strict=True):
+                    said[output.item.name][i] |= values
         if self._fad is not None:
             for output in outputs:
                 self._embed(output)
-        return rows
+        return {name: _mean(rows) for name, rows in said.items()}
+
+    def _ask(self, metric: Metric, these: Sequence[tuple[Output, int]], rate: int) -> list[dict[str, Any]]:
+        """What a judge says of waves, heard together or, if that fails, one by one: then an `error` says whose it is."""
+        ask = self.judges[metric.model]
+        try:
+            return ask([o.item for o, _ in these], [o.waves[i] for o, i in these], rate)
+        except Exception as error:  # whatever a model's code raises
+            if len(these) == 1:
+                return [{"error": f"{metric.name}: {type(error).__name__}: {error}"}]
+            return [values for one in these for values in self._ask(metric, [one], rate)]
 
     @staticmethod
     def _can_hear(metric: Metric, item: Item) -> bool:
@@ -251,3 +246,12 @@ class Run:
         if not all(sides.values()):
             return {"fad": math.nan}
         return {"fad": frechet_distance(np.concatenate(sides["targets"]), np.concatenate(sides["outputs"]))}
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means of numbers, the first of texts."""
+    out = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [row[key] for row in rows if key in row]
+        out[key] = values[0] if isinstance(values[0], str) else float(np.mean(values))
+    return out

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax import evaluate
-from quarkaudio_jax.evaluation.judges import FadEncoder, JudgeError, judge
+from quarkaudio_jax.evaluation.judges import JUDGES, FadEncoder, JudgeError, judge
 from quarkaudio_jax.evaluation.layouts import Item
 from quarkaudio_jax.metrics.words import error_rates
 from tests.evaluation import sets
@@ -66,6 +66,26 @@ def test_a_recogniser_and_a_speaker_encoder_fill_their_columns(recogniser, speak
             and row["words"] == 3
         )
     assert found["means"]["words"] == 9
+
+
+def test_what_a_judge_can_not_hear_is_listed_and_the_others_go_on(tmp_path, monkeypatch):
+    class Deaf:
+        def __init__(self, _): ...
+
+        def __call__(self, items, waves, rate):
+            if any(item.name.endswith("0001") for item in items):
+                raise IndexError("nothing to hear")
+            return [{**error_rates(item.text, item.text), "understood": item.text} for item in items]
+
+    pytest.importorskip("jiwer", reason="the package jiwer counts the errors")
+    monkeypatch.setitem(JUDGES, "recogniser", Deaf)
+    sets.librispeech(tmp_path)
+    given = [f"--data={tmp_path}", f"--reconstructions={tmp_path / 'LibriSpeech' / 'test-clean'}", "--metrics=wer"]
+    given += ["--benchmark=librispeech", "--recogniser=any", f"--output={tmp_path / 'out'}"]
+    with pytest.raises(SystemExit, match=r"not measured:\n  1089/134686/1089-134686-0001: wer: IndexError: nothing"):
+        evaluate.main(["quarkaudio evaluate", *given])
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [row["file"][-4:] for row in found["files"]] == ["0000", "0002"] and found["means"]["wer"] == 0
 
 
 def test_clap(transformers, tmp_path):
