@@ -10,23 +10,64 @@ from quarkaudio_jax.nn.init import logical, torch_bias
 from quarkaudio_jax.nn.partition import gathered
 
 
+@jax.custom_vjp
 def lstm(gates_BxTx4H: jax.Array, w_hh_Hx4H: jax.Array) -> jax.Array:
     """Runs the recurrence from a zero state; the input's share of the gates is given.
 
     Gates are ordered input, forget, cell, output (PyTorch's nn.LSTM). The cell state stays
-    float32. Returns (B, T, H).
+    float32. Returns (B, T, H). Backwards the weights' gradient is one product over all steps,
+    instead of one a step, each of which reads and writes all of it.
     """
-    batch, hidden = gates_BxTx4H.shape[0], w_hh_Hx4H.shape[0]
+    return _forward(gates_BxTx4H, w_hh_Hx4H)[0]
+
+
+def _gates(z_Bx4H: jax.Array) -> tuple[jax.Array, ...]:
+    """Input, forget, cell and output gate, float32."""
+    i, f, g, o = jnp.split(z_Bx4H.astype(jnp.float32), 4, axis=-1)
+    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+
+
+def _forward(gates_BxTx4H, w_hh_Hx4H):
+    batch, hidden, dtype = gates_BxTx4H.shape[0], w_hh_Hx4H.shape[0], gates_BxTx4H.dtype
 
     def step(carry, gates_Bx4H):
         h, c = carry
-        i, f, g, o = jnp.split((gates_Bx4H + h @ w_hh_Hx4H).astype(jnp.float32), 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(gates_Bx4H.dtype)
-        return (h, c), h
+        z = gates_Bx4H + h @ w_hh_Hx4H
+        i, f, g, o = _gates(z)
+        c = f * c + i * g
+        h = (o * jnp.tanh(c)).astype(dtype)
+        return (h, c), (h, c, z)
 
-    init = (jnp.zeros((batch, hidden), gates_BxTx4H.dtype), jnp.zeros((batch, hidden), jnp.float32))
-    return jax.lax.scan(step, init, gates_BxTx4H.swapaxes(0, 1))[1].swapaxes(0, 1)
+    init = (jnp.zeros((batch, hidden), dtype), jnp.zeros((batch, hidden), jnp.float32))
+    h_TxBxH, c_TxBxH, z_TxBx4H = jax.lax.scan(step, init, gates_BxTx4H.swapaxes(0, 1))[1]
+    return h_TxBxH.swapaxes(0, 1), (h_TxBxH, c_TxBxH, z_TxBx4H, w_hh_Hx4H)
+
+
+def _backward(kept, slope_BxTxH):
+    h_TxBxH, c_TxBxH, z_TxBx4H, w_hh_Hx4H = kept
+
+    def before(x_TxBxH: jax.Array) -> jax.Array:
+        return jnp.concatenate([jnp.zeros_like(x_TxBxH[:1]), x_TxBxH[:-1]])
+
+    def step(carry, inputs):
+        dh, dc = carry
+        z, c, c_before, slope = inputs
+        i, f, g, o = _gates(z)
+        t = jnp.tanh(c)
+        dh = dh + slope.astype(jnp.float32)
+        dc = dc + dh * o * (1 - t * t)
+        parts = (dc * g * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - g * g), dh * t * o * (1 - o))
+        dz = jnp.concatenate(parts, axis=-1).astype(z.dtype)
+        return ((dz @ w_hh_Hx4H.T).astype(jnp.float32), dc * f), dz
+
+    init = (jnp.zeros(c_TxBxH.shape[1:], jnp.float32),) * 2
+    inputs = (z_TxBx4H, c_TxBxH, before(c_TxBxH), slope_BxTxH.swapaxes(0, 1))
+    dz_TxBx4H = jax.lax.scan(step, init, inputs, reverse=True)[1]
+    dw = jnp.einsum("tbh,tbg->hg", before(h_TxBxH), dz_TxBx4H, preferred_element_type=jnp.float32)
+    return dz_TxBx4H.swapaxes(0, 1), dw.astype(w_hh_Hx4H.dtype)
+
+
+lstm.defvjp(_forward, _backward)
 
 
 class LSTM(nn.Module):

