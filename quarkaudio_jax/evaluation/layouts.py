@@ -56,10 +56,11 @@ def _first(folder: pathlib.Path, stem: str) -> pathlib.Path | None:
 
 
 def folder(root: pathlib.Path) -> list[Item]:
-    """Any audio: each file is to be reconstructed."""
+    """Any audio: each file is to be reconstructed. Items are named as the files are, so that a.wav is not a.flac."""
     if root.is_file():
-        return [Item(root.stem, root, (root,))]
-    return some((_itself(p, root) for p in audio.find(root)), root, f"audio files ({', '.join(audio.EXTENSIONS)})")
+        return [Item(root.name, root, (root,))]
+    items = (Item(str(p.relative_to(root)), p, (p,)) for p in audio.find(root))
+    return some(items, root, f"audio files ({', '.join(audio.EXTENSIONS)})")
 
 
 def librispeech(root: pathlib.Path) -> list[Item]:

@@ -69,7 +69,9 @@ class FileSystem:
 
     def __call__(self, item: Item) -> list[np.ndarray]:
         """The outputs, all at the rate of the first, which `rate` then says."""
-        names = [item.name] if self._outputs == 1 else [f"{item.name}.{i + 1}" for i in range(self._outputs)]
+        plain = pathlib.PurePath(item.name)
+        stem = str(plain.with_suffix("")) if plain.suffix.lower() in audio.EXTENSIONS else item.name
+        names = [stem] if self._outputs == 1 else [f"{stem}.{i + 1}" for i in range(self._outputs)]
         for name in names:
             if name not in self._found:
                 raise AudioError(f"{name}: no file of that name in {self._folder}")
