@@ -22,7 +22,7 @@ def speech(count: int, rate: int) -> list:
     from quarkaudio_jax.data.sources import open_source
     from quarkaudio_jax.data.transforms import resample, to_mono, wrap_pad
 
-    source, out = open_source("embedded:speech/test"), []
+    source, out = open_source("embedded:speech"), []
     for i in range(count):
         crop = source.read(i, None, 0.0)
         wave = resample(to_mono(crop.samples_SxC)[:, None], crop.rate, rate)[:, 0]
