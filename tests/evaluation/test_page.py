@@ -21,8 +21,15 @@ def track(name, pitch, seconds=2.0):
     return name, lambda: (talk(seconds, pitch), RATE)
 
 
+LONG = 8.0
+"""Seconds; a busy machine may be slow to look."""
+
 CLIPS = [
-    Clip("speech/one", [track("input", 100), track("output", 150), track("target", 200)], {"pesq": 1.5, "stoi": 0.9}),
+    Clip(
+        "speech/one",
+        [track("input", 100, LONG), track("output", 150, LONG), track("target", 200, LONG)],
+        {"pesq": 1.5, "stoi": 0.9},
+    ),
     Clip(
         "speech/two", [track("input", 120), track("output", 130, 1.0)], {"pesq": 3.0, "stoi": 0.7, "understood": "<b>"}
     ),
@@ -71,23 +78,23 @@ class TestInABrowser:
         page.wait_for_function("listening.playing && listening.position > 0.2")
         page.keyboard.press("2")
         state = page.evaluate("listening")
-        assert state["track"] == "output" and state["file"] == "speech/one" and 0.2 < state["position"] < 2
+        assert state["track"] == "output" and state["file"] == "speech/one" and 0.2 < state["position"] < LONG
         gains = page.evaluate("new Promise(r => setTimeout(() => r(current.nodes.map(n => n.gain.gain.value)), 100))")
         assert gains[1] > 0.99 and max(gains[0], gains[2]) < 0.01
         moved = page.evaluate("document.querySelector('section.current .cursor').style.left")
-        assert float(moved.rstrip("%")) > 10
+        assert float(moved.rstrip("%")) >= 100 * 0.2 / LONG
         page.keyboard.press(" ")
         state = page.evaluate("listening")
         assert not state["playing"]
         page.keyboard.press("ArrowRight")
-        assert page.evaluate("listening.position") == pytest.approx(min(state["position"] + 1, 2.0), abs=0.01)
+        assert page.evaluate("listening.position") == pytest.approx(min(state["position"] + 1, LONG), abs=0.01)
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("ArrowDown")
         assert page.evaluate("listening.file") == "speech/two"
         page.keyboard.press("ArrowUp")
         page.locator("section").nth(1).locator("button", has_text="2 output").first.click()
         page.wait_for_function("listening.playing && listening.file === 'speech/two' && listening.track === 'output'")
-        page.wait_for_function("!listening.playing", timeout=5000)  # to its end, which rewinds it
+        page.wait_for_function("!listening.playing", timeout=20_000)  # to its end, which rewinds it
         assert page.evaluate("[listening.position, listening.duration, listening.error]") == [0, 2, None]
 
     def test_a_click_into_a_picture_goes_there(self, page):
@@ -95,15 +102,15 @@ class TestInABrowser:
         page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + 20)
         page.wait_for_function("listening.playing")
         state = page.evaluate("listening")
-        assert state["track"] == "target" and 0.9 < state["position"] < 1.6
+        assert state["track"] == "target" and 0.49 * LONG < state["position"] < LONG
 
     def test_what_is_heard_is_what_was_written(self, page):
         page.keyboard.press(" ")
         page.wait_for_function("listening.playing")
         heard = page.evaluate("[current.buffers[1].sampleRate, current.buffers[1].duration]")
         samples = np.array(page.evaluate("[...current.buffers[1].getChannelData(0).slice(0, 4800)]"))
-        assert heard[1] == pytest.approx(2.0, abs=1e-3)
-        wave = talk(2.0, 150)
+        assert heard[1] == pytest.approx(LONG, abs=1e-3)
+        wave = talk(LONG, 150)
         expected = np.interp(np.arange(4800) / heard[0], np.arange(len(wave)) / RATE, wave)
         assert np.abs(samples - expected).max() < 0.05
 
