@@ -23,7 +23,7 @@ def read_mono(path: pathlib.Path, rate: int = 0) -> tuple[np.ndarray, int]:
 
 
 class CodecSystem:
-    """Reconstructs an item's source. ceiling: nothing could be better with this codec, so that there is none."""
+    """Reconstructs an item's source."""
 
     def __init__(self, codec):
         self._codec, self.rate = codec, codec.sample_rate
