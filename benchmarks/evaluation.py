@@ -47,6 +47,38 @@ def metrics(waves: list, rate: int) -> None:
         print(f"| {metric.name} | {3600 * seconds / SECONDS:.0f} |", flush=True)
 
 
+def clap() -> None:
+    """CLAP's audio embedding of the published size with random weights, ours beside transformers', in turn."""
+    import numpy as np
+    import torch
+    import transformers
+
+    from quarkaudio_jax.bridge.clap import clap_audio_config, import_clap_audio
+    from quarkaudio_jax.ssl.clap import ClapAudio
+
+    model = transformers.ClapModel(transformers.ClapConfig()).eval()
+    prepare = transformers.ClapFeatureExtractor(truncation="rand_trunc", frequency_min=50)
+    cfg = clap_audio_config(model.config.to_dict(), prepare.to_dict())
+    ours = ClapAudio(cfg, import_clap_audio(cfg, {k: v.numpy() for k, v in model.state_dict().items()}))
+    waves = [0.1 * np.random.default_rng(i).standard_normal(cfg.samples).astype(np.float32) for i in range(4)]
+
+    def theirs():
+        with torch.inference_mode():
+            features = prepare(waves, sampling_rate=cfg.sample_rate, return_tensors="pt")["input_features"]
+            return model.audio_projection(model.audio_model(features.float()).pooler_output).numpy()
+
+    found, expected = np.concatenate(ours(waves)), theirs()
+    gap = np.abs(found - expected / np.linalg.norm(expected, axis=-1, keepdims=True)).max()
+    times = {
+        name: median_seconds(run, 5) * 3600 / 40 for name, run in (("ours", lambda: ours(waves)), ("theirs", theirs))
+    }
+    print(
+        f"CLAP audio, seconds an hour of audio: {times['ours']:.0f}, transformers {times['theirs']:.0f} "
+        f"({times['theirs'] / times['ours']:.2f}x); unit vectors differ by at most {gap:.1e}",
+        flush=True,
+    )
+
+
 def whole(checkpoint: str, waves: list, rate: int, workers: int) -> None:
     """The row librispeech over a slice, with all its metrics that need no weights."""
     from quarkaudio_jax import evaluate
@@ -119,6 +151,7 @@ def main() -> None:
     print(machine(), flush=True)
     waves = speech(PIECES, 16000)
     metrics(waves, 16000)
+    clap()
     whole(args.checkpoint, waves, 16000, args.workers)
     for rate in (16000, 48000):
         page(rate)

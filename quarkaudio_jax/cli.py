@@ -130,9 +130,8 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from quarkaudio_jax.bridge.files import WeightFileError
+        from quarkaudio_jax.bridge.files import MissingWeightsError, WeightFileError
         from quarkaudio_jax.bridge.rules import UnmatchedError
-        from quarkaudio_jax.bridge.ssl import MissingWeightsError
         from quarkaudio_jax.bridge.upstream import UpstreamError
         from quarkaudio_jax.codec.container import ContainerError
         from quarkaudio_jax.training.checkpoint import CheckpointError

@@ -1,6 +1,7 @@
 """Weight files of other stacks, read and written without trusting them."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import pickle
@@ -152,3 +153,52 @@ def hub_snapshot(name: str, wanted: Sequence[str]) -> pathlib.Path | None:
         except Exception:  # the library raises network, cache and validation errors of many kinds
             continue
     return None
+
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Names of a Hugging Face model's weights, the first that is there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFolder:
+    """A Hugging Face model on disk: its folder and its file of weights."""
+
+    folder: pathlib.Path
+    weights: pathlib.Path
+
+    def json(self, name: str = "config.json") -> dict[str, Any]:
+        """A file of settings; WeightFileError if it is not JSON."""
+        try:
+            return json.loads((self.folder / name).read_text())
+        except ValueError as error:
+            raise WeightFileError(f"{self.folder / name}: not JSON ({error})") from error
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The weights, see `read_tensors`."""
+        return read_tensors(self.weights)
+
+
+class MissingWeightsError(FileNotFoundError):
+    """The weights of a model are not at hand."""
+
+
+def find_model(source: str, beside: Sequence[str], wanted: str, hub: str, how: str) -> ModelFolder:
+    """A Hugging Face model in a folder, or by hub name in the cache or from the network.
+
+    beside: files that must lie beside the weights; of those in one entry, `a|b`, one is enough. MissingWeightsError says
+    what to download and where to, with what wants the weights (wanted), the usual model (hub) and how to name a folder
+    (how).
+    """
+    either = [entry.split("|") for entry in (*beside, "|".join(WEIGHTS))]
+    folder: pathlib.Path | None = pathlib.Path(source)
+    if not folder.is_dir():
+        folder = hub_snapshot(source, [name for names in either for name in names])
+    found = [next((name for name in names if folder and (folder / name).is_file()), "") for names in either]
+    if all(found):
+        return ModelFolder(folder, folder / found[-1])
+    needed = [f"{names[0]} (or {names[1]})" if names[1:] else names[0] for names in either]
+    listed = f"{', '.join(needed[:-1])} and {needed[-1]}"
+    raise MissingWeightsError(
+        f"{wanted} need the weights of {hub}, and {source} is neither a folder with {listed} nor in the Hugging Face "
+        f"cache. Download them from https://huggingface.co/{hub} into a folder, and name it by {how}"
+    )

@@ -1,8 +1,6 @@
 """Hugging Face checkpoints of HuBERT, wav2vec 2.0 and WavLM."""
 
-import json
 import os
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,10 +18,6 @@ from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
 
 UNUSED = re.compile(r"masked_spec_embed|quantizer\..*|project_(hid|q)\..*|lm_head\..*|classifier\..*|label_embs_concat")
 """What pre-training and fine-tuning heads leave in a file; feature extraction never reads it."""
-
-
-class MissingWeightsError(FileNotFoundError):
-    """The weights of an SSL model are not at hand."""
 
 
 def table(cfg: SSLConfig) -> list[Rule]:
@@ -119,26 +113,20 @@ def load_extractor(recipe: str, weights: str | os.PathLike = "") -> Extractor:
 
     weights: a Hugging Face directory or hub name, or the environment variable
     QUARKAUDIO_<RECIPE>; empty: the recipe's own hub name, as far as it is on disk.
-    MissingWeightsError says what to download and where to.
+    files.MissingWeightsError says what to download and where to.
     """
     chosen = get_recipe(recipe)
     if chosen.hub is None:
         return Extractor(chosen)
     source = str(weights or os.environ.get(f"QUARKAUDIO_{recipe.upper()}", "") or chosen.hub)
-    folder = pathlib.Path(source)
-    if not folder.is_dir():
-        folder = files.hub_snapshot(source, ("config.json", "model.safetensors", "pytorch_model.bin"))
-    if folder is None or not (folder / "config.json").is_file():
-        raise MissingWeightsError(
-            f"features {recipe!r} need the weights of {chosen.hub}, and {source} is neither a folder with them nor in "
-            f"the Hugging Face cache. Download config.json and model.safetensors (or pytorch_model.bin) from "
-            f"https://huggingface.co/{chosen.hub} into a folder, and name it by --config.features.weights=FOLDER or "
-            f"QUARKAUDIO_{recipe.upper()}=FOLDER"
-        )
-    cfg = config_from_hf(json.loads((folder / "config.json").read_text()), str(folder / "config.json"))
-    path = next((folder / n for n in ("model.safetensors", "pytorch_model.bin") if (folder / n).is_file()), None)
-    if path is None:
-        raise MissingWeightsError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
+    model = files.find_model(
+        source,
+        ["config.json"],
+        f"features {recipe!r}",
+        chosen.hub,
+        f"--config.features.weights=FOLDER or QUARKAUDIO_{recipe.upper()}=FOLDER",
+    )
+    cfg = config_from_hf(model.json(), str(model.folder / "config.json"))
     if chosen.layers and max(chosen.layers) > cfg.num_layers:
-        raise ValueError(f"features {recipe!r} mix layers {chosen.layers}; {folder} has only {cfg.num_layers}")
-    return Extractor(chosen, import_ssl(cfg, files.read_tensors(path)), cfg)
+        raise ValueError(f"features {recipe!r} mix layers {chosen.layers}; {model.folder} has only {cfg.num_layers}")
+    return Extractor(chosen, import_ssl(cfg, model.tensors()), cfg)

@@ -1,8 +1,6 @@
 """Hugging Face checkpoints of T5 and of CLAP's text side."""
 
-import json
 import os
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +12,6 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.bridge import blocks, files
 from quarkaudio_jax.bridge.rules import SAME, Rule, import_tensors
-from quarkaudio_jax.bridge.ssl import MissingWeightsError
 from quarkaudio_jax.text.clap import ClapTextConfig, ClapTextEncoder
 from quarkaudio_jax.text.features import TextExtractor, get_recipe
 from quarkaudio_jax.text.t5 import T5Config, T5Encoder
@@ -125,33 +122,27 @@ def import_text(cfg: T5Config | ClapTextConfig, tensors: Mapping[str, Any]) -> d
 def load_text_extractor(recipe: str, weights: str | os.PathLike = "") -> TextExtractor:
     """The text features of a recipe, with weights and tokeniser (tokenizer.json) of a Hugging Face folder or hub name.
 
-    MissingWeightsError says what to download and where to.
+    files.MissingWeightsError says what to download and where to.
     """
     chosen = get_recipe(recipe)
     if chosen.hub is None:
         return TextExtractor(chosen)
     source = str(weights or os.environ.get(f"QUARKAUDIO_{recipe.upper()}", "") or chosen.hub)
-    folder: pathlib.Path | None = pathlib.Path(source)
-    wanted = ("config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin")
-    if not folder.is_dir():
-        folder = files.hub_snapshot(source, wanted)
-    path = folder and next((folder / n for n in wanted[2:] if (folder / n).is_file()), None)
-    if path is None or not all((folder / n).is_file() for n in wanted[:2]):
-        raise MissingWeightsError(
-            f"text features {recipe!r} need {chosen.hub}, and {source} is neither a folder with it nor in the Hugging "
-            f"Face cache. Download config.json, tokenizer.json and model.safetensors (or pytorch_model.bin) from "
-            f"https://huggingface.co/{chosen.hub} into a folder, and name it by --config.text.weights=FOLDER or "
-            f"QUARKAUDIO_{recipe.upper()}=FOLDER"
-        )
+    model = files.find_model(
+        source,
+        ["config.json", "tokenizer.json"],
+        f"text features {recipe!r}",
+        chosen.hub,
+        f"--config.text.weights=FOLDER or QUARKAUDIO_{recipe.upper()}=FOLDER",
+    )
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise MissingWeightsError(
+        raise files.MissingWeightsError(
             f"text features {recipe!r} need the package tokenizers: pip install tokenizers"
         ) from error
-    config = json.loads((folder / "config.json").read_text())
-    cfg = (t5_config if recipe == "t5" else clap_config)(config, str(folder / "config.json"))
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    cfg = (t5_config if recipe == "t5" else clap_config)(model.json(), str(model.folder / "config.json"))
+    tokenizer = Tokenizer.from_file(str(model.folder / "tokenizer.json"))
     tokenizer.no_padding()
-    params = jax.device_put(import_text(cfg, files.read_tensors(path)))
+    params = jax.device_put(import_text(cfg, model.tensors()))
     return TextExtractor(chosen, cfg, params, lambda text: tokenizer.encode(text).ids)

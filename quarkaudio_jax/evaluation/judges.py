@@ -6,17 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from quarkaudio_jax.bridge.ssl import MissingWeightsError, load_extractor
+from quarkaudio_jax.bridge.clap import load_clap_audio
+from quarkaudio_jax.bridge.files import MissingWeightsError
+from quarkaudio_jax.bridge.ssl import load_extractor
+from quarkaudio_jax.bridge.text import load_text_extractor
 from quarkaudio_jax.evaluation.layouts import Item
 from quarkaudio_jax.metrics.embeddings import cosine
 from quarkaudio_jax.metrics.reconstruction import resampled
 from quarkaudio_jax.metrics.words import error_rates
+from quarkaudio_jax.ssl.clap import ClapAudio
 
 WANTED = {
     "recogniser": "a recogniser of speech: a transformers model such as openai/whisper-large-v3",
     "speaker": "a speaker encoder: a transformers model such as microsoft/wavlm-base-plus-sv",
     "clap": "a CLAP model: a transformers model such as laion/clap-htsat-unfused",
-    "fad": "an encoder of ours: hubert, wavlm or wav2vec2, or with its weights hubert:FOLDER, or mel (a stand-in)",
+    "fad": "an encoder of ours: hubert, wavlm, wav2vec2 or clap, or with its weights hubert:FOLDER, or mel (a stand-in)",
 }
 """What each kind of judge is given."""
 
@@ -78,42 +82,37 @@ class Speaker:
 
 
 class Clap:
-    """Cosine between the CLAP embeddings of an output and of what it was asked for."""
+    """Cosine between the CLAP embeddings of an output, the mean of its windows', and of what it was asked for."""
 
     def __init__(self, weights: str):
-        import torch
-        import transformers
-
-        self._torch = torch
-        self._prepare = transformers.AutoProcessor.from_pretrained(weights)
-        self._model = transformers.ClapModel.from_pretrained(weights).eval()
+        self._audio = ClapAudio(*load_clap_audio(weights))
+        self._text = load_text_extractor("clap", weights)
 
     def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
-        at = self._prepare.feature_extractor.sampling_rate
-        inputs = self._prepare(
-            text=[item.asks for item in items],
-            audio=[resampled(w, rate, at) for w in waves],
-            sampling_rate=at,
-            return_tensors="pt",
-            padding=True,
-        )
-        with self._torch.inference_mode():
-            out = self._model(**inputs)
-        pairs = zip(out.audio_embeds.numpy(), out.text_embeds.numpy(), strict=True)
-        return [{"clap_score": cosine(a, b)} for a, b in pairs]
+        heard = self._audio([resampled(w, rate, self._audio.cfg.sample_rate) for w in waves])
+        asked = self._text([item.asks for item in items])
+        return [{"clap_score": cosine(a.mean(0), b[0])} for a, b in zip(heard, asked, strict=True)]
 
 
 class FadEncoder:
-    """Embeddings of the seconds of a recording, the means of its features within each (a shorter one gives one)."""
+    """Embeddings of the seconds of a recording, the means of its features within each (a shorter one gives one).
+
+    With CLAP, of its windows of ten seconds.
+    """
 
     def __init__(self, weights: str):
         from quarkaudio_jax.preparation.encoders import FeatureEncoder
 
         recipe, _, folder = weights.partition(":")
+        self._clap = ClapAudio(*load_clap_audio(folder)) if recipe == "clap" else None
+        if self._clap:
+            return
         extractor = load_extractor(recipe, folder)
         self._features = FeatureEncoder(extractor, extractor.cfg.dim if extractor.cfg else 96, 8)
 
     def __call__(self, waves: Waves, rate: int) -> list[np.ndarray]:
+        if self._clap:
+            return self._clap([resampled(w, rate, self._clap.cfg.sample_rate) for w in waves])
         at = 16000
         found = self._features([resampled(w, rate, at) for w in waves], at)
         return [np.stack([x[i : i + 50].mean(0) for i in range(0, max(len(x) - 25, 1), 50)]) for x in found if len(x)]

@@ -11,13 +11,21 @@ from quarkaudio_jax.nn.stft import reflect_stft
 
 
 @functools.lru_cache(maxsize=64)
-def mel_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
-    """librosa's triangular filters (Slaney scale and norm), (n_fft // 2 + 1, bands) float32."""
+def mel_filters(
+    sample_rate: int, n_fft: int, bands: int, low: float = 0.0, high: float | None = None, htk: bool = False
+) -> np.ndarray:
+    """librosa's triangular filters from `low` to `high` Hz (half the rate), (n_fft // 2 + 1, bands) float32.
+
+    Slaney's scale and norm, or with `htk` the HTK scale and peaks of 1.
+    """
     import librosa  # slow to import
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # narrow filters of the finest scales hold no bin; they stay 0
-        return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands).T.astype(np.float32)
+        filters = librosa.filters.mel(
+            sr=sample_rate, n_fft=n_fft, n_mels=bands, fmin=low, fmax=high, htk=htk, norm=None if htk else "slaney"
+        )
+    return filters.T.astype(np.float32)
 
 
 def magnitude(spectrum: jax.Array) -> jax.Array:

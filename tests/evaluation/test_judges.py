@@ -88,12 +88,12 @@ def test_what_a_judge_can_not_hear_is_listed_and_the_others_go_on(tmp_path, monk
     assert [row["file"][-4:] for row in found["files"]] == ["0000", "0002"] and found["means"]["wer"] == 0
 
 
-def test_clap(transformers, tmp_path):
+def test_clap_score_equals_transformers_and_fad_takes_its_embeddings(transformers, tmp_path):
     text = dict(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    heard = dict(patch_embeds_hidden_size=8, depths=[1, 1], num_attention_heads=[1, 2], hidden_size=16, spec_size=256)
-    heard |= dict(num_mel_bins=64, window_size=8, patch_size=4, patch_stride=[4, 4], aff_block_r=2)
+    heard = dict(patch_embeds_hidden_size=8, depths=[1, 1], num_attention_heads=[1, 2], hidden_size=16, aff_block_r=2)
     config = transformers.ClapConfig(text_config=text | dict(max_position_embeddings=40), audio_config=heard, projection_dim=8)  # fmt: skip
-    transformers.ClapModel(config).save_pretrained(tmp_path)
+    model = transformers.ClapModel(config).eval()
+    model.save_pretrained(tmp_path)
     tokenizers = pytest.importorskip("tokenizers", reason="tokenizers come with transformers")
     words = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "dog", "barks"])}
     inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "<unk>"))
@@ -101,10 +101,17 @@ def test_clap(transformers, tmp_path):
     named = dict(unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>", mask_token="<mask>")
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, **named)
     extractor = transformers.ClapFeatureExtractor(feature_size=64, truncation="rand_trunc", max_length_s=1)
-    transformers.ClapProcessor(extractor, tokenizer).save_pretrained(tmp_path)
+    processor = transformers.ClapProcessor(extractor, tokenizer)
+    processor.save_pretrained(tmp_path)
     items = [Item("a", tmp_path, asks="a dog barks"), Item("b", tmp_path, asks="dog")]
-    found = judge("clap", str(tmp_path))(items, [sets.talk(1.0), sets.talk(0.8, 300)], sets.RATE)
-    assert len(found) == 2 and all(-1 <= row["clap_score"] <= 1 for row in found)
+    waves = [sets.talk(1.0, rate=48000), sets.talk(0.8, 300, 48000)]
+    found = judge("clap", str(tmp_path))(items, waves, 48000)
+    given = dict(text=[item.asks for item in items], audio=waves, sampling_rate=48000, return_tensors="pt")
+    inputs = processor(**given, padding=True)
+    inputs["input_features"] = inputs["input_features"].float()
+    expected = (lambda out: (out.audio_embeds * out.text_embeds).sum(-1).tolist())(model(**inputs))
+    assert [row["clap_score"] for row in found] == pytest.approx(expected, abs=1e-5)
+    assert [x.shape for x in judge("fad", f"clap:{tmp_path}")([sets.talk(2.5), sets.talk(0.2)], sets.RATE)] == [(3, 8), (1, 8)]  # fmt: skip
 
 
 def test_fad_of_a_set_from_itself_is_nothing_and_from_another_something(tmp_path):

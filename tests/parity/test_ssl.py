@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from quarkaudio_jax.bridge.files import MissingWeightsError
 from quarkaudio_jax.bridge.ssl import (
-    MissingWeightsError,
     abstract_params,
     config_from_hf,
     export_ssl,
@@ -122,7 +122,7 @@ def test_a_hugging_face_folder(tmp_path):
         load_extractor("hubert", tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "config.json").write_text(json.dumps(meta["config"]))
-    with pytest.raises(MissingWeightsError, match=r"neither model.safetensors nor pytorch_model.bin"):
+    with pytest.raises(MissingWeightsError, match=r"neither a folder with config.json and model.safetensors \(or"):
         load_extractor("hubert", tmp_path)
 
 

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from quarkaudio_jax.bridge.files import MissingWeightsError
 from quarkaudio_jax.bridge.rules import UnmatchedError
-from quarkaudio_jax.bridge.ssl import MissingWeightsError
 from quarkaudio_jax.bridge.text import clap_config, import_text, load_text_extractor, t5_config
 from quarkaudio_jax.text.clap import CLAP_TEXT, ClapTextEncoder
 from quarkaudio_jax.text.t5 import T5_BASE, T5Encoder
@@ -140,7 +140,9 @@ def test_recipes_from_folders(folders):
 
 def test_what_is_missing_or_strange_is_said(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(MissingWeightsError, match=r"Download config.json, tokenizer.json and model.safetensors"):
+    with pytest.raises(
+        MissingWeightsError, match=r"neither a folder with config.json, tokenizer.json and model.safetensors"
+    ):
         load_text_extractor("t5", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="choose one of bytes, t5, clap"):
         load_text_extractor("bert")
