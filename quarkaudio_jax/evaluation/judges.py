@@ -136,7 +136,8 @@ def judge(kind: str, weights: str) -> Any:
     except ImportError as error:
         raise JudgeError(f"--{kind} needs the package {error.name} (pip install {error.name})") from error
     except (OSError, ValueError, KeyError, MissingWeightsError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = str(error).strip().splitlines()[0]
+        reason = reason if isinstance(error, MissingWeightsError) else reason[:200]
         raise JudgeError(
             f"--{kind}={weights} can't be read ({reason}); it wants {WANTED[kind]}, or a folder of one"
         ) from error
