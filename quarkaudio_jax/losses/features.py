@@ -14,15 +14,14 @@ def commitment(*losses_K: jax.Array) -> jax.Array:
     return sum(losses.mean() for losses in losses_K)
 
 
-def feature_matching(fake: list[list[jax.Array]], real: list[list[jax.Array]]) -> jax.Array:
-    """Mean over all layers of all discriminators of the mean |difference| (HiFi-GAN, arXiv:2010.05646).
+def feature_matching(fake: list[jax.Array], real: list[jax.Array], sizes: list[int]) -> jax.Array:
+    """Mean over layers of the mean |difference| (HiFi-GAN, arXiv:2010.05646); the target's carry no gradient.
 
-    The target's features carry no gradient.
+    sizes: how many values of a layer count; the others are 0.
     """
     terms = [
-        jnp.abs(f.astype(jnp.float32) - jax.lax.stop_gradient(r.astype(jnp.float32))).mean()
-        for fake_layers, real_layers in zip(fake, real, strict=True)
-        for f, r in zip(fake_layers, real_layers, strict=True)
+        jnp.abs(f.astype(jnp.float32) - jax.lax.stop_gradient(r.astype(jnp.float32))).sum() / size
+        for f, r, size in zip(fake, real, sizes, strict=True)
     ]
     return sum(terms) / len(terms)
 

@@ -56,6 +56,12 @@ def ways(axis: str, size: int) -> int:
     return int(np.prod([mesh.shape[name] for name in ((names,) if isinstance(names, str) else names)]))
 
 
+def platform() -> str:
+    """Of the devices that arrays are placed on now ("cpu", "gpu", "tpu"); without a mesh, of the default ones."""
+    active = _ACTIVE.get()
+    return active[0].devices.flat[0].platform if active else jax.default_backend()
+
+
 def gathered(kernel: jax.Array, axes: Sequence[str | None]) -> jax.Array:
     """A parameter as its layer uses it: no longer split over its "embed" axis, which is storage only (ZeRO-3).
 

@@ -203,7 +203,10 @@ class CodecProgram(Program):
             active = jnp.where(step >= self.cfg.adversary.from_step, 1.0, 0.0)
             fake, real = (self._judge(adversary_params, wave, step) for wave in (parts["wave"], target))
             add("adversarial", active * weights.adversarial, generator_loss(fake))
-            matching = feature_losses.feature_matching([j.features for j in fake], [j.features for j in real])
+            layers, targets = ([layer for j in judgements for layer in j.features] for judgements in (fake, real))
+            matching = feature_losses.feature_matching(
+                [x.values for x in layers], [x.values for x in targets], [x.size for x in layers]
+            )
             add("feature_matching", active * weights.feature_matching, matching)
         return total, terms
 
