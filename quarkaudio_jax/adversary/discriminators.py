@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.nn.conv import Blocks, blocked_conv2d, blocks_of
+from quarkaudio_jax.nn.blocks import Blocks, blocked_conv2d, blocks_of
 from quarkaudio_jax.nn.init import logical, torch_bias, torch_kernel
 from quarkaudio_jax.nn.partition import constrain, gathered, platform
 from quarkaudio_jax.nn.stft import reflect_stft
@@ -50,8 +50,8 @@ class WeightNormConv2d(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Blocks, multiple: int = 1) -> Blocks:
-        """multiple: of how many columns the values that it gives should be."""
+    def __call__(self, x: Blocks, before: int = 0, multiple: int = 1) -> Blocks:
+        """before, multiple: of the image that it gives, see `blocked_conv2d`."""
         shape = (*self.kernel_size, x.values.shape[-1] // x.block, self.features)
         fan_in = shape[0] * shape[1] * shape[2]
         v = self.param("v", logical(torch_kernel, None, None, "embed", "mlp"), shape)
@@ -61,7 +61,7 @@ class WeightNormConv2d(nn.Module):
         bias = self.param("bias", logical(torch_bias(fan_in), "mlp"), (self.features,))
         kernel = gathered((v * (g / jnp.maximum(norm, 1e-12))).astype(self.dtype), (None, None, "embed", "mlp"))
         x = x.map(lambda values: constrain(values, "batch").astype(self.dtype))
-        return blocked_conv2d(x, kernel, bias.astype(self.dtype), self.stride, self.block, multiple)
+        return blocked_conv2d(x, kernel, bias.astype(self.dtype), self.stride, self.block, before, multiple)
 
 
 class PeriodDiscriminator(nn.Module):
@@ -85,7 +85,7 @@ class PeriodDiscriminator(nn.Module):
         x, features = _rows(wave_BxS, self.period, wanted[0]), []
         for i, width in enumerate(self.channels):
             conv = WeightNormConv2d(width, (1, 5), strides[i], blocks[i], self.dtype, name=f"conv_{i}")
-            x = conv(x.joined(wanted[i]), wanted[i + 1]).map(leaky_relu)
+            x = conv(x.joined(wanted[i]), multiple=wanted[i + 1]).map(leaky_relu)
             features.append(x)
         return Judgement(features, WeightNormConv2d(1, (1, 3), dtype=self.dtype, name="out")(x).image())
 
@@ -114,19 +114,23 @@ class SpectralDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, wave_BxS: jax.Array) -> Judgement:
         spectrum = reflect_stft(wave_BxS, self.n_fft, self.n_fft // 4)
-        x_BxTxFx2 = jnp.stack([spectrum.real, spectrum.imag], axis=-1)
+        x_BxTxFx2 = jnp.stack([part.astype(self.dtype) for part in (spectrum.real, spectrum.imag)], axis=-1)
         bins, block = x_BxTxFx2.shape[2], max(LANES // self.channels, 1) if self.blocked else 1
         features, outs = [], []
         for band, (low, high) in enumerate(itertools.pairwise(self.bands)):
             x = blocks_of(x_BxTxFx2[:, :, int(low * bins) : int(high * bins)], block)
-            for i in range(5):
-                kernel, stride = (3, 9) if i < 4 else (3, 3), 2 if 1 <= i <= 3 else 1
+            for i, (stride, following) in enumerate(itertools.pairwise((1, 2, 2, 2, 1, 1))):
+                kernel = (3, 9) if i < 4 else (3, 3)
                 conv = WeightNormConv2d(self.channels, kernel, stride, block, self.dtype, name=f"band_{band}_conv_{i}")
-                x = conv(x).map(leaky_relu)
+                if self.blocked:
+                    # A block in front makes what a block of the next layer sees begin with a pair of blocks.
+                    x = conv(x.joined(stride * block), block * (following - 1), following * block).map(leaky_relu)
+                else:
+                    x = conv(x).map(leaky_relu)
                 features.append(x)
             outs.append(x.image())
-        joined = blocks_of(jnp.concatenate(outs, axis=2), 1)
-        return Judgement(features, WeightNormConv2d(1, (3, 3), dtype=self.dtype, name="out")(joined).image())
+        joined = blocks_of(jnp.concatenate(outs, axis=2), block)
+        return Judgement(features, WeightNormConv2d(1, (3, 3), 1, block, self.dtype, name="out")(joined).image())
 
 
 class Discriminators(nn.Module):

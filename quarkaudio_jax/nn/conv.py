@@ -1,13 +1,11 @@
 """Convolutions over time, channel-last: (B, T, C)."""
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from quarkaudio_jax.nn.init import kernel_and_bias, logical, trunc_normal
 from quarkaudio_jax.nn.linear import Linear
@@ -69,80 +67,6 @@ def conv2d(x_BxHxWxC: jax.Array, kernel: jax.Array, strides: tuple[int, int]) ->
         return folded_conv2d(x, kernel, strides)
 
     return jax.lax.platform_dependent(x_BxHxWxC, kernel, cpu=folded, default=native)
-
-
-class Blocks(NamedTuple):
-    """An image whose columns are gathered, `block` at a time, in the channels: dense where channels are few.
-
-    values: (B, H, N, block * C), the channels of a column together; 0 beyond column `width`.
-    """
-
-    values: jax.Array
-    width: int
-    block: int
-
-    @property
-    def size(self) -> int:
-        """Values of the image, without what only fills up the last block."""
-        batch, height, _, channels = self.values.shape
-        return batch * height * self.width * (channels // self.block)
-
-    def map(self, fn: Callable[[jax.Array], jax.Array]) -> "Blocks":
-        """With values changed one by one; 0 must stay 0."""
-        return self._replace(values=fn(self.values))
-
-    def joined(self, block: int) -> "Blocks":
-        """In blocks of `block` columns, a multiple of the present ones."""
-        batch, height, count, channels = self.values.shape
-        if block == self.block:
-            return self
-        together, rest = divmod(block, self.block)
-        if rest or count % together:
-            raise ValueError(f"{count} blocks of {self.block} columns can't be joined to blocks of {block}")
-        return Blocks(self.values.reshape(batch, height, -1, together * channels), self.width, block)
-
-    def image(self) -> jax.Array:
-        """(B, H, W, C)."""
-        batch, height, _, channels = self.values.shape
-        return self.values.reshape(batch, height, -1, channels // self.block)[:, :, : self.width]
-
-
-def blocks_of(x_BxHxWxC: jax.Array, block: int) -> Blocks:
-    """An image in blocks of `block` columns."""
-    batch, height, width, channels = x_BxHxWxC.shape
-    x = jnp.pad(x_BxHxWxC, ((0, 0), (0, 0), (0, -width % block), (0, 0)))
-    return Blocks(x.reshape(batch, height, -1, block * channels), width, block)
-
-
-def blocked_conv2d(
-    x: Blocks, kernel: jax.Array, bias_C: jax.Array, stride: int, block: int, multiple: int = 1
-) -> Blocks:
-    """`conv2d`, with its stride along columns, from an image in blocks to one in blocks of `block`, and a bias.
-
-    multiple: of how many columns the values should be at least. stride * block must be a multiple of x.block. The kernel (h, w, in, out) becomes one of
-    blocks, most of whose entries are 0: products that are for nothing, but fill the unit that multiplies.
-    """
-    padding, width = kernel.shape[1] // 2, (x.width - 1) // stride + 1
-    if x.block == block == multiple == 1:
-        return Blocks(conv2d(x.values, kernel, (1, stride)) + bias_C, width, 1)
-    step, rest = divmod(stride * block, x.block)
-    if rest:
-        raise ValueError(f"blocks of {block} columns, {stride} apart, do not begin with blocks of {x.block}")
-    first, last = -padding // x.block, (stride * (block - 1) - padding + kernel.shape[1] - 1) // x.block
-    tap, column, out, offset = np.indices((last - first + 1, x.block, block, kernel.shape[1]))
-    chosen = (tap + first) * x.block + column + padding - stride * out == offset
-    wide = jnp.einsum("ajot,htcd->hajcod", chosen.astype(kernel.dtype), kernel)
-    wide = wide.reshape(kernel.shape[0], last - first + 1, x.values.shape[-1], -1)
-    filled = math.lcm(block, multiple)
-    count, rows = -(-width // filled) * filled // block, (kernel.shape[0] // 2,) * 2
-    behind = step * (count - 1) + last - (x.values.shape[2] - 1)
-    dims = ("NHWC", "HWIO", "NHWC")
-    values = jax.lax.conv_general_dilated(x.values, wide, (1, step), (rows, (-first, behind)), dimension_numbers=dims)
-    values = values + jnp.tile(bias_C, block)
-    if width % filled:
-        columns = np.arange(count * block).reshape(count, block).repeat(kernel.shape[-1], 1)
-        values = jnp.where(columns < width, values, 0)
-    return Blocks(values, width, block)
 
 
 class Conv1d(nn.Module):

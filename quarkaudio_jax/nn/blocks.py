@@ -1,0 +1,100 @@
+"""Images whose columns are gathered in blocks: dense on TPUs, whose memory is laid out for 128 channels, where few are.
+
+A convolution of blocks computes what the plain one does, with a kernel most of whose entries may be 0: products that
+are for nothing, but that fill the unit which multiplies.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from quarkaudio_jax.nn.conv import conv2d
+
+
+class Blocks(NamedTuple):
+    """An image (B, H, W, C) as values (B, H, N, block * C), the channels of a column together.
+
+    The image begins `before` columns behind the first; 0 stands in front of it, and behind its `width` columns.
+    """
+
+    values: jax.Array
+    width: int
+    block: int
+    before: int = 0
+
+    @property
+    def size(self) -> int:
+        """Values of the image, without what fills up the blocks."""
+        batch, height, _, channels = self.values.shape
+        return batch * height * self.width * (channels // self.block)
+
+    def map(self, fn: Callable[[jax.Array], jax.Array]) -> "Blocks":
+        """With values changed one by one; 0 must stay 0."""
+        return self._replace(values=fn(self.values))
+
+    def joined(self, block: int) -> "Blocks":
+        """In blocks of `block` columns; ValueError unless the present ones make up whole new ones."""
+        batch, height, count, channels = self.values.shape
+        if block == self.block:
+            return self
+        together, rest = divmod(block, self.block)
+        if rest or count % together:
+            raise ValueError(f"{count} blocks of {self.block} columns can't be joined to blocks of {block}")
+        values = self.values.reshape(batch, height, -1, together * channels)
+        return self._replace(values=values, block=block)
+
+    def image(self) -> jax.Array:
+        """(B, H, W, C)."""
+        batch, height, _, channels = self.values.shape
+        columns = self.values.reshape(batch, height, -1, channels // self.block)
+        return columns[:, :, self.before : self.before + self.width]
+
+
+def blocks_of(x_BxHxWxC: jax.Array, block: int) -> Blocks:
+    """An image in blocks of `block` columns."""
+    batch, height, width, channels = x_BxHxWxC.shape
+    x = jnp.pad(x_BxHxWxC, ((0, 0), (0, 0), (0, -width % block), (0, 0)))
+    return Blocks(x.reshape(batch, height, -1, block * channels), width, block)
+
+
+def blocked_conv2d(
+    x: Blocks,
+    kernel: jax.Array,
+    bias_C: jax.Array,
+    stride: int,
+    block: int = 1,
+    before: int = 0,
+    multiple: int = 1,
+) -> Blocks:
+    """`conv2d` with a stride along columns, and a bias, from an image in blocks to one in blocks of `block`.
+
+    before: of what is given, a multiple of block. multiple: of how many columns the values should be. kernel: (h, w, in,
+    out). ValueError unless stride * block is a multiple of x.block.
+    """
+    size, padding, width = kernel.shape[1], kernel.shape[1] // 2, (x.width - 1) // stride + 1
+    if x.block == block == multiple == 1 and not x.before and not before:
+        return Blocks(conv2d(x.values, kernel, (1, stride)) + bias_C, width, 1)
+    step, rest = divmod(stride * block, x.block)
+    if rest:
+        raise ValueError(f"blocks of {block} columns, {stride} apart, do not begin with blocks of {x.block}")
+    # Column `out` of a block sees, `offset` columns into the kernel, column `column` of the block `first + tap` further.
+    shift = x.before - padding - stride * before
+    first, last = shift // x.block, (shift + stride * (block - 1) + size - 1) // x.block
+    tap, column, out, offset = np.indices((last - first + 1, x.block, block, size))
+    seen = (tap + first) * x.block + column == shift + stride * out + offset
+    wide = jnp.einsum("ajot,htcd->hajcod", seen.astype(kernel.dtype), kernel)
+    wide = wide.reshape(kernel.shape[0], last - first + 1, x.values.shape[-1], -1)
+    filled = math.lcm(block, multiple)
+    columns = -(-(before + width) // filled) * filled
+    rows, behind = (kernel.shape[0] // 2,) * 2, step * (columns // block - 1) + last - (x.values.shape[2] - 1)
+    dims = ("NHWC", "HWIO", "NHWC")
+    values = jax.lax.conv_general_dilated(x.values, wide, (1, step), (rows, (-first, behind)), dimension_numbers=dims)
+    values = values + jnp.tile(bias_C, block)
+    if columns != width:
+        inside = (before <= np.arange(columns)) & (np.arange(columns) < before + width)
+        values = jnp.where(inside.reshape(-1, block).repeat(kernel.shape[-1], 1), values, 0)
+    return Blocks(values, width, block, before)
