@@ -81,6 +81,11 @@ def report(needs: Any) -> str:
     lines += [f"  {size / 2**30:8.3f}  {kind}" for kind, size in needs.memory.items()]
     lines += [f"  {sum(needs.memory.values()) / 2**30:8.3f}  in all", ""]
     lines.append(f"{needs.model_flops / 1e12:.3f} TFLOP a step, on all devices")
+    if needs.told:
+        lines.append(
+            f"{needs.told['flops'] / 1e12:.3f} TFLOP, {needs.told['bytes'] / 2**30:.2f} GiB read and written and "
+            f"{1000 * needs.told['optimal_seconds']:.2f} ms at best a device, as the compiler adds up (loops once)"
+        )
     if needs.seconds is not None:
         pace = ", ".join(f"{value:.1f} {name.replace('_', ' ')}" for name, value in needs.pace.items())
         lines.append(f"{1000 * needs.seconds:.2f} ms of computation by the compiler's cycle counts")

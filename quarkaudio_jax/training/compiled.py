@@ -45,7 +45,8 @@ class Needs:
     seconds: of its computations by the compiler's cycle counts, in which copies that run beside them have no
     part; reading: what reading all parameters once takes, which no step can beat; transfers: what its collectives
     take if nothing hides them (None for all where the chip is not known, or the module can't be read).
-    work: what a step gets through.
+    work: what a step gets through. told: the compiler's own totals, FLOPs, bytes and seconds of one device, each 0
+    where it tells none; they count the body of a loop once, however often it runs, and seconds may be negative.
     """
 
     program: str
@@ -60,6 +61,7 @@ class Needs:
     collectives: dict[str, tuple[int, int]]
     largest: list[Array]
     work: dict[str, float]
+    told: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def pace(self) -> dict[str, float]:
@@ -210,7 +212,14 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
         found.collectives,
         found.largest,
         work,
+        _told(compiled),
     )
+
+
+def _told(compiled: Any) -> dict[str, float]:
+    totals = compiled.cost_analysis() or {}
+    names = {"flops": "flops", "bytes": "bytes accessed", "optimal_seconds": "optimal_seconds"}
+    return {name: float(totals.get(key, 0.0)) for name, key in names.items()}
 
 
 READABLE = {

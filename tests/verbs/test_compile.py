@@ -42,7 +42,9 @@ def test_the_devices_at_hand(tmp_path, capsys):
     products += 2 * codec.semantic.feature_dim * backbone.dim * 2  # adapters, whose inputs need no gradient
     assert found["model_flops"] == pytest.approx(2 * positions * products, rel=1e-3)
     assert found["memory"]["optimiser and discriminators"] == pytest.approx(2 * found["memory"]["parameters"], rel=1e-3)
-    assert "TFLOP a step" in capsys.readouterr().out
+    assert found["told"]["flops"] > 0 and found["told"]["bytes"] > 0
+    printed = capsys.readouterr().out
+    assert "TFLOP a step" in printed and "as the compiler adds up (loops once)" in printed
 
 
 def test_what_the_program_does_not_have():
@@ -79,6 +81,8 @@ class TestSlices:
         assert "all-gather" in split["collectives"] and "all-gather" not in whole["collectives"]
         assert 0 < split["seconds"] < 4 * whole["seconds"]
         assert 0 < whole["utilisation"] < 1
+        assert all(found[name]["told"]["flops"] > 0 and found[name]["told"]["bytes"] > 2**20 for name in found)
+        assert split["told"]["optimal_seconds"] != 0
         assert not any(array["shape"].startswith(("f32[8,256,", "bf16[8,256,")) for array in split["largest"])
 
     @pytest.mark.slow
