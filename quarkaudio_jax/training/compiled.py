@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
-import logging
 import math
+import pathlib
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,8 +29,6 @@ from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lowering import configured_mesh, lower_train_step
 from quarkaudio_jax.training.program import DTYPES, Program
 
-log = logging.getLogger(__name__)
-
 SECONDS = 10.0
 """Of audio that `encode` and `decode` are asked for, an item."""
 
@@ -44,7 +43,7 @@ class Needs:
     memory: kind -> bytes. model_flops: of all devices together, without what remat of layers computes again.
     seconds: of its computations by the compiler's cycle counts, in which copies that run beside them have no
     part; reading: what reading all parameters once takes, which no step can beat; transfers: what its collectives
-    take if nothing hides them (None for all where the chip is not known, or the module can't be read).
+    take if nothing hides them (None for all where the chip is not known).
     work: what a step gets through. told: the compiler's own totals, FLOPs, bytes and seconds of one device, each 0
     where it tells none; they count the body of a loop once, however often it runs, and seconds may be negative.
     """
@@ -180,7 +179,7 @@ def _on_one(what, fn: Callable, variables, inputs, sharding, devices, work, dona
 
 def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, int], flops: int, work) -> Needs:
     try:
-        compiled = lowered.compile()
+        compiled, text = _compiled(lowered, devices)
     except jax.errors.JaxRuntimeError as error:
         raise _explained(error) or error from error
     stats = compiled.memory_analysis()
@@ -189,12 +188,9 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
     memory["outputs not in place of inputs"] = max(stats.output_size_in_bytes - stats.alias_size_in_bytes, 0)
     memory["temporaries (activations, gradients)"] = stats.temp_size_in_bytes
     memory["program"] = stats.generated_code_size_in_bytes
-    text, chip = _text(compiled), chip_of(devices)
-    if text is None and chip is not None:
-        text = _text(lowered.compile(compiler_options=READABLE))
-    found = summarise(text or "")
+    chip, found = chip_of(devices), summarise(text)
     seconds = reading = transfers = utilisation = None
-    if chip is not None and text:
+    if chip is not None:
         seconds, reading = found.cycles / chip.clock, memory["parameters"] / chip.bandwidth
         transfers = sum(_factor(kind) * size for kind, (_, size) in found.collectives.items()) / chip.links
         utilisation = flops / (len(devices) * chip.flops * seconds)
@@ -216,30 +212,21 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
     )
 
 
+def _compiled(lowered: Any, devices: Sequence[Any]) -> tuple[Any, str]:
+    """(the program, its optimised module). JAX 0.10 can't read all that libtpu gives back; what libtpu writes, it can."""
+    if devices[0].platform != "tpu":
+        compiled = lowered.compile()
+        return compiled, compiled.as_text()
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
+        written = sorted(pathlib.Path(folder).glob("*.after_codegen.txt"), key=lambda path: path.stat().st_size)
+        return compiled, written[-1].read_text() if written else compiled.as_text()
+
+
 def _told(compiled: Any) -> dict[str, float]:
     totals = compiled.cost_analysis() or {}
     names = {"flops": "flops", "bytes": "bytes accessed", "optimal_seconds": "optimal_seconds"}
     return {name: float(totals.get(key, 0.0)) for name, key in names.items()}
-
-
-READABLE = {
-    "xla_tpu_enable_offloading_scatter_to_sparsecore": False,
-    "xla_tpu_enable_offloading_gather_to_sparsecore": False,
-    **{
-        f"xla_tpu_enable_sparse_core_collective_offload_{kind}": False
-        for kind in ("all_gather", "all_reduce", "reduce_scatter")
-    },
-}
-"""Without it JAX 0.10 can't read modules that use the sparse cores of v5p and v6e."""
-
-
-def _text(compiled: Any) -> str | None:
-    """The optimised module; None where this version of JAX can't read what libtpu wrote."""
-    try:
-        return compiled.as_text()
-    except jax.errors.JaxRuntimeError as error:
-        log.warning("the compiler's module can't be read (%s)", str(error).splitlines()[0])
-        return None
 
 
 def _factor(kind: str) -> int:
