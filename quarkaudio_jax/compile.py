@@ -96,6 +96,9 @@ def report(needs: Any) -> str:
     lines += [f"  {n:6d}  {size / 2**30:8.3f}  {kind}" for kind, (n, size) in needs.collectives.items()] or ["  none"]
     lines += ["", "largest arrays (GiB, shape, made by)"]
     lines += [f"  {a.size / 2**30:8.3f}  {a.shape[:60]}  {a.source[-80:]}" for a in needs.largest]
+    if needs.costliest:
+        lines += ["", "where the time goes (ms, instructions, part of the program)"]
+        lines += [f"  {1000 * seconds:8.2f}  {count:6d}  {part[-100:]}" for seconds, count, part in needs.costliest]
     return "\n".join(lines)
 
 

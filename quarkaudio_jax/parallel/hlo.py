@@ -36,15 +36,28 @@ class Array:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cost:
+    """Cycles of all instructions, `count` of them in the text, that one part of the program became, loops included.
+
+    source: that part's name in the program, with * for numbers and without what only says how it was transformed.
+    """
+
+    cycles: int
+    count: int
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Summary:
     """cycles: of all fusions and products, loops included. collectives: kind -> (how many, bytes they move a device).
 
-    largest: the largest distinct arrays that are not arguments.
+    largest: the largest distinct arrays that are not arguments. costliest: the parts with most cycles.
     """
 
     cycles: int
     collectives: dict[str, tuple[int, int]]
     largest: list[Array]
+    costliest: list[Cost]
 
 
 def _size(shape: str) -> int:
@@ -143,7 +156,7 @@ def summarise(text: str, largest: int = 10) -> Summary:
     """Of the text of a compiled module (`compiled.as_text()`)."""
     modules, entry = computations(text)
     if not entry:
-        return Summary(0, {}, [])
+        return Summary(0, {}, [], [])
     alone, every = _runs(modules, entry)
     cycles = sum(times * (i.cycles or 0) for name, times in alone.items() for i in modules[name])
     moved: dict[tuple[str, str], tuple[int, int]] = {}
@@ -166,4 +179,18 @@ def summarise(text: str, largest: int = 10) -> Summary:
         for i in modules[name]
         if i.opcode not in _NO_ARRAY and not i.opcode.endswith(("-start", "-done"))
     }
-    return Summary(cycles, collectives, sorted(arrays, key=lambda a: (-a.size, a.source))[:largest])
+    biggest = sorted(arrays, key=lambda a: (-a.size, a.source))[:largest]
+    return Summary(cycles, collectives, biggest, _costs(modules, alone)[:largest])
+
+
+def _costs(modules: dict[str, list[Instruction]], runs: dict[str, int]) -> list[Cost]:
+    """Of every part of the program, the costliest first; `runs`: how often each computation runs by itself."""
+    found: dict[str, tuple[int, int]] = {}
+    for name, times in runs.items():
+        for instruction in modules[name]:
+            if instruction.cycles:
+                source = re.sub(r"jit\(\w+\)/|while/body/|closed_call/|cond/branch_\d+_fun/", "", instruction.source)
+                source = re.sub(r"\d+", "*", source)
+                cycles, count = found.get(source, (0, 0))
+                found[source] = (cycles + times * instruction.cycles, count + 1)
+    return sorted((Cost(*cost, source) for source, cost in found.items()), key=lambda c: (-c.cycles, c.source))

@@ -46,6 +46,7 @@ class Needs:
     take if nothing hides them (None for all where the chip is not known).
     work: what a step gets through. told: the compiler's own totals, FLOPs, bytes and seconds of one device, each 0
     where it tells none; they count the body of a loop once, however often it runs, and seconds may be negative.
+    costliest: (seconds, instructions, name) of the parts of the program that take longest by the cycle counts.
     """
 
     program: str
@@ -61,6 +62,7 @@ class Needs:
     largest: list[Array]
     work: dict[str, float]
     told: dict[str, float] = dataclasses.field(default_factory=dict)
+    costliest: list[tuple[float, int, str]] = dataclasses.field(default_factory=list)
 
     @property
     def pace(self) -> dict[str, float]:
@@ -209,6 +211,7 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
         found.largest,
         work,
         _told(compiled),
+        [(c.cycles / chip.clock, c.count, c.source) for c in found.costliest] if chip else [],
     )
 
 

@@ -1,6 +1,6 @@
 """What is read from a module's text, over one written by hand."""
 
-from quarkaudio_jax.parallel.hlo import Array, summarise
+from quarkaudio_jax.parallel.hlo import Array, Cost, summarise
 
 MODULE = """HloModule jit_step, is_scheduled=true
 
@@ -69,3 +69,9 @@ def test_the_largest_arrays_come_first_with_what_made_them():
     found = summarise(MODULE, largest=3).largest
     assert found[0] == Array(2048, "bf16[64,16]", "")
     assert set(found[1:]) <= {Array(64, "f32[4,4]", source) for source in ("", "jit(step)/square", "jit(step)/out")}
+
+
+def test_the_costliest_parts_come_first_with_their_loops():
+    module = MODULE.replace("jit(step)/square", "jit(step)/jvp(layer_3)/while/body/square")
+    assert summarise(module).costliest == [Cost(1200, 1, "jvp(layer_*)/square"), Cost(10, 1, "")]
+    assert summarise(module, largest=1).costliest == [Cost(1200, 1, "jvp(layer_*)/square")]

@@ -83,6 +83,8 @@ class TestSlices:
         assert 0 < whole["utilisation"] < 1
         assert all(found[name]["told"]["flops"] > 0 and found[name]["told"]["bytes"] > 2**20 for name in found)
         assert split["told"]["optimal_seconds"] != 0
+        times = [seconds for seconds, _, _ in split["costliest"]]
+        assert len(times) == 10 and times == sorted(times, reverse=True) and sum(times) < split["seconds"]
         assert not any(array["shape"].startswith(("f32[8,256,", "bf16[8,256,")) for array in split["largest"])
 
     @pytest.mark.slow
