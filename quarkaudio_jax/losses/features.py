@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.nn.blocks import Blocks
+
 
 def ssl_reconstruction(pred_BxTxD: jax.Array, target_BxTxD: jax.Array) -> jax.Array:
     """Mean squared error between rebuilt and given SSL features, a scalar (X-Codec, arXiv:2408.17175)."""
@@ -14,14 +16,11 @@ def commitment(*losses_K: jax.Array) -> jax.Array:
     return sum(losses.mean() for losses in losses_K)
 
 
-def feature_matching(fake: list[jax.Array], real: list[jax.Array], sizes: list[int]) -> jax.Array:
-    """Mean over layers of the mean |difference| (HiFi-GAN, arXiv:2010.05646); the target's carry no gradient.
-
-    sizes: how many values of a layer count; the others are 0.
-    """
+def feature_matching(fake: list[Blocks], real: list[Blocks]) -> jax.Array:
+    """Mean over layers of the mean |difference| (HiFi-GAN, arXiv:2010.05646); the target's carry no gradient."""
     terms = [
-        jnp.abs(f.astype(jnp.float32) - jax.lax.stop_gradient(r.astype(jnp.float32))).sum() / size
-        for f, r, size in zip(fake, real, sizes, strict=True)
+        jnp.abs(f.values.astype(jnp.float32) - jax.lax.stop_gradient(r.values.astype(jnp.float32))).sum() / f.size
+        for f, r in zip(fake, real, strict=True)
     ]
     return sum(terms) / len(terms)
 

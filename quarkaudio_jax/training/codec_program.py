@@ -204,9 +204,7 @@ class CodecProgram(Program):
             fake, real = (self._judge(adversary_params, wave, step) for wave in (parts["wave"], target))
             add("adversarial", active * weights.adversarial, generator_loss(fake))
             layers, targets = ([layer for j in judgements for layer in j.features] for judgements in (fake, real))
-            matching = feature_losses.feature_matching(
-                [x.values for x in layers], [x.values for x in targets], [x.size for x in layers]
-            )
+            matching = feature_losses.feature_matching(layers, targets)
             add("feature_matching", active * weights.feature_matching, matching)
         return total, terms
 

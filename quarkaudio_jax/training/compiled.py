@@ -227,9 +227,8 @@ def _compiled(lowered: Any, devices: Sequence[Any]) -> tuple[Any, str]:
 
 
 def _told(compiled: Any) -> dict[str, float]:
-    totals = compiled.cost_analysis() or {}
-    names = {"flops": "flops", "bytes": "bytes accessed", "optimal_seconds": "optimal_seconds"}
-    return {name: float(totals.get(key, 0.0)) for name, key in names.items()}
+    names, totals = ("flops", "bytes accessed", "optimal_seconds"), compiled.cost_analysis() or {}
+    return {name.split()[0]: float(totals.get(name, 0.0)) for name in names}
 
 
 def _factor(kind: str) -> int:

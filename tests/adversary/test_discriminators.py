@@ -38,7 +38,7 @@ def judge(params, wave, blocked):
 def objectives(params, fake, real, blocked, dtype):
     judged, target = (make(blocked, dtype).apply(params, wave) for wave in (fake, real))
     layers, targets = ([x for j in judgements for x in j.features] for judgements in (judged, target))
-    matching = feature_matching([x.values for x in layers], [x.values for x in targets], [x.size for x in layers])
+    matching = feature_matching(layers, targets)
     return discriminator_loss(target, judged) + generator_loss(judged) + matching
 
 
