@@ -40,7 +40,7 @@ leaky_relu.defvjp(
 class WeightNormConv2d(nn.Module):
     """2-D convolution with a stride along columns, kernel = g v / |v| per output channel (arXiv:1602.07868).
 
-    "Half" padding. block: columns to a block of what it gives.
+    "Half" padding. block: columns to a block of what it gives. turned: the kernel is kept as (columns, rows, in, out).
     """
 
     features: int
@@ -48,11 +48,13 @@ class WeightNormConv2d(nn.Module):
     stride: int = 1
     block: int = 1
     dtype: Any = jnp.float32
+    turned: bool = False
 
     @nn.compact
     def __call__(self, x: Blocks, before: int = 0, multiple: int = 1) -> Blocks:
         """before, multiple: of the image that it gives, see `blocked_conv2d`."""
-        shape = (*self.kernel_size, x.values.shape[-1] // x.block, self.features)
+        sides = self.kernel_size[::-1] if self.turned else self.kernel_size
+        shape = (*sides, x.values.shape[-1] // x.block, self.features)
         fan_in = shape[0] * shape[1] * shape[2]
         v = self.param("v", logical(torch_kernel, None, None, "embed", "mlp"), shape)
         norm = jnp.sqrt(jnp.square(v).sum((0, 1, 2)))
@@ -60,6 +62,7 @@ class WeightNormConv2d(nn.Module):
         g = self.param("g", logical(lambda key, shape, dtype=jnp.float32: start, "mlp"), (self.features,))
         bias = self.param("bias", logical(torch_bias(fan_in), "mlp"), (self.features,))
         kernel = gathered((v * (g / jnp.maximum(norm, 1e-12))).astype(self.dtype), (None, None, "embed", "mlp"))
+        kernel = kernel.swapaxes(0, 1) if self.turned else kernel
         x = x.map(lambda values: constrain(values, "batch").astype(self.dtype))
         return blocked_conv2d(x, kernel, bias.astype(self.dtype), self.stride, self.block, before, multiple)
 
@@ -84,10 +87,10 @@ class PeriodDiscriminator(nn.Module):
         wanted = [s * b if self.blocked else 1 for s, b in zip(strides, [*blocks, 1], strict=True)]
         x, features = _rows(wave_BxS, self.period, wanted[0]), []
         for i, width in enumerate(self.channels):
-            conv = WeightNormConv2d(width, (1, 5), strides[i], blocks[i], self.dtype, name=f"conv_{i}")
+            conv = WeightNormConv2d(width, (1, 5), strides[i], blocks[i], self.dtype, True, name=f"conv_{i}")
             x = conv(x.joined(wanted[i]), multiple=wanted[i + 1]).map(leaky_relu)
             features.append(x)
-        return Judgement(features, WeightNormConv2d(1, (1, 3), dtype=self.dtype, name="out")(x).image())
+        return Judgement(features, WeightNormConv2d(1, (1, 3), dtype=self.dtype, turned=True, name="out")(x).image())
 
 
 def _rows(wave_BxS: jax.Array, period: int, block: int) -> Blocks:
