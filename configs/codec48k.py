@@ -4,7 +4,8 @@
 
 Variants, after the colon:
 
-    large  the official size, 1.24 G parameters (the default). Hardware: a TPU pod slice. Not yet run.
+    large  the official size, 1.24 G parameters (the default). Hardware: a TPU pod slice. Not yet run; by the TPU
+           compiler's estimate 13 of 15.75 GiB a chip and 0.57 s a step on v5e:4x4 (docs/performance.md).
     base   78 M parameters, meant for one accelerator. Eight steps on a CPU (docs/benchmarks.md), no more yet.
     tiny   3.4 M parameters, for a laptop's CPU; results in docs/benchmarks.md.
 
