@@ -131,7 +131,10 @@ def test_real_models_make_the_features(trained, tmp_path, recipe, model):
         ({"examples.restoration": 1, "features.recipe": "precomputed"}, "can't be computed"),
         ({"examples.restoration": 1, "pools.speech": "/no/such/folder"}, "no such folder"),
         ({"examples.lass": 1, "features.recipe": "wavlm"}, "https://huggingface.co/microsoft/wavlm-base-plus into a"),
-        ({"examples.lass": 1, "text.recipe": "t5"}, "neither a folder with config.json, tokenizer.json and model.safetensors"),
+        (
+            {"examples.lass": 1, "text.recipe": "t5"},
+            "neither a folder with config.json, tokenizer.json and model.safetensors",
+        ),
         ({"examples.lass": 1, "pools.events": ""}, "config.pools.events, which is empty"),
     ],
 )
