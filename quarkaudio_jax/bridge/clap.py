@@ -1,5 +1,6 @@
 """Hugging Face checkpoints of CLAP's audio side."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 from quarkaudio_jax.bridge import blocks, files
 from quarkaudio_jax.bridge.rules import Layout, Rule, import_tensors
 from quarkaudio_jax.ssl.clap import CLAP_AUDIO, ClapAudioConfig, ClapAudioEncoder
+from quarkaudio_jax.text.features import get_recipe
 
-HUB = "laion/clap-htsat-unfused"
 SETTINGS = "preprocessor_config.json|processor_config.json"
 UNUSED = re.compile(
     r"text_model\..*|text_projection\..*|logit_scale_.*|.*\.relative_position_index|.*\.num_batches_tracked"
@@ -105,10 +106,14 @@ def import_clap_audio(cfg: ClapAudioConfig, tensors: Mapping[str, Any]) -> dict[
 
 
 def load_clap_audio(weights: str = "") -> tuple[ClapAudioConfig, dict[str, Any]]:
-    """Switches and parameters from a Hugging Face folder or hub name; MissingWeightsError says what to download."""
-    model = files.find_model(
-        weights or HUB, ["config.json", SETTINGS], "CLAP's audio features", HUB, "a path instead of its hub name"
-    )
+    """Switches and parameters of a Hugging Face folder or hub name, by default those of the text features.
+
+    files.MissingWeightsError says what to download and where to.
+    """
+    hub = get_recipe("clap").hub
+    source = weights or os.environ.get("QUARKAUDIO_CLAP", "") or hub
+    how = "its path instead of a hub name, or QUARKAUDIO_CLAP=FOLDER"
+    model = files.find_model(source, ["config.json", SETTINGS], "CLAP's audio features", hub, how)
     settings = next(model.json(name) for name in SETTINGS.split("|") if (model.folder / name).is_file())
     cfg = clap_audio_config(
         model.json(), settings.get("feature_extractor", settings), str(model.folder / "config.json")

@@ -12,7 +12,8 @@ from quarkaudio_jax.nn.causal import AGAIN
 def count_flops(fn: Callable, *args: Any) -> int:
     """Those of all matrix products and convolutions that fn(*args) asks for; args may be shapes.
 
-    A loop of unknown length counts once, of branches the costliest. What a checkpoint in `fn` works
+    A loop of unknown length counts once, of branches the costliest, but of those for different platforms the one for all
+    others: the plain way. Zeros that spread an input out (gradients of strided convolutions) are no operands. What a checkpoint in `fn` works
     out again counts again, what attention does (in the scope `AGAIN`) not.
     """
     return _of(jax.make_jaxpr(fn)(*args).jaxpr)
@@ -29,8 +30,12 @@ def _of_equation(equation: Any) -> int:
         return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shapes[0][i] for i in contracted)
     if name == "conv_general_dilated":
         out_features = shapes[1][equation.params["dimension_numbers"].rhs_spec[0]]
-        return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shapes[1]) // out_features
+        spread = math.prod(equation.params["lhs_dilation"])
+        return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shapes[1]) // (out_features * spread)
     if name == "cond":
+        platforms = equation.params.get("branches_platforms")
+        if platforms and None in platforms:
+            return _of(equation.params["branches"][platforms.index(None)].jaxpr)
         return max(_of(branch.jaxpr) for branch in equation.params["branches"])
     times = equation.params["length"] if name == "scan" else 1
     return times * sum(_of(inner) for inner in _called(equation.params))

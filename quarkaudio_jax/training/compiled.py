@@ -103,7 +103,7 @@ def train_needs(cfg: TrainConfig, devices: Sequence[Any]) -> Needs:
     """Of the real training step on a mesh of `devices`."""
     program = program_of(cfg)
     step = lower_train_step(program, configured_mesh(cfg, devices))
-    plain = program_of(_without_remat(cfg))
+    plain = _plain(cfg)
     batch = plain.batch_spec(cfg.data.batch_size)
     flops = count_flops(plain.train_step, nn.meta.unbox(jax.eval_shape(plain.init)), batch)
     state = step.abstract_state
@@ -112,9 +112,13 @@ def train_needs(cfg: TrainConfig, devices: Sequence[Any]) -> Needs:
     return _needs("train", step.lowered, devices, memory, flops, dict(program.rates))
 
 
-def _without_remat(cfg: TrainConfig) -> TrainConfig:
+def _plain(cfg: TrainConfig) -> Program:
+    """The program whose trace holds the model's FLOPs alone: nothing computed again, no blocks filled up with zeros."""
     part = "codec" if cfg.program == "codec" else "lm"
-    return dataclasses.replace(cfg, **{part: dataclasses.replace(getattr(cfg, part), remat="none")})
+    program = program_of(dataclasses.replace(cfg, **{part: dataclasses.replace(getattr(cfg, part), remat="none")}))
+    if isinstance(program, CodecProgram):
+        program.adversary = program.adversary.clone(blocked=False)
+    return program
 
 
 def _held(leaf: Any) -> int:

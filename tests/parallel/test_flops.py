@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from quarkaudio_jax.nn.causal import causal_attention
+from quarkaudio_jax.nn.conv import conv2d
 from quarkaudio_jax.parallel.flops import count_flops
 
 
@@ -50,3 +52,12 @@ def test_what_attention_computes_twice_counts_once():
     q, segments = of(1, 4, 1, 3), jax.ShapeDtypeStruct((1, 4), jnp.int32)
     slope = jax.grad(lambda q, k, v, s: causal_attention(q, k, v, s).sum(), argnums=(0, 1, 2))
     assert count_flops(slope, q, q, q, segments) == 2 * 4 * 4 * (3 + 4 + 4 * 3)
+
+
+def test_strided_convolutions_and_their_gradients_are_one_product_each():
+    """Whatever a platform's own way of computing them adds, and without the zeros of a transposed convolution."""
+    x, kernel = of(2, 3, 300, 8), of(1, 5, 8, 16)
+    once = 2 * 2 * 3 * 100 * 5 * 8 * 16
+    assert count_flops(lambda x, k: conv2d(x, k, (1, 3)), x, kernel) == once
+    step = jax.value_and_grad(lambda x, k: jnp.square(conv2d(x, k, (1, 3))).sum(), argnums=(0, 1))
+    assert count_flops(step, x, kernel) == pytest.approx(3 * once, rel=0.02)

@@ -89,7 +89,7 @@ class TestSlices:
 
     @pytest.mark.slow
     def test_training_on_chips_with_sparse_cores(self, tmp_path):
-        """Their first module can't be read by JAX 0.10; it is compiled once more, without what it can't read."""
+        """JAX 0.10 can't read the module that comes back; what libtpu writes of it can be read."""
         path = tmp_path / "needs.json"
         call(*LM, "--topology=v6e:2x2", f"--output={path}", "--config.mesh.fsdp=4", "--config.mesh.data=1")
         found = json.loads(path.read_text())
