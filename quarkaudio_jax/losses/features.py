@@ -18,8 +18,10 @@ def commitment(*losses_K: jax.Array) -> jax.Array:
 
 def feature_matching(fake: list[Blocks], real: list[Blocks]) -> jax.Array:
     """Mean over layers of the mean |difference| (HiFi-GAN, arXiv:2010.05646); the target's carry no gradient."""
+    # The sizes of a pod's batches are beyond int32, which JAX would make of them.
     terms = [
-        jnp.abs(f.values.astype(jnp.float32) - jax.lax.stop_gradient(r.values.astype(jnp.float32))).sum() / f.size
+        jnp.abs(f.values.astype(jnp.float32) - jax.lax.stop_gradient(r.values.astype(jnp.float32))).sum()
+        / float(f.size)
         for f, r in zip(fake, real, strict=True)
     ]
     return sum(terms) / len(terms)
