@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.nn.attention import rotary
+from quarkaudio_jax.nn.attention import rotary_turn, turned
 from quarkaudio_jax.nn.causal import causal_attention
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import RMSNorm
@@ -86,10 +86,10 @@ class Block(nn.Module):
     def __call__(self, x_BxLxD: jax.Array, context: tuple[jax.Array, jax.Array, Any], cached=None) -> Any:
         """x; with this layer's cached keys and values (B * G, M, D), also those with the new ones in their slots.
 
-        context: (positions (B, L), segments (B, L)) or, with a cache, (positions, what is seen (B, L, M), the first
-        slot for what is new).
+        context: (rotary positions (B, L, D), segments (B, L)) or, with a cache, (rotary positions, what is seen
+        (B, L, M), the first slot for what is new).
         """
-        cfg, (positions_BxL, seen, *slot) = self.cfg, context
+        cfg, (turn_BxLxD, seen, *slot) = self.cfg, context
         batch, length, dim = x_BxLxD.shape
 
         def project(heads: int, name: str) -> jax.Array:
@@ -98,12 +98,12 @@ class Block(nn.Module):
             return layer(x).reshape(batch, length, heads, cfg.head_width)
 
         x = RMSNorm(cfg.eps, self.dtype, name="attention_norm")(x_BxLxD)
-        q = rotary(project(cfg.num_heads, "query"), cfg.rope_theta, positions_BxL)
-        k = rotary(project(cfg.num_kv_heads, "key"), cfg.rope_theta, positions_BxL)
-        v = project(cfg.num_kv_heads, "value")
+        q = project(cfg.num_heads, "query")
+        k, v = (project(cfg.num_kv_heads, name) for name in ("key", "value"))
         if cached is None:
-            out = causal_attention(q, k, v, seen)
+            out = causal_attention(q, k, v, seen, turn_BxLxD)
         else:
+            q, k = (turned(a, turn_BxLxD[:, :, None]) for a in (q, k))
             cached = _stored(cached, (k, v), *slot)
             out = _attend(q, *(array.astype(self.dtype) for array in cached), seen)
         out = out.reshape(batch, length, -1)
@@ -141,13 +141,14 @@ class Backbone(nn.Module):
 
     positions_BxL: of each item from 0. segments_BxL: each position sees itself and what stands before it in its own
     segment; with a cache instead all that is in it up to its own position, and padding has negative positions.
-    scan, remat: see `Stack`.
+    scan, remat, unroll: see `Stack`.
     """
 
     cfg: BackboneConfig
     dtype: Any = jnp.float32
     remat: str = "none"
     scan: bool = True
+    unroll: bool = False
 
     @nn.compact
     def __call__(
@@ -158,13 +159,15 @@ class Backbone(nn.Module):
         cache: Cache | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         block = dict(cfg=self.cfg, dtype=self.dtype)
-        stack = Stack(Block, block, self.cfg.num_layers, self.scan, self.remat, name="blocks")
+        how = dict(scan=self.scan, remat=self.remat, unroll=self.unroll)
+        stack = Stack(Block, block, self.cfg.num_layers, **how, name="blocks")
         x = x_BxLxD.astype(self.dtype)
+        turn_BxLxD = rotary_turn(positions_BxL, self.cfg.head_width, self.cfg.rope_theta)
         if cache is None:
-            x = stack(x, (positions_BxL, segments_BxL))
+            x = stack(x, (turn_BxLxD, segments_BxL))
         else:
             held_Bx1xM = cache.extended(positions_BxL)[:, None]
             mask = (held_Bx1xM >= 0) & (held_Bx1xM <= positions_BxL[..., None])
-            x, layers = stack(x, (positions_BxL, mask, cache.used), cache.layers)
+            x, layers = stack(x, (turn_BxLxD, mask, cache.used), cache.layers)
             cache = Cache(layers, held_Bx1xM[:, 0], cache.used + positions_BxL.shape[1])
         return RMSNorm(self.cfg.eps, self.dtype, name="norm")(x), cache

@@ -81,6 +81,7 @@ class LanguageModel(nn.Module):
     dtype: Any = jnp.float32
     remat: str = "none"
     scan: bool = True
+    unroll: bool = False
 
     def setup(self):
         cfg, dim = self.cfg, self.cfg.backbone.dim
@@ -94,7 +95,7 @@ class LanguageModel(nn.Module):
         self.words = table("words", books, ids)
         self.text = Linear(dim, dtype=self.dtype) if cfg.text_dim else table("text", 256)
         self.reference, self.source = (Linear(dim, dtype=self.dtype) for _ in range(2))
-        self.backbone = Backbone(cfg.backbone, self.dtype, self.remat, self.scan)
+        self.backbone = Backbone(cfg.backbone, self.dtype, self.remat, self.scan, self.unroll)
         self.heads = Linear(books * ids, False, self.dtype, axes=("embed", "vocab"))
         if cfg.max_duration:
             self.durations = table("durations", cfg.max_duration + 1)

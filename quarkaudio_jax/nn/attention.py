@@ -11,16 +11,28 @@ from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.lstm import LSTM
 
 
-def rotary(x_BxTxHxD: jax.Array, theta: float = 10000.0, positions_BxT: jax.Array | None = None) -> jax.Array:
-    """Rotary position embedding, half-split pairing, in float32 (arXiv:2104.09864); positions count from 0 if not given."""
-    length, dim = x_BxTxHxD.shape[1], x_BxTxHxD.shape[-1]
+def rotary_turn(positions_BxT: Any, dim: int, theta: float = 10000.0) -> Any:
+    """Cosines, then sines, of the angles that rotary positions turn vectors of width `dim` by (B, T, dim), float32.
+
+    Of a NumPy array a NumPy array.
+    """
+    xp = np if isinstance(positions_BxT, np.ndarray) else jnp
     inv_freq = 1.0 / theta ** (np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim))
-    xp, positions = (np, np.arange(length)[None]) if positions_BxT is None else (jnp, positions_BxT)
-    angle_BxTx1xD = positions.astype(np.float32)[..., None, None] * inv_freq.astype(np.float32)
-    cos, sin = xp.cos(angle_BxTx1xD), xp.sin(angle_BxTx1xD)
-    x1, x2 = jnp.split(x_BxTxHxD.astype(jnp.float32), 2, axis=-1)
-    rotated = jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1)
-    return rotated.astype(x_BxTxHxD.dtype)
+    angle_BxTxD = positions_BxT.astype(np.float32)[..., None] * inv_freq.astype(np.float32)
+    return xp.concatenate([xp.cos(angle_BxTxD), xp.sin(angle_BxTxD)], -1)
+
+
+def turned(x: jax.Array, turn: Any, axis: int = -1) -> jax.Array:
+    """x with rotary positions, half-split pairing along `axis`, in float32; turn: as `rotary_turn` gives it."""
+    cos, sin = jnp.split(turn, 2, axis)
+    x1, x2 = jnp.split(x.astype(jnp.float32), 2, axis)
+    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis).astype(x.dtype)
+
+
+def rotary(x_BxTxHxD: jax.Array) -> jax.Array:
+    """Rotary position embedding (arXiv:2104.09864), of positions from 0."""
+    length, dim = x_BxTxHxD.shape[1], x_BxTxHxD.shape[-1]
+    return turned(x_BxTxHxD, rotary_turn(np.arange(length)[None], dim)[:, :, None])
 
 
 class LSTMAttention(nn.Module):

@@ -2,6 +2,9 @@
 
 Scores exist for one sequence and one block of queries at a time, small enough for a TPU's vector memory, and never for
 what stands behind the block. The backward pass works them out again.
+
+Within, positions come last: they fill a TPU's 128 lanes, half of which narrow heads would leave empty, and a softmax goes
+over the axis before. Rotary positions are applied there too, sequence by sequence, and so are read and written once less.
 """
 
 import functools
@@ -13,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
+from quarkaudio_jax.nn.attention import turned
 from quarkaudio_jax.nn.partition import constrain, ways
 
 BLOCK = 256
@@ -25,33 +29,38 @@ KEPT = "attention"
 """The name under which a remat policy finds what the backward pass needs of the forward one."""
 
 
-@jax.custom_vjp
 def causal_attention(
-    q_BxLxHxD: jax.Array, k_BxLxGxD: jax.Array, v_BxLxGxD: jax.Array, segments_BxL: jax.Array
+    q_BxLxHxD: jax.Array, k_BxLxGxD: jax.Array, v_BxLxGxD: jax.Array, segments_BxL: jax.Array, turn_BxLxD: jax.Array
 ) -> jax.Array:
     """(B, L, H, D), softmax in float32. G divides H: heads share keys and values in groups.
 
-    Each position sees itself and what stands before it in its own segment.
+    Each position sees itself and what stands before it in its own segment. turn_BxLxD: rotary positions of queries
+    and keys, which come without them (`nn.attention.rotary_turn`); it gets no gradient.
     """
-    return _forward(q_BxLxHxD, k_BxLxGxD, v_BxLxGxD, segments_BxL)[0]
+    q, k, v = (x.transpose(0, 2, 3, 1) for x in (q_BxLxHxD, k_BxLxGxD, v_BxLxGxD))
+    return _attention(q, k, v, segments_BxL, turn_BxLxD.swapaxes(1, 2)).transpose(0, 3, 1, 2)
 
 
-def _forward(q, k, v, segments):
-    out, level = _rows(_row, q, k, v, segments)
-    # Kept with the heads side by side: an array of narrow heads takes up to twice the memory on a TPU.
-    out = checkpoint_name(out.reshape(*q.shape[:2], -1), KEPT).reshape(q.shape)
-    return out, (q, k, v, segments, out, checkpoint_name(level, KEPT))
+@jax.custom_vjp
+def _attention(
+    q_BxHxDxL: jax.Array, k_BxGxDxL: jax.Array, v_BxGxDxL: jax.Array, segments_BxL: jax.Array, turn_BxDxL: jax.Array
+) -> jax.Array:
+    return _forward(q_BxHxDxL, k_BxGxDxL, v_BxGxDxL, segments_BxL, turn_BxDxL)[0]
 
 
-def _backward(kept, slope_BxLxHxD):
-    q, k, v, segments, out, level = kept
+def _forward(q, k, v, segments, turn):
+    out, level = (checkpoint_name(x, KEPT) for x in _rows(_row, q, k, v, segments, turn))
+    return out, (q, k, v, segments, turn, out, level)
+
+
+def _backward(kept, slope_BxHxDxL):
+    q, k, v, segments, turn, out, level = kept
     # What each weight's slope is measured from: the mean of a position's slopes, weighted as they were mixed.
-    centre_BxLxH = (slope_BxLxHxD.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)
-    slopes = _rows(_row_slopes, q, k, v, segments, level, slope_BxLxHxD, centre_BxLxH)
-    return *(s.astype(x.dtype) for s, x in zip(slopes, (q, k, v), strict=True)), None
+    centre_BxHxL = (slope_BxHxDxL.astype(jnp.float32) * out.astype(jnp.float32)).sum(2)
+    return *_rows(_row_slopes, q, k, v, segments, turn, level, slope_BxHxDxL, centre_BxHxL), None, None
 
 
-causal_attention.defvjp(_forward, _backward)
+_attention.defvjp(_forward, _backward)
 
 
 def _rows(fn: Any, *arrays: jax.Array) -> Any:
@@ -72,63 +81,68 @@ def _blocks(length: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + BLOCK, length)) for start in range(0, length, BLOCK))
 
 
-def _grouped(x_LxH: jax.Array, groups: int) -> jax.Array:
-    """(L, H, ...) as (G, heads of a group, L, ...)."""
-    length, heads, *rest = x_LxH.shape
-    return jnp.moveaxis(x_LxH.reshape(length, groups, heads // groups, *rest), 0, 2)
+def _grouped(x_HxL: jax.Array, groups: int) -> jax.Array:
+    """(H, ...) as (G, heads of a group, ...)."""
+    return x_HxL.reshape(groups, -1, *x_HxL.shape[1:])
 
 
 def _ungrouped(x_GxRxL: jax.Array) -> jax.Array:
-    """(G, heads of a group, L, ...) as (L, H, ...)."""
-    x = jnp.moveaxis(x_GxRxL, 2, 0)
-    return x.reshape(len(x), -1, *x.shape[3:])
+    """The inverse of `_grouped`."""
+    return x_GxRxL.reshape(-1, *x_GxRxL.shape[2:])
 
 
-def _scores(q_GxRxNxD: jax.Array, k_GxMxD: jax.Array, segments_M: jax.Array) -> jax.Array:
-    """(G, R, N, M) float32 of the last N of M positions; the least float where nothing is seen."""
-    scores = jnp.einsum("grnd,gmd->grnm", q_GxRxNxD, k_GxMxD, preferred_element_type=jnp.float32)
-    count, length = scores.shape[-2:]
-    seen = segments_M[length - count :, None] == segments_M
-    return jnp.where(
-        seen & np.tri(count, length, length - count, dtype=bool),
-        scores * q_GxRxNxD.shape[-1] ** -0.5,
-        jnp.finfo(jnp.float32).min,
-    )
+def _positioned(q_HxDxL: jax.Array, k_GxDxL: jax.Array, turn_DxL: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Queries (G, R, D, L), divided by the root of their width, and keys, with rotary positions."""
+    groups, width = k_GxDxL.shape[:2]
+    return _grouped(turned(q_HxDxL, turn_DxL * width**-0.5, -2), groups), turned(k_GxDxL, turn_DxL, -2)
 
 
-def _row(q_LxHxD, k_LxGxD, v_LxGxD, segments_L):
-    """(mixed values (L, H, D), log of the sum of exponentials (L, H)) of one sequence."""
-    groups, width = k_LxGxD.shape[1:]
-    k, v = k_LxGxD.swapaxes(0, 1), v_LxGxD.swapaxes(0, 1)
-    v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)  # mixes ones too: the sum of the weights
+def _scores(q_GxRxDxN: jax.Array, k_GxDxM: jax.Array, segments_M: jax.Array) -> jax.Array:
+    """(G, R, M, N) float32 of the last N of M positions; the least float where nothing is seen."""
+    scores = jnp.einsum("gdm,grdn->grmn", k_GxDxM, q_GxRxDxN, preferred_element_type=jnp.float32)
+    length, count = scores.shape[-2:]
+    seen = segments_M[length - count :] == segments_M[:, None]
+    before = np.tri(count, length, length - count, dtype=bool).T
+    return jnp.where(seen & before, scores, jnp.finfo(jnp.float32).min)
+
+
+def _row(q_HxDxL, k_GxDxL, v_GxDxL, segments_L, turn_DxL):
+    """(mixed values (H, D, L), log of the sum of exponentials (H, L)) of one sequence."""
+    width, length = k_GxDxL.shape[1:]
+    q, k = _positioned(q_HxDxL, k_GxDxL, turn_DxL)
+    v = jnp.concatenate([v_GxDxL, jnp.ones_like(v_GxDxL[:, :1])], axis=1)  # mixes ones too: the sum of the weights
     outs, levels = [], []
-    for start, end in _blocks(len(q_LxHxD)):
-        scores = _scores(_grouped(q_LxHxD[start:end], groups), k[:, :end], segments_L[:end])
-        most = scores.max(-1, keepdims=True)
+    for start, end in _blocks(length):
+        scores = _scores(q[..., start:end], k[..., :end], segments_L[:end])
+        most = scores.max(-2, keepdims=True)
         weights = jnp.exp(scores - most).astype(v.dtype)
-        mixed = jnp.einsum("grnm,gmd->grnd", weights, v[:, :end], preferred_element_type=jnp.float32)
-        total = mixed[..., width:]
-        outs.append(_ungrouped((mixed[..., :width] / total).astype(q_LxHxD.dtype)))
-        levels.append(_ungrouped((most + jnp.log(total))[..., 0]))
-    return jnp.concatenate(outs), jnp.concatenate(levels)
+        mixed = jnp.einsum("gdm,grmn->grdn", v[..., :end], weights, preferred_element_type=jnp.float32)
+        total = mixed[:, :, width:]
+        outs.append((mixed[:, :, :width] / total).astype(q_HxDxL.dtype))
+        levels.append((most + jnp.log(total))[:, :, 0])
+    return _ungrouped(jnp.concatenate(outs, -1)), _ungrouped(jnp.concatenate(levels, -1))
 
 
-def _row_slopes(q_LxHxD, k_LxGxD, v_LxGxD, segments_L, level_LxH, slope_LxHxD, centre_LxH):
+def _row_slopes(q_HxDxL, k_GxDxL, v_GxDxL, segments_L, turn_DxL, level_HxL, slope_HxDxL, centre_HxL):
     """Slopes of q, k and v of one sequence."""
-    groups, width = k_LxGxD.shape[1:]
-    k, v, dtype = k_LxGxD.swapaxes(0, 1), v_LxGxD.swapaxes(0, 1), q_LxHxD.dtype
-    dk, dv = (jnp.zeros(x.shape, jnp.float32) for x in (k, v))
+    groups, width, length = k_GxDxL.shape
+    dtype = q_HxDxL.dtype
+    q, k = _positioned(q_HxDxL, k_GxDxL, turn_DxL)
+    slope, level, centre = (_grouped(x, groups) for x in (slope_HxDxL, level_HxL, centre_HxL))
+    dk, dv = (jnp.zeros(x.shape, jnp.float32) for x in (k, v_GxDxL))
     dqs = []
     product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-    for start, end in _blocks(len(q_LxHxD)):
-        rows = (x[start:end] for x in (q_LxHxD, slope_LxHxD, level_LxH, centre_LxH))
-        q, slope, level, centre = (_grouped(x, groups) for x in rows)
+    for start, end in _blocks(length):
+        q_here, slope_here = q[..., start:end], slope[..., start:end]
         with jax.named_scope(AGAIN):
-            scores = _scores(q, k[:, :end], segments_L[:end])
-        weights = jnp.exp(scores - level[..., None])
-        dweights = product("grnd,gmd->grnm", slope, v[:, :end])
-        dscores = (weights * (dweights - centre[..., None]) * width**-0.5).astype(dtype)
-        dv = dv.at[:, :end].add(product("grnm,grnd->gmd", weights.astype(dtype), slope))
-        dk = dk.at[:, :end].add(product("grnm,grnd->gmd", dscores, q))
-        dqs.append(_ungrouped(product("grnm,gmd->grnd", dscores, k[:, :end])))
-    return jnp.concatenate(dqs), dk.swapaxes(0, 1), dv.swapaxes(0, 1)
+            scores = _scores(q_here, k[..., :end], segments_L[:end])
+        weights = jnp.exp(scores - level[:, :, None, start:end])
+        dweights = product("gdm,grdn->grmn", v_GxDxL[..., :end], slope_here)
+        dscores = (weights * (dweights - centre[:, :, None, start:end])).astype(dtype)
+        dv = dv.at[..., :end].add(product("grdn,grmn->gdm", slope_here, weights.astype(dtype)))
+        dk = dk.at[..., :end].add(product("grdn,grmn->gdm", q_here, dscores))
+        dqs.append(product("gdm,grmn->grdn", k[..., :end], dscores))
+    cos, sin = jnp.split(turn_DxL, 2)
+    back_DxL = jnp.concatenate([cos, -sin])
+    dq = turned(_ungrouped(jnp.concatenate(dqs, -1)), back_DxL * width**-0.5, -2)
+    return tuple(x.astype(dtype) for x in (dq, turned(dk, back_DxL, -2), dv))

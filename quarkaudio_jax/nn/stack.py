@@ -34,6 +34,9 @@ class Stack(nn.Module):
     context: the same for every layer, for most a mask (B, T) or None. collect: return what
     every layer gave, (length, B, T, D), instead of what the last one gave.
 
+    unroll: scanned parameters, but the layers one after the other in the program, which then keeps what the backward pass
+    needs where it is instead of copying it into arrays of all layers; compile time grows with depth.
+
     state: what each layer has to itself, such as its keys and values; then layers give (x, state),
     and so does the stack. Scanned, all layers' lie stacked in one tree; unscanned, it is a tuple of trees.
     """
@@ -44,6 +47,7 @@ class Stack(nn.Module):
     scan: bool = True
     remat: str = "none"
     collect: bool = False
+    unroll: bool = False
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, context: Any = None, state: Any = None) -> Any:
@@ -80,6 +84,7 @@ class Stack(nn.Module):
             split_rngs={"params": True},
             in_axes=(nn.broadcast, 0),
             length=self.length,
+            unroll=self.length if self.unroll else 1,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         last, outputs = scanned(self.layer(**self.kwargs, name=STACKED), x, context, state)

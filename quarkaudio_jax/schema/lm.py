@@ -12,7 +12,8 @@ class LMModelConfig:
 
     size: a name of `lm.variants`. backbone: a Hugging Face folder (Llama or Qwen2) of that size
     whose layers a fresh run starts with. dtype: compute type, float32 or bfloat16. remat: what
-    the layers keep for the backward pass (none, dots, full, attention, dots+attention).
+    the layers keep for the backward pass (none, dots, full, attention, dots+attention). unroll: compile
+    the layers one after the other instead of as a loop; faster on TPUs, but long to compile.
 
     label_smoothing: share of the target's probability that all other ids get. codebook_weights:
     of each codebook in the loss, acoustic first (empty: all alike). condition_dropout: share of
@@ -23,6 +24,7 @@ class LMModelConfig:
     backbone: str = ""
     dtype: str = "float32"
     remat: str = "none"
+    unroll: bool = False
     label_smoothing: float = 0.1
     codebook_weights: tuple[float, ...] = ()
     condition_dropout: float = 0.0

@@ -69,7 +69,7 @@ class LMProgram(Program):
         if len(weights) != books:
             raise ConfigError(f"config.lm.codebook_weights has {len(weights)} weights, the codec {books} codebooks")
         self.weights_K = jnp.asarray(weights)
-        self.model = lm.LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat)
+        self.model = lm.LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat, unroll=cfg.lm.unroll)
         self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
         self.rates = {"positions": cfg.data.batch_size * cfg.data.length}  # padding included

@@ -125,16 +125,17 @@ def test_packed_sequences_do_not_see_each_other(params):
     np.testing.assert_allclose(np.asarray(packed)[:, 4:7], run(params, x[:, 4:7]), atol=2e-5)
 
 
+@pytest.mark.parametrize("unroll", [False, True])
 @pytest.mark.parametrize("remat", ["dots", "full", "attention", "dots+attention"])
-def test_remat_changes_nothing(params, remat):
+def test_remat_and_unrolling_change_nothing(params, remat, unroll):
     x = embedded()
     positions = np.broadcast_to(np.arange(9), (2, 9))
     segments = jnp.ones((2, 9), int)
 
-    def loss(p, kind):
-        return Backbone(SMALL, remat=kind).apply({"params": p}, x, positions, segments)[0].std()
+    def loss(p, **how):
+        return Backbone(SMALL, **how).apply({"params": p}, x, positions, segments)[0].std()
 
-    plain, other = (jax.grad(loss)(params, kind) for kind in ("none", remat))
+    plain, other = (jax.grad(loss)(params, **how) for how in ({}, dict(remat=remat, unroll=unroll)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), plain, other)
     with pytest.raises(ValueError, match="remat 'some' is not one of"):
         Backbone(SMALL, remat="some").apply({"params": params}, x, positions, segments)

@@ -48,10 +48,10 @@ def test_loops_jitted_functions_and_branches():
 
 
 def test_what_attention_computes_twice_counts_once():
-    """One block of four positions, one head of width 3: two products forwards (values with a one beside), four back."""
-    q, segments = of(1, 4, 1, 3), jax.ShapeDtypeStruct((1, 4), jnp.int32)
-    slope = jax.grad(lambda q, k, v, s: causal_attention(q, k, v, s).sum(), argnums=(0, 1, 2))
-    assert count_flops(slope, q, q, q, segments) == 2 * 4 * 4 * (3 + 4 + 4 * 3)
+    """One block of four positions, one head of width 4: two products forwards (values with a one beside), four back."""
+    q, segments = of(1, 4, 1, 4), jax.ShapeDtypeStruct((1, 4), jnp.int32)
+    slope = jax.grad(lambda q, k, v, s, t: causal_attention(q, k, v, s, t).sum(), argnums=(0, 1, 2))
+    assert count_flops(slope, q, q, q, segments, of(1, 4, 4)) == 2 * 4 * 4 * (4 + 5 + 4 * 4)
 
 
 def test_strided_convolutions_and_their_gradients_are_one_product_each():
