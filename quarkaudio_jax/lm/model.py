@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache
-from quarkaudio_jax.lm.objective import smoothed_kl
+from quarkaudio_jax.lm.objective import judged_product, smoothed_kl
 from quarkaudio_jax.lm.vocabulary import Vocabulary
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
@@ -170,12 +170,8 @@ class LanguageModel(nn.Module):
         words, hidden = self.cfg.vocabulary, self.hidden(batch, dropped_BxL)
         kernel_DxKxV = self.heads.kernel().reshape(-1, words.num_codebooks, words.num_ids)
 
-        @jax.checkpoint
-        def one(hidden, kernel_DxV, targets_BxL):
-            return judged(hidden @ kernel_DxV, targets_BxL, smoothing)
-
         def step(carry, codebook):
-            return carry, one(hidden, *codebook)
+            return carry, judged_product(hidden, *codebook, smoothing)
 
         targets = asked(self.cfg, batch)
         books = (kernel_DxKxV.swapaxes(0, 1), jnp.moveaxis(targets.ids_BxLxK, -1, 0))
@@ -242,11 +238,6 @@ class Scores:
     counted_BxLxK: jax.Array
     duration_loss_BxL: jax.Array | None = None
     duration_counted_BxL: jax.Array | None = None
-
-
-def judged(logits_xV: jax.Array, targets_x: jax.Array, smoothing: float) -> tuple[jax.Array, jax.Array]:
-    """(smoothed KL, whether the likeliest is right) of each prediction."""
-    return smoothed_kl(logits_xV, targets_x, smoothing), logits_xV.argmax(-1) == targets_x
 
 
 def scored(targets: Targets, codes: Sequence[jax.Array], duration_logits: jax.Array | None, smoothing: float) -> Scores:

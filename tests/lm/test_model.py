@@ -11,6 +11,7 @@ import pytest
 
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig, empty_cache
+from quarkaudio_jax.lm.objective import judged
 from quarkaudio_jax.lm.patterns import delay
 from quarkaudio_jax.tasks.layout import AUDIO_KINDS, Kind, lay_out, place_features
 
@@ -109,7 +110,7 @@ def test_every_condition_counts(params, where):
 def score(cfg, predictions, batch, smoothing=0.1):
     """The scores of logits of all codebooks at once."""
     targets, (scores, durations) = lm.asked(cfg, batch), predictions
-    return lm.scored(targets, lm.judged(scores, targets.ids_BxLxK, smoothing), durations, smoothing)
+    return lm.scored(targets, judged(scores, targets.ids_BxLxK, smoothing), durations, smoothing)
 
 
 def loss_of(predictions, batch, weights=(1.0, 1.0, 1.0)):
