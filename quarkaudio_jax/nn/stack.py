@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.causal import KEPT
+from quarkaudio_jax.nn.partition import platform
 
 STACKED = "layers"
 
@@ -77,7 +78,10 @@ class Stack(nn.Module):
             return x, x if self.collect else None
 
         if self.remat != "none":
-            step = nn.remat(step, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
+            # Out of a loop XLA may merge what is computed again with the first time, and so keep it after all. The TPU
+            # compiler does not (its memory analysis tells), and barriers against it would cost time there.
+            barriers = self.unroll and platform() != "tpu"
+            step = nn.remat(step, policy=REMAT_POLICIES[self.remat], prevent_cse=barriers)
         scanned = nn.scan(
             step,
             variable_axes={"params": 0},
