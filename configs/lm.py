@@ -8,7 +8,7 @@ Variants, after the colon (layers x width; see lm/variants.py):
     small  12 x 512, the size of UniSE (the default). Not yet run to its end.
     base   12 x 768. Not yet run.
     large  24 x 896, the size of Qwen2.5-0.5B, whose layers it can start with: --config.lm.backbone=FOLDER. Not yet run;
-           by the TPU compiler's estimate 5.2 GiB a chip and 0.84 s a step on v5e:4x4 (docs/performance.md).
+           by the TPU compiler's estimate 5.2 GiB a chip and 0.77 s a step on v5e:4x4 (docs/performance.md).
     1b5    28 x 1536, the size of Qwen2.5-1.5B. Not yet run.
 
 The data comes from `prepare` (configs/prepare.py). Weights of the tasks: --config.data.weights.lass=2.
