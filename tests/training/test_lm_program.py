@@ -145,3 +145,10 @@ def test_a_backbone_starts_with_hugging_face_weights(tmp_path):
     with pytest.raises(WeightFileError, match=r"another size: dim 192 \(here 512\)"):
         small = program("small")
         small.warm_start(meta.unbox(jax.eval_shape(small.init)).model)
+
+
+def test_unrolled_layers_save_what_a_loop_saves():
+    programs = [LMProgram(LMTrainConfig(lm=LMModelConfig(size="tiny", unroll=u), facts=FACTS)) for u in (False, True)]
+    assert [program.model.unroll for program in programs] == [False, True]
+    loop, unrolled = (jax.eval_shape(program.init) for program in programs)
+    assert loop == unrolled
