@@ -51,20 +51,21 @@ def test_it_equals_attention_at_once(block, heads, groups, monkeypatch):
 
 
 def test_in_bfloat16_it_is_as_near_as_attention_at_once():
-    """By the mean error of the output and of each gradient, over draws enough for it to settle."""
+    """By the mean and the largest error of the output and of each gradient, over draws enough for them to settle."""
 
     @functools.partial(jax.jit, static_argnums=0)
     def passes(fn, q, k, v, slope):
         out, back = jax.vjp(fn, q, k, v)
         return out, *back(slope)
 
-    errors = np.zeros((2, 4))
+    errors = np.zeros((2, 4, 2))
     for seed in range(30):
         half = inputs(4, 2, jnp.bfloat16, seed)
         exact = passes(at_once, *(x.astype(jnp.float32) for x in half))
         for i, fn in enumerate((in_blocks, at_once)):
             found = passes(fn, *half)
             assert all(x.dtype == jnp.bfloat16 for x in found)
-            errors[i] += [float(jnp.abs(a - b).mean()) for a, b in zip(found, exact, strict=True)]
+            off = [np.abs(np.asarray(a, np.float32) - b) for a, b in zip(found, exact, strict=True)]
+            errors[i] += [(x.mean(), x.max()) for x in off]
     ours, usual = errors
     assert (ours < 1.2 * usual).all(), ours / usual
