@@ -78,8 +78,8 @@ class Stack(nn.Module):
             return x, x if self.collect else None
 
         if self.remat != "none":
-            # Out of a loop XLA may merge what is computed again with the first time, and so keep it after all. The TPU
-            # compiler does not (its memory analysis tells), and barriers against it would cost time there.
+            # Out of a loop XLA may merge what is computed again with the first time, and so keep it after all; the TPU
+            # compiler does not (its memory analysis tells).
             barriers = self.unroll and platform() != "tpu"
             step = nn.remat(step, policy=REMAT_POLICIES[self.remat], prevent_cse=barriers)
         scanned = nn.scan(

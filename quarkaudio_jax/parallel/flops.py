@@ -13,8 +13,9 @@ def count_flops(fn: Callable, *args: Any) -> int:
     """Those of all matrix products and convolutions that fn(*args) asks for; args may be shapes.
 
     A loop of unknown length counts once, of branches the costliest, but of those for different platforms the one for all
-    others: the plain way. Zeros that spread an input out (gradients of strided convolutions) are no operands. What a checkpoint in `fn` works
-    out again counts again, what attention does (in the scope `AGAIN`) not.
+    others: the plain way. Zeros that spread an input out (gradients of strided convolutions) are no operands. What a
+    checkpoint in `fn` works out again counts again; what attention and the language model's loss do (in the scope
+    `AGAIN`) does not.
     """
     return _of(jax.make_jaxpr(fn)(*args).jaxpr)
 

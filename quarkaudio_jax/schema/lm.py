@@ -13,7 +13,7 @@ class LMModelConfig:
     size: a name of `lm.variants`. backbone: a Hugging Face folder (Llama or Qwen2) of that size
     whose layers a fresh run starts with. dtype: compute type, float32 or bfloat16. remat: what
     the layers keep for the backward pass (none, dots, full, attention, dots+attention). unroll: compile
-    the layers one after the other instead of as a loop; faster on TPUs, but long to compile.
+    the layers one after the other instead of as a loop; on TPUs faster with dots+attention, but long to compile.
 
     label_smoothing: share of the target's probability that all other ids get. codebook_weights:
     of each codebook in the loss, acoustic first (empty: all alike). condition_dropout: share of
