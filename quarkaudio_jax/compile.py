@@ -3,10 +3,10 @@
 
 import dataclasses
 import json
-import pathlib
 import sys
 from typing import Any
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.cli import UserError, read_config, report_errors, set_up
 from quarkaudio_jax.schema import TrainConfig
 
@@ -52,9 +52,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"{flags.topology or 'the devices at hand'}: {error}") from error
         print(report(needs))
         if flags.output:
-            path = pathlib.Path(flags.output)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(dataclasses.asdict(needs), indent=1) + "\n")
+            atomic.write_text(flags.output, json.dumps(dataclasses.asdict(needs), indent=1) + "\n")
 
 
 def _devices(topology: str, slices: int) -> list[Any]:

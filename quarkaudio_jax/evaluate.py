@@ -7,6 +7,7 @@ import sys
 import tempfile
 from typing import Any
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.cli import UserError, report_errors, set_up
 
 
@@ -60,7 +61,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prints the table and writes the results; files that can't be measured are listed and make the exit status 1."""
-    from quarkaudio_jax.evaluation import tables
     from quarkaudio_jax.evaluation.run import Options, Run
 
     items, task, usual, about = _what(args)
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         text = (folder / "results.md").read_text()
         print(text, end="")
         if args.output and not lasting:
-            tables.write_text(pathlib.Path(args.output), (folder / "results.csv").read_text())
+            atomic.write_text(pathlib.Path(args.output), (folder / "results.csv").read_text())
         if args.report:
             from quarkaudio_jax.evaluation.page import write_report
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from quarkaudio_jax import atomic
+
 
 class WeightFileError(ValueError):
     """A weight file that can't be read, or that can't be trusted."""
@@ -123,9 +125,7 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], me
     path = pathlib.Path(path)
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise WeightFileError(f"{path}: the name should end in .safetensors, .pt or .pth")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with atomic.written(path) as temporary:
         if path.suffix == ".safetensors":
             from safetensors.numpy import save_file
 
@@ -134,9 +134,6 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], me
             import torch
 
             torch.save({k: torch.from_numpy(v) for k, v in tensors.items()}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def hub_snapshot(name: str, wanted: Sequence[str]) -> pathlib.Path | None:

@@ -6,6 +6,8 @@ import json
 import os
 import pathlib
 
+from quarkaudio_jax import atomic
+
 NAME = "about.json"
 
 
@@ -25,5 +27,5 @@ def write_record(folder: str | os.PathLike, weights: str | os.PathLike, variant:
         "licence": licence,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    (pathlib.Path(folder) / NAME).write_text(json.dumps(record, indent=1) + "\n")
+    atomic.write_text(pathlib.Path(folder) / NAME, json.dumps(record, indent=1) + "\n")
     return ", ".join(f"{key} {value}" for key, value in record.items())

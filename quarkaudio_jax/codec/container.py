@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quarkaudio_jax import atomic
+
 MAGIC = b"QKAUDIO1"
 SUFFIX = ".qka"
 
@@ -170,15 +172,9 @@ def loads(data: bytes, name: str = "token file") -> TokenFile:
 
 def write(path: str | os.PathLike, file: TokenFile) -> int:
     """Writes a token file whole or not at all; returns its size in bytes."""
-    path = pathlib.Path(path)
     data = dumps(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with atomic.written(path) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(data)
 
 

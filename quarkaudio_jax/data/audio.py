@@ -7,6 +7,8 @@ import struct
 
 import numpy as np
 
+from quarkaudio_jax import atomic
+
 EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 
 MP3_WARM_UP = 16 * 1152
@@ -124,14 +126,13 @@ def write(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
     """Writes (S,) or (S, C) as 16-bit wav or flac by the name's extension; whole or not at all."""
     import soundfile
 
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.part{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        soundfile.write(str(temporary), np.clip(samples, -1, 1), rate, subtype="PCM_16")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic.written(path) as temporary:
+        soundfile.write(str(temporary), np.clip(samples, -1, 1), rate, subtype="PCM_16", format=file_format(path))
+
+
+def file_format(path: str | os.PathLike) -> str:
+    """What libsndfile calls the format of a file of that name."""
+    return pathlib.Path(path).suffix[1:].upper()
 
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:

@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.tfds_source import TfdsSource
@@ -74,10 +75,8 @@ class Manifest:
 def write(path: str | os.PathLike, utterances: Iterable[Utterance]) -> int:
     """Writes a manifest, whole or not at all; returns how many lines. SourceError for none, or an id used twice."""
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
     seen: set[str] = set()
-    try:
+    with atomic.written(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             for utterance in utterances:
                 if utterance.id in seen:
@@ -86,9 +85,6 @@ def write(path: str | os.PathLike, utterances: Iterable[Utterance]) -> int:
                 file.write(json.dumps(to_json(utterance), ensure_ascii=False) + "\n")
         if not seen:
             raise SourceError(f"{path}: nothing to write, no utterance was found")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(seen)
 
 

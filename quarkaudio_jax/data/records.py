@@ -18,6 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.crops import SourceError
 
@@ -89,8 +90,7 @@ class ShardWriter:
         self.path, self.count, self.bytes = path, 0, 0
         self._features = features
         self._serializer = ExampleSerializer(features.get_serialized_info())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._temporary = atomic.beside(path)
         self._writer = ArrayRecordWriter(str(self._temporary), OPTIONS)
 
     def write(self, example: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.records import shard_path
 from quarkaudio_jax.types import ceil_div
@@ -47,14 +48,9 @@ def split(counts: Mapping[str, int], size: int) -> list[Shard]:
     return sorted(out, key=lambda s: (s.number, s.part))
 
 
-def _write_json(path: pathlib.Path, value: Any) -> None:
-    """Whole or not at all; the same bytes for the same value."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _json(value: Any) -> str:
+    """The same text for the same value."""
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 class Board:
@@ -68,13 +64,9 @@ class Board:
             self._work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SourceError(f"{root}: can't be written to ({error.strerror})") from error
-        path = root / PLAN
-        ours = json.loads(json.dumps(plan))
-        if path.exists():
-            if name := _difference(json.loads(path.read_text()), ours):
-                raise SourceError(f"{root} was begun with another {name}; use that again, or another --output")
-        else:
-            _write_json(path, ours)
+        ours = _json(plan)
+        if name := _difference(json.loads(atomic.write_first(root / PLAN, ours)), json.loads(ours)):
+            raise SourceError(f"{root} was begun with another {name}; use that again, or another --output")
 
     def _path(self, shard: Shard) -> pathlib.Path:
         return shard_path(self.root, shard.part, shard.number, shard.count)
@@ -92,11 +84,18 @@ class Board:
 
     def finish(self, shard: Shard, note: Mapping[str, Any]) -> None:
         """Marks a shard, whose file has its name already, as done."""
-        _write_json(self._note(shard), note)
+        atomic.write_text(self._note(shard), _json(note))
 
     def notes(self) -> dict[Shard, dict[str, Any]]:
         """What each finished shard holds."""
         return {s: json.loads(self._note(s).read_text()) for s in self.shards if self.is_done(s)}
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until no other process is in such a block."""
+        with open(self._work / "alone.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     @contextlib.contextmanager
     def claim(self, shard: Shard) -> Iterator[bool]:

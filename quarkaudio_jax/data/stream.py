@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.data import audio
 
 BLOCK = 1 << 18
@@ -79,10 +80,11 @@ class Writer:
         import soundfile
 
         self.path = pathlib.Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self.path.with_name(f".{self.path.name}.part{self.path.suffix}")
+        self._temporary = atomic.beside(self.path)
         try:
-            self._file = soundfile.SoundFile(str(self._temporary), "w", rate, 1, subtype="PCM_16")
+            self._file = soundfile.SoundFile(
+                str(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
+            )
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             self._temporary.unlink(missing_ok=True)
             raise audio.AudioError(f"{self.path}: can't be written as audio; name it .wav or .flac") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.evaluation import tables
 from quarkaudio_jax.evaluation.measures import compute
 from quarkaudio_jax.evaluation.systems import read_mono
@@ -73,7 +74,7 @@ def measure(
 def write_csv(path: pathlib.Path, points: Sequence[Point]) -> None:
     """A line a point."""
     rows = [{"codec": p.codec, "curve": p.curve, "setting": p.setting, "kbit_s": p.rate, **p.values} for p in points]
-    tables.write_text(path, tables.to_csv(rows))
+    atomic.write_text(path, tables.to_csv(rows))
 
 
 def draw(path: pathlib.Path, points: Sequence[Point], title: str) -> None:

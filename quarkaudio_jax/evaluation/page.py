@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.evaluation.systems import read_mono
 from quarkaudio_jax.metrics.registry import HIGHER
@@ -37,12 +38,11 @@ class Clip:
 def write_page(path: pathlib.Path, title: str, clips: Iterable[Clip]) -> pathlib.Path:
     """Writes the page, clip after clip; returns its path."""
     path = path / "index.html" if path.suffix != ".html" else path
-    path.parent.mkdir(parents=True, exist_ok=True)
     template = (pathlib.Path(__file__).parent / "page.html").read_text("utf-8").replace("TITLE", html.escape(title))
     head, tail = template.split("DATA")
     marker = '<script id="data" type="application/json">'
-    temporary, described, columns, count = path.with_name(f".{path.name}.part"), [], {}, 0
-    with temporary.open("w", encoding="utf-8") as file:
+    described, columns, count = [], {}, 0
+    with atomic.written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(head[: -len(marker)])
         for clip in clips:
             tracks, seconds = [], 0.0
@@ -58,7 +58,6 @@ def write_page(path: pathlib.Path, title: str, clips: Iterable[Clip]) -> pathlib
             described.append({"name": clip.name, "seconds": seconds, "values": values, "tracks": tracks})
         text = json.dumps({"clips": described, "columns": columns}, ensure_ascii=False).replace("</", "<\\/")
         file.write(f"{marker}{text}{tail}")
-    os.replace(temporary, path)
     return path
 
 

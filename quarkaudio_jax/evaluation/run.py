@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.cli import UserError, progress
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.evaluation import tables
@@ -75,13 +76,11 @@ class Run:
         self._fad = self.judges.get("fad")
 
     def _same_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        path = self.folder / "settings.json"
-        if not path.exists():
-            tables.write_text(path, tables.to_json(settings))
-            return settings
-        old = json.loads(path.read_text())
-        for name in settings:
-            if name != "versions" and old.get(name) != json.loads(tables.to_json(settings[name])):
+        """Those that the folder was begun with, which are the ones given but for versions of packages."""
+        text = tables.to_json(settings)
+        old, new = json.loads(atomic.write_first(self.folder / "settings.json", text)), json.loads(text)
+        for name in new:
+            if name != "versions" and old.get(name) != new[name]:
                 raise UserError(
                     f"{self.folder} holds results with {name} {old.get(name)!r}, not {settings[name]!r}: "
                     "use the same command, or another --output"
@@ -127,9 +126,9 @@ class Run:
             "files": good,
             "failed": failed,
         }
-        tables.write_text(self.folder / "results.json", tables.to_json(result))
-        tables.write_text(self.folder / "results.csv", tables.to_csv(good))
-        tables.write_text(self.folder / "results.md", tables.markdown(good, whole) + "\n")
+        atomic.write_text(self.folder / "results.json", tables.to_json(result))
+        atomic.write_text(self.folder / "results.csv", tables.to_csv(good))
+        atomic.write_text(self.folder / "results.md", tables.markdown(good, whole) + "\n")
         return True
 
     def _measured(self, items: Sequence[Item]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data import produce, records, shards
 from quarkaudio_jax.preparation.encoders import Encoders
@@ -249,18 +250,18 @@ class Preparation:
         if open_shards:
             log.info("%d shards are still with other processes; the last of them finishes the folder", open_shards)
             return
-        print(finish(self._output, notes, self._features, self._cfg))
+        with self._board.alone():
+            print(finish(self._output, notes, self._features, self._cfg))
 
 
 def finish(output: pathlib.Path, notes: dict[Any, dict[str, Any]], features: dict[str, Any], cfg: PrepareConfig) -> str:
-    """Writes the metadata of every part and report.json; returns the report as text."""
+    """Writes the metadata of every part and then report.json, unless they are there; returns the report as text."""
+    order = sorted(notes, key=lambda shard: shard.number)
+    mine = {part: [notes[shard] for shard in order if shard.part == part] for part in features}
     lines, report = [], {}
     for part in features:
-        mine = [notes[s] for s in sorted((s for s in notes if s.part == part), key=lambda s: s.number)]
-        total = {name: sum(n[name] for n in mine) for name in ("examples", "left_out", "seconds", "bytes")}
-        skipped = sorted({reason for n in mine for reason in n["skipped"]})
-        about = f"{part}: {total['examples']} examples by quarkaudio_jax prepare, features {cfg.features.recipe}"
-        records.write_metadata(output, part, features[part], [n["examples"] for n in mine], total["bytes"], about)
+        total = {name: sum(n[name] for n in mine[part]) for name in ("examples", "left_out", "seconds", "bytes")}
+        skipped = sorted({reason for n in mine[part] for reason in n["skipped"]})
         report[part] = {**total, "skipped": skipped}
         lines.append(
             f"{part:20} {total['examples']:8d} examples {total['seconds'] / 3600:9.3f} h "
@@ -269,6 +270,12 @@ def finish(output: pathlib.Path, notes: dict[Any, dict[str, Any]], features: dic
         )
         lines += [f"  could not use {reason}" for reason in skipped[:10]]
         lines += [f"  ... and {len(skipped) - 10} more, in report.json"] if len(skipped) > 10 else []
-    (output / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    text, path = json.dumps(report, indent=1, ensure_ascii=False) + "\n", output / "report.json"
+    if not path.exists() or path.read_text("utf-8") != text or not set(features) <= set(records.parts_of(output)):
+        for part, row in report.items():
+            about = f"{part}: {row['examples']} examples by quarkaudio_jax prepare, features {cfg.features.recipe}"
+            lengths = [note["examples"] for note in mine[part]]
+            records.write_metadata(output, part, features[part], lengths, row["bytes"], about)
+        atomic.write_text(path, text)
     hours = sum(r["seconds"] for r in report.values()) / 3600
     return "\n".join([*lines, f"{output}: {hours:.3f} h, features {cfg.features.recipe} as {cfg.dtype}"])

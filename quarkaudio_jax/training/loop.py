@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from quarkaudio_jax import atomic
 from quarkaudio_jax.parallel import distributed
 from quarkaudio_jax.parallel.mesh import global_batch, on_mesh, replicated
 from quarkaudio_jax.schema import TrainConfig, to_dict
@@ -60,7 +61,7 @@ class Trainer:
         self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)
         self.checkpoints = Checkpoints(self.workdir, cfg.loop.keep)
         if is_main:
-            (self.workdir / "config.json").write_text(json.dumps(to_dict(cfg), indent=1) + "\n")
+            atomic.write_text(self.workdir / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
         self.accounts.add("setup", self.accounts.elapsed)
         with self.accounts.spending("compile"):
             self._compile()

@@ -147,6 +147,11 @@ def test_wrong_requests_get_one_line(trained, tmp_path, fields, message, monkeyp
 
 def test_another_plan_is_refused_and_a_finished_one_is_left_alone(prepared, trained):
     before = digests(prepared)
+    written = {name: (prepared / name).stat().st_mtime_ns for name in before}
+    call(*arguments(trained, prepared, **COUNTS, clip_seconds=1.0))
+    assert {name: (prepared / name).stat().st_mtime_ns for name in digests(prepared)} == written
+    lost = next(prepared.rglob("dataset_info.json"))
+    lost.unlink()
     call(*arguments(trained, prepared, **COUNTS, clip_seconds=1.0))
     assert digests(prepared) == before
     with pytest.raises(SystemExit, match=r"begun with another config.seed \(0, now 1\)"):

@@ -1,0 +1,64 @@
+"""Files that are there whole or not at all, also when several processes write the same one at once.
+
+A file is written under a hidden name of the writer's own, `.NAME.<random>.part`, and renamed when it is complete.
+Only a process that is killed leaves such a name behind.
+"""
+
+import contextlib
+import os
+import pathlib
+import uuid
+from collections.abc import Iterator
+
+
+def beside(path: str | os.PathLike) -> pathlib.Path:
+    """A hidden name in the folder of `path`, made if need be, that no other writer has."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+
+
+@contextlib.contextmanager
+def written(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """The name to write to; the file becomes `path` at the end of the block, or goes away if the block raises."""
+    temporary = beside(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text as UTF-8, in place of what is there."""
+    with written(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def write_first(path: str | os.PathLike, text: str) -> str:
+    """Writes a text as UTF-8 unless the file is there; of several processes the first one's counts for all.
+
+    Returns what the file holds.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        temporary = beside(path)
+        try:
+            temporary.write_text(text, "utf-8")
+            _link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path.read_text("utf-8")
+
+
+def _link(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Gives a file its name unless the name is taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except (
+        OSError
+    ):  # file systems without hard links (buckets mounted as folders): the last of the first writers counts
+        if not path.exists():
+            os.replace(temporary, path)
