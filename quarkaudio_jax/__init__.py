@@ -1,6 +1,8 @@
 """quarkaudio_jax: H-Codec and the QuarkAudio language model in JAX."""
 
 import importlib
+import importlib.metadata
+import os
 from typing import Any
 
 __version__ = "0.1.0"
@@ -12,6 +14,26 @@ _LIBRARY = {
     "load_task_model": "task_model",
 }
 """Public name -> its module."""
+
+_HANGING = ("0.11.1", "0.11.2")
+"""Versions of jaxlib that may hang on a CPU while several FFTs of a program run at once, the more so the fewer cores."""
+
+
+def _keep_from_hanging() -> None:
+    """Has XLA use one core for each operation of a CPU where `_HANGING` versions would wait for ever.
+
+    Works until JAX first asks for its devices. If XLA_FLAGS says how many to use, that holds.
+    """
+    flag, given = "--xla_cpu_multi_thread_eigen", os.environ.get("XLA_FLAGS", "")
+    try:
+        hangs = importlib.metadata.version("jaxlib") in _HANGING
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if hangs and flag not in given:
+        os.environ["XLA_FLAGS"] = f"{given} {flag}=false".strip()
+
+
+_keep_from_hanging()
 
 
 def __getattr__(name: str) -> Any:
