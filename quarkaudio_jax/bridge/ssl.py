@@ -124,7 +124,7 @@ def load_extractor(recipe: str, weights: str | os.PathLike = "") -> Extractor:
         ["config.json"],
         f"features {recipe!r}",
         chosen.hub,
-        f"--config.features.weights=FOLDER or QUARKAUDIO_{recipe.upper()}=FOLDER",
+        f"--features=FOLDER (train and prepare: --config.features.weights=FOLDER) or QUARKAUDIO_{recipe.upper()}=FOLDER",
     )
     cfg = config_from_hf(model.json(), str(model.folder / "config.json"))
     if chosen.layers and max(chosen.layers) > cfg.num_layers:

@@ -133,7 +133,7 @@ def load_text_extractor(recipe: str, weights: str | os.PathLike = "") -> TextExt
         ["config.json", "tokenizer.json"],
         f"text features {recipe!r}",
         chosen.hub,
-        f"--config.text.weights=FOLDER or QUARKAUDIO_{recipe.upper()}=FOLDER",
+        f"--text-features=FOLDER (train and prepare: --config.text.weights=FOLDER) or QUARKAUDIO_{recipe.upper()}=FOLDER",
     )
     try:
         from tokenizers import Tokenizer

@@ -130,7 +130,9 @@ def test_missing_weights_say_what_to_download(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(MissingWeightsError, match="https://huggingface.co/microsoft/wavlm-base-plus into a folder"):
         load_extractor("wavlm")
-    with pytest.raises(MissingWeightsError, match="config.features.weights=FOLDER"):
+    with pytest.raises(
+        MissingWeightsError, match=r"by --features=FOLDER \(train and prepare: --config.features.weights=FOLDER\)"
+    ):
         load_extractor("hubert", "no/such-model")
 
 

@@ -141,7 +141,8 @@ def test_recipes_from_folders(folders):
 def test_what_is_missing_or_strange_is_said(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(
-        MissingWeightsError, match=r"neither a folder with config.json, tokenizer.json and model.safetensors"
+        MissingWeightsError,
+        match=r"neither a folder with config.json, tokenizer.json and model.safetensors.* --text-features=FOLDER \(",
     ):
         load_text_extractor("t5", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="choose one of bytes, t5, clap"):
