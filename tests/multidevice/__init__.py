@@ -11,11 +11,12 @@ def flags(devices: int) -> str:
 
     With the concurrency-optimised scheduler devices may start collectives in different orders, and on a machine with
     fewer cores than devices wait for each other for ever. For the same reason no program should be dispatched before
-    the one before has ended.
+    the one before has ended. These processes compile more than they compute, so a fifth of their time is saved by letting
+    LLVM optimise nothing.
     """
     return (
         f"--xla_force_host_platform_device_count={devices} --xla_cpu_enable_concurrency_optimized_scheduler=false "
-        "--xla_cpu_collective_call_terminate_timeout_seconds=60"
+        "--xla_cpu_collective_call_terminate_timeout_seconds=60 --xla_backend_optimization_level=0"
     )
 
 
