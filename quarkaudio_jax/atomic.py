@@ -52,13 +52,14 @@ def write_first(path: str | os.PathLike, text: str) -> str:
 
 
 def _link(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Gives a file its name unless the name is taken."""
+    """Gives a file its name unless the name is taken.
+
+    Without hard links (buckets mounted as folders) the last of those who begin at the same moment counts.
+    """
     try:
         os.link(temporary, path)
     except FileExistsError:
         pass
-    except (
-        OSError
-    ):  # file systems without hard links (buckets mounted as folders): the last of the first writers counts
+    except OSError:
         if not path.exists():
             os.replace(temporary, path)
