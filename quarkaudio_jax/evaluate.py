@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         text = (folder / "results.md").read_text()
         print(text, end="")
         if args.output and not lasting:
-            atomic.write_text(pathlib.Path(args.output), (folder / "results.csv").read_text())
+            atomic.write_text(args.output, (folder / "results.csv").read_text())
         if args.report:
             from quarkaudio_jax.evaluation.page import write_report
 
