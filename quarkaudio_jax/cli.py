@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from quarkaudio_jax.errors import QuarkAudioError, UserError
+
 VERBS = {
     "train": "train a codec or a language model",
     "encode": "audio to token files",
@@ -121,31 +123,10 @@ def check_fields(arguments: Sequence[str], cls: type) -> None:
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
     """Ends the process with one line, no traceback, for errors that the user can act on."""
-    from quarkaudio_jax.data.audio import AudioError
-    from quarkaudio_jax.data.pipeline import DataError
-    from quarkaudio_jax.data.sources import SourceError
-    from quarkaudio_jax.schema import ConfigError
-
-    expected = [AudioError, DataError, SourceError, ConfigError]
     try:
         yield
-    except Exception as error:
-        from quarkaudio_jax.bridge.files import MissingWeightsError, WeightFileError
-        from quarkaudio_jax.bridge.rules import UnmatchedError
-        from quarkaudio_jax.bridge.upstream import UpstreamError
-        from quarkaudio_jax.codec.container import ContainerError
-        from quarkaudio_jax.training.checkpoint import CheckpointError
-        from quarkaudio_jax.training.loop import NonFiniteError
-
-        expected += [ContainerError, CheckpointError, NonFiniteError, UserError]
-        expected += [WeightFileError, UnmatchedError, MissingWeightsError, UpstreamError]
-        if isinstance(error, tuple(expected)):
-            raise SystemExit(f"error: {error}") from error
-        raise
-
-
-class UserError(ValueError):
-    """Something the user asked for that can't be done; the message says what to do instead."""
+    except QuarkAudioError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 def collect_inputs(
@@ -182,14 +163,11 @@ def progress(items: Iterable[Any], total: int, what: str = "") -> Iterator[Any]:
 
 def each(files: Sequence[tuple[Any, Any]], one: Callable[[Any, Any], str]) -> None:
     """Calls one(source, target) for every file and prints its line; SystemExit lists those that failed."""
-    from quarkaudio_jax.codec.container import ContainerError
-    from quarkaudio_jax.data.audio import AudioError
-
     failed = []
     for source, target in progress(files, len(files)):
         try:
             print(one(source, target))
-        except (AudioError, ContainerError) as error:
+        except QuarkAudioError as error:
             failed.append(str(error))
     if failed:
         raise SystemExit("\n".join(f"error: {line}" for line in failed))

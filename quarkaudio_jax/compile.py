@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from quarkaudio_jax import atomic
-from quarkaudio_jax.cli import UserError, read_config, report_errors, set_up
+from quarkaudio_jax.cli import read_config, report_errors, set_up
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.schema import TrainConfig
 
 

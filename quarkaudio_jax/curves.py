@@ -4,7 +4,8 @@ import argparse
 import pathlib
 import sys
 
-from quarkaudio_jax.cli import UserError, report_errors, set_up
+from quarkaudio_jax.cli import report_errors, set_up
+from quarkaudio_jax.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from quarkaudio_jax.cli import UserError, collect_inputs, each, report_errors, set_up
+from quarkaudio_jax.cli import collect_inputs, each, report_errors, set_up
+from quarkaudio_jax.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> None:

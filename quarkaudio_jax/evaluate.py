@@ -8,7 +8,8 @@ import tempfile
 from typing import Any
 
 from quarkaudio_jax import atomic
-from quarkaudio_jax.cli import UserError, report_errors, set_up
+from quarkaudio_jax.cli import report_errors, set_up
+from quarkaudio_jax.errors import UserError
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

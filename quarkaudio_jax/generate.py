@@ -10,7 +10,8 @@ import sys
 
 import numpy as np
 
-from quarkaudio_jax.cli import TASK_VERBS, UserError, collect_inputs, each, progress, report_errors, set_up
+from quarkaudio_jax.cli import TASK_VERBS, collect_inputs, each, progress, report_errors, set_up
+from quarkaudio_jax.errors import UserError
 
 
 def _parser() -> argparse.ArgumentParser:

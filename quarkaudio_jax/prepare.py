@@ -3,7 +3,8 @@
 import pathlib
 import sys
 
-from quarkaudio_jax.cli import UserError, read_config, report_errors, set_up
+from quarkaudio_jax.cli import read_config, report_errors, set_up
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.schema import PrepareConfig
 
 

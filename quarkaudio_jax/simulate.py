@@ -5,7 +5,8 @@ import json
 import pathlib
 import sys
 
-from quarkaudio_jax.cli import UserError, progress, read_config, report_errors, set_up_logging
+from quarkaudio_jax.cli import progress, read_config, report_errors, set_up_logging
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.schema import PrepareConfig
 
 

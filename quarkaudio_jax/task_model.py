@@ -17,11 +17,11 @@ import jax
 import numpy as np
 
 from quarkaudio_jax.api import Codec, load_codec
-from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.prepared import assembled
 from quarkaudio_jax.data.records import DTYPES
 from quarkaudio_jax.data.transforms import resample
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.generate import Condition, Generation, generate
 from quarkaudio_jax.lm.model import LanguageModel
 from quarkaudio_jax.lm.sample import Sampling

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax import atomic
+from quarkaudio_jax.errors import QuarkAudioError
 
 
-class WeightFileError(ValueError):
+class WeightFileError(QuarkAudioError, ValueError):
     """A weight file that can't be read, or that can't be trusted."""
 
 
@@ -175,7 +176,7 @@ class ModelFolder:
         return read_tensors(self.weights)
 
 
-class MissingWeightsError(FileNotFoundError):
+class MissingWeightsError(QuarkAudioError, FileNotFoundError):
     """The weights of a model are not at hand."""
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from quarkaudio_jax.errors import QuarkAudioError
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -61,7 +63,7 @@ class Constant:
     atol: float = 1e-6
 
 
-class UnmatchedError(ValueError):
+class UnmatchedError(QuarkAudioError, ValueError):
     """Names on one side that nothing on the other side corresponds to."""
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from quarkaudio_jax.bridge.hcodec import export_hcodec, table, torch_shapes
 from quarkaudio_jax.bridge.rules import Rule, match_torch
 from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, expand_codes
+from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.nn.stack import STACKED, unstack_params
 from quarkaudio_jax.types import Codes
 
@@ -25,7 +26,7 @@ OWN_OUTPUT = ("qkv", "scale1", "scale2")
 """Parameters that we hold in a module larger than PyTorch's: their outputs are not comparable."""
 
 
-class UpstreamError(ValueError):
+class UpstreamError(QuarkAudioError, ValueError):
     """A checkout that can't be used."""
 
 

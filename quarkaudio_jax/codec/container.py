@@ -23,12 +23,13 @@ from typing import NamedTuple
 import numpy as np
 
 from quarkaudio_jax import atomic
+from quarkaudio_jax.errors import QuarkAudioError
 
 MAGIC = b"QKAUDIO1"
 SUFFIX = ".qka"
 
 
-class ContainerError(ValueError):
+class ContainerError(QuarkAudioError, ValueError):
     """A token file that is damaged, of another kind, or made with another codec."""
 
 

@@ -8,13 +8,14 @@ import struct
 import numpy as np
 
 from quarkaudio_jax import atomic
+from quarkaudio_jax.errors import QuarkAudioError
 
 EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 
 MP3_WARM_UP = 16 * 1152
 
 
-class AudioError(ValueError):
+class AudioError(QuarkAudioError, ValueError):
     """A file that is no readable, whole audio; the message names it and the reason."""
 
 

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 
+from quarkaudio_jax.errors import QuarkAudioError
+
 GRID_HZ = 50
 """Crops start on this grid, the frame rate of SSL features, so that both can be cut together."""
 
 
-class SourceError(ValueError):
+class SourceError(QuarkAudioError, ValueError):
     """A source that does not exist, is empty, or is written wrongly."""
 
 

@@ -13,6 +13,7 @@ from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.sources import Source, open_source, split_heldout
 from quarkaudio_jax.data.transforms import resample, scale_peak, to_mono, wrap_pad
+from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.schema import DataConfig
 from quarkaudio_jax.types import round_up
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 DOMAINS = ("speech", "music", "events")
 
 
-class DataError(RuntimeError):
+class DataError(QuarkAudioError, RuntimeError):
     """Training data that can't be used; the message names the file or the setting."""
 
 

@@ -10,6 +10,7 @@ from quarkaudio_jax.bridge.clap import load_clap_audio
 from quarkaudio_jax.bridge.files import MissingWeightsError
 from quarkaudio_jax.bridge.ssl import load_extractor
 from quarkaudio_jax.bridge.text import load_text_extractor
+from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.evaluation.layouts import Item
 from quarkaudio_jax.metrics.embeddings import cosine
 from quarkaudio_jax.metrics.reconstruction import resampled
@@ -27,7 +28,7 @@ WANTED = {
 Waves = Sequence[np.ndarray]
 
 
-class JudgeError(ValueError):
+class JudgeError(QuarkAudioError, ValueError):
     """A judge that can't be had; the message says what it wants."""
 
 

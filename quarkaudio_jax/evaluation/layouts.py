@@ -5,8 +5,8 @@ import pathlib
 import random
 from collections.abc import Iterable
 
-from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data import audio
+from quarkaudio_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quarkaudio_jax.cli import UserError
+from quarkaudio_jax.errors import UserError
 
 KINDS = {"encodec": "EncodecModel", "dac": "DacModel", "mimi": "MimiModel"}
 """The name of each, and its class."""

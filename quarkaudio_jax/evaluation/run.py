@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax import atomic
-from quarkaudio_jax.cli import UserError, progress
+from quarkaudio_jax.cli import progress
 from quarkaudio_jax.data import audio
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.evaluation import tables
 from quarkaudio_jax.evaluation.layouts import Item
 from quarkaudio_jax.evaluation.measures import choose, compute, pool, versions

@@ -9,8 +9,8 @@ import numpy as np
 from quarkaudio_jax.api import load_codec
 from quarkaudio_jax.bridge.ssl import load_extractor
 from quarkaudio_jax.bridge.text import load_text_extractor
-from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data.crops import GRID_HZ
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.schema import PrepareConfig
 from quarkaudio_jax.ssl.features import Extractor
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax import atomic
-from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data import produce, records, shards
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.preparation.encoders import Encoders
 from quarkaudio_jax.schema import PrepareConfig, PreparedFacts, to_dict
 from quarkaudio_jax.tasks import TASKS

@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_collections
 
+from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.schema.lm import LMTrainConfig
 from quarkaudio_jax.schema.train import CodecTrainConfig, TrainConfig
 
@@ -16,7 +17,7 @@ EXPERIMENTS = {cls.program: cls for cls in (CodecTrainConfig, LMTrainConfig)}
 """The configurations that `train` takes, by their field `program`."""
 
 
-class ConfigError(ValueError):
+class ConfigError(QuarkAudioError, ValueError):
     """A field that does not exist, or a value of the wrong type."""
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.schema import TrainConfig, from_config_dict, to_dict
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ PIECE_BYTES = 256 * 2**20
 """Of an array, and of a file, when a model is written with little memory."""
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(QuarkAudioError, RuntimeError):
     """A checkpoint that is missing or does not fit."""
 
 

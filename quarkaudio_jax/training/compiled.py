@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.data.prepared import read_facts
+from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import empty_cache
 from quarkaudio_jax.nn.stack import unstack_params
@@ -70,7 +71,7 @@ class Needs:
         return {k: v / max(self.seconds, self.reading) / self.devices for k, v in self.work.items()}
 
 
-class DoesNotFit(ValueError):
+class DoesNotFit(QuarkAudioError, ValueError):
     """A step that needs more memory than a device has."""
 
 

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 
 from quarkaudio_jax import atomic
+from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.parallel import distributed
 from quarkaudio_jax.parallel.mesh import global_batch, on_mesh, replicated
 from quarkaudio_jax.schema import TrainConfig, to_dict
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 PROGRAMS = {"codec": CodecProgram.configured, "lm": LMProgram.configured}
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(QuarkAudioError, RuntimeError):
     """A loss or gradient became NaN or infinite."""
 
 

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from quarkaudio_jax.cli import UserError
 from quarkaudio_jax.data import audio
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.evaluation.benchmarks import BENCHMARKS, RECONSTRUCTION, listing
 from quarkaudio_jax.metrics.registry import METRICS
 from quarkaudio_jax.tasks import TASKS
