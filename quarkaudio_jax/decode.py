@@ -16,6 +16,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", required=True, help="the checkpoint that the files were encoded with")
     parser.add_argument("--output", required=True, help="folder for the audio files")
     parser.add_argument("--format", choices=("wav", "flac"), default="wav")
+    parser.add_argument(
+        "--any-weights", action="store_true", help="decode also what was made with other weights of the same codec"
+    )
     args = parser.parse_args(argv[1:])
     set_up()
     with report_errors():
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
     def one(source, target) -> str:
         file = container.read(source)
-        codec.check(file, str(source))
+        codec.check(file, str(source), args.any_weights)
         header, acoustic, semantic, durations = file
         grid = Grid(header.chunk_frames, header.context_frames)
         with Writer(target, header.sample_rate) as writer:

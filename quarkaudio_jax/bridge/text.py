@@ -1,5 +1,6 @@
 """Hugging Face checkpoints of T5 and of CLAP's text side."""
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -145,4 +146,9 @@ def load_text_extractor(recipe: str, weights: str | os.PathLike = "") -> TextExt
     tokenizer = Tokenizer.from_file(str(model.folder / "tokenizer.json"))
     tokenizer.no_padding()
     params = jax.device_put(import_text(cfg, model.tensors()))
-    return TextExtractor(chosen, cfg, params, lambda text: tokenizer.encode(text).ids)
+    return TextExtractor(chosen, cfg, params, functools.partial(_token_ids, tokenizer))
+
+
+def _token_ids(tokenizer: Any, text: str) -> list[int]:
+    """A function by name, so that a `TextExtractor` can be pickled."""
+    return tokenizer.encode(text).ids

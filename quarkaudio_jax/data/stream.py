@@ -16,16 +16,20 @@ class ResampledReader:
 
     `num_samples` is the length at the new rate, round(frames * rate / file's rate) and at least
     1. Calling read(start, stop) gives those samples; `start` must not go back. Memory holds
-    what lies between the last `start` and the furthest `stop`.
+    what lies between the last `start` and the furthest `stop`. channel: the only one that is read, counted
+    from 0, instead of the mean of all.
     """
 
-    def __init__(self, path: str | os.PathLike, rate: int):
+    def __init__(self, path: str | os.PathLike, rate: int, channel: int | None = None):
         import soundfile
         import soxr
 
         self.path = pathlib.Path(path)
         frames, self.source_rate, self.source_channels = audio.info(path)
         self.num_samples = max(round(frames * rate / self.source_rate), 1)
+        if channel is not None and not 0 <= channel < self.source_channels:
+            raise audio.AudioError(f"{path}: has no channel {channel + 1}, only {self.source_channels}")
+        self._channel = channel
         self._file = soundfile.SoundFile(str(path))
         self._resampler = None
         if self.source_rate != rate:
@@ -44,7 +48,7 @@ class ResampledReader:
         if not np.isfinite(block).all():
             raise audio.AudioError(f"{self.path}: samples are NaN or infinite")
         self._ended = len(block) < BLOCK
-        mono = block.mean(axis=1, dtype=np.float32)
+        mono = block.mean(axis=1, dtype=np.float32) if self._channel is None else block[:, self._channel]
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(mono, last=self._ended)
         self._buffer = np.concatenate([self._buffer, mono])
