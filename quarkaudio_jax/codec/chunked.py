@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from quarkaudio_jax.types import ceil_div
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -74,7 +76,7 @@ def encode(
     encode_window(wave_S, valid_samples, keep) gives arrays (T, ...) of a window padded with
     zeros, of which the frames `keep` are used.
     """
-    num_frames = -(-num_samples // frame_hop)
+    num_frames = ceil_div(num_samples, frame_hop)
     for window in grid.windows(num_frames):
         start = window.start * frame_hop
         samples = read(start, min(window.stop * frame_hop, num_samples))
