@@ -14,6 +14,7 @@ from quarkaudio_jax.nn.blocks import Blocks, blocked_conv2d, blocks_of
 from quarkaudio_jax.nn.init import logical, torch_bias, torch_kernel
 from quarkaudio_jax.nn.partition import constrain, gathered, platform
 from quarkaudio_jax.nn.stft import reflect_stft
+from quarkaudio_jax.types import ceil_div
 
 LANES = 128
 """Channels that a TPU's units work on at once."""
@@ -96,7 +97,7 @@ class PeriodDiscriminator(nn.Module):
 def _rows(wave_BxS: jax.Array, period: int, block: int) -> Blocks:
     """Every `period`-th sample as a row: the image (B, period, T, 1) in blocks of `block` columns, its end reflected."""
     batch, size = wave_BxS.shape
-    width = -(-size // period)
+    width = ceil_div(size, period)
     wave_BxS = jnp.pad(wave_BxS, ((0, 0), (0, width * period - size)), mode="reflect")
     wave_BxS = jnp.pad(wave_BxS, ((0, 0), (0, -width % block * period)))
     return Blocks(wave_BxS.reshape(batch, -1, block, period).transpose(0, 3, 1, 2), width, block)

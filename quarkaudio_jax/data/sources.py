@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from quarkaudio_jax.data import audio, embedded
-from quarkaudio_jax.data.crops import GRID_HZ, Crop, SourceError, cut, start_frame
+from quarkaudio_jax.data.crops import GRID_HZ, Crop, SourceError, cut, grid_sample, start_frame
 from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.data.tfds_source import TfdsSource
 
@@ -56,7 +56,7 @@ class FileSource:
         path = self._paths[index]
         total, rate, _ = audio.info(path)
         frame = start_frame(total, rate, seconds, position)
-        start = round(frame * rate / GRID_HZ)
+        start = grid_sample(frame, rate)
         samples, rate = audio.read(path, start, -1 if seconds is None else int(np.ceil(seconds * rate)))
         features = None
         beside = pathlib.Path(path).with_suffix(FEATURES_SUFFIX)

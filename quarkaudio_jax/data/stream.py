@@ -7,6 +7,7 @@ import numpy as np
 
 from quarkaudio_jax import atomic
 from quarkaudio_jax.data import audio
+from quarkaudio_jax.types import resampled_length
 
 BLOCK = 1 << 18
 
@@ -14,10 +15,9 @@ BLOCK = 1 << 18
 class ResampledReader:
     """A file as mono samples at another rate, read forward.
 
-    `num_samples` is the length at the new rate, round(frames * rate / file's rate) and at least
-    1. Calling read(start, stop) gives those samples; `start` must not go back. Memory holds
-    what lies between the last `start` and the furthest `stop`. channel: the only one that is read, counted
-    from 0, instead of the mean of all.
+    `num_samples` is the length at the new rate, `resampled_length` of the file's. Calling read(start, stop) gives
+    those samples; `start` must not go back. Memory holds what lies between the last `start` and the furthest `stop`.
+    channel: the only one that is read, counted from 0, instead of the mean of all.
     """
 
     def __init__(self, path: str | os.PathLike, rate: int, channel: int | None = None):
@@ -26,7 +26,7 @@ class ResampledReader:
 
         self.path = pathlib.Path(path)
         frames, self.source_rate, self.source_channels = audio.info(path)
-        self.num_samples = max(round(frames * rate / self.source_rate), 1)
+        self.num_samples = resampled_length(frames, self.source_rate, rate)
         if channel is not None and not 0 <= channel < self.source_channels:
             raise audio.AudioError(f"{path}: has no channel {channel + 1}, only {self.source_channels}")
         self._channel = channel

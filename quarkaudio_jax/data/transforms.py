@@ -2,14 +2,19 @@
 
 import numpy as np
 
+from quarkaudio_jax.types import resampled_length
+
 
 def resample(samples_SxC: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """Resamples (S, C) by soxr at very high quality; a clip of no samples stays one."""
+    """Resamples (S, C) by soxr at very high quality, to `resampled_length` samples."""
     if rate == target_rate or len(samples_SxC) == 0:
         return samples_SxC
     import soxr
 
-    return soxr.resample(samples_SxC, rate, target_rate, quality="VHQ").astype(np.float32)
+    # soxr gives a sample less than half a sample asks for: none of a single one, and now and then at an exact half.
+    length = resampled_length(len(samples_SxC), rate, target_rate)
+    out_SxC = soxr.resample(samples_SxC, rate, target_rate, quality="VHQ").astype(np.float32)[:length]
+    return np.pad(out_SxC, ((0, length - len(out_SxC)), (0, 0)))
 
 
 def to_mono(samples_SxC: np.ndarray) -> np.ndarray:

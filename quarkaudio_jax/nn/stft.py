@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from quarkaudio_jax.types import ceil_div
+
 
 def hann_window(length: int) -> np.ndarray:
     """Periodic Hann window of `length` samples, float32, as PyTorch builds it."""
@@ -31,7 +33,7 @@ def frame(x_BxS: jax.Array, size: int, hop: int) -> jax.Array:
 def overlap_add(frames_BxTxNxC: jax.Array, hop: int) -> jax.Array:
     """Adds frames shifted by `hop`: (B, T, N, C) -> (B, (T - 1) * hop + N, C)."""
     batch, num_frames, size, channels = frames_BxTxNxC.shape
-    pieces = -(-size // hop)
+    pieces = ceil_div(size, hop)
     padded = jnp.pad(frames_BxTxNxC, ((0, 0), (0, 0), (0, pieces * hop - size), (0, 0)))
     padded = padded.reshape(batch, num_frames, pieces, hop, channels)
     out = sum(jnp.pad(padded[:, :, i], ((0, 0), (i, pieces - 1 - i), (0, 0), (0, 0))) for i in range(pieces))

@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.mel import magnitude, mel_filters
 from quarkaudio_jax.nn.resample import resample
 from quarkaudio_jax.nn.stft import stft
 from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
+from quarkaudio_jax.types import rescale
 
 SSL_RATE, SSL_HOP, SSL_MARGIN = 16000, 320, 160
 """Every SSL model here: Hz, samples per frame, and the zeros put before and behind a wave."""
@@ -79,13 +81,13 @@ class Extractor:
         return self.recipe.stored
 
     def check(self, sample_rate: int, hop: int, dim: int) -> None:
-        """ValueError unless frames of `hop` samples and width `dim` are what this makes."""
+        """UserError unless frames of `hop` samples and width `dim` are what this makes."""
         if self.stored or self.recipe.hub is None:
             return
         if self.cfg is None:
-            raise ValueError(f"features {self.name!r} need the weights of {self.recipe.hub}: load them first")
+            raise UserError(f"features {self.name!r} need the weights of {self.recipe.hub}: load them first")
         if hop * SSL_RATE != SSL_HOP * sample_rate or dim != self.cfg.dim:
-            raise ValueError(
+            raise UserError(
                 f"features {self.name!r} are {SSL_RATE / SSL_HOP:g} a second and {self.cfg.dim} wide; the codec wants "
                 f"{sample_rate / hop:g} a second, {dim} wide: choose another config.features.recipe"
             )
@@ -99,12 +101,16 @@ class Extractor:
         """
         self.check(sample_rate, hop, dim)
         if self.stored:
-            raise ValueError(f"features {self.name!r} come with the data and can't be computed")
+            raise UserError(f"features {self.name!r} come with the data and can't be computed")
         if self.recipe.hub is None:
             return mel_features(wave_BxS, sample_rate, hop, dim)
-        wave = jnp.pad(resample(wave_BxS, sample_rate, SSL_RATE), ((0, 0), (SSL_MARGIN, SSL_MARGIN)))
+        wave = resample(wave_BxS, sample_rate, SSL_RATE)
         if lengths_B is not None:
-            lengths_B = lengths_B * SSL_RATE // sample_rate + 2 * SSL_MARGIN
+            lengths_B = rescale(lengths_B, sample_rate, SSL_RATE, "up")
+            # Resampling lets the end of an item ring into the padding.
+            wave = jnp.where(jnp.arange(wave.shape[1]) < lengths_B[:, None], wave, 0.0)
+            lengths_B = lengths_B + 2 * SSL_MARGIN
+        wave = jnp.pad(wave, ((0, 0), (SSL_MARGIN, SSL_MARGIN)))
         return mix_states(SSLEncoder(self.cfg).apply({"params": params}, wave, lengths_B), self.recipe)
 
 

@@ -18,8 +18,9 @@ from quarkaudio_jax.bridge.ssl import (
     load_extractor,
     table,
 )
+from quarkaudio_jax.nn.resample import resample
 from quarkaudio_jax.nn.stack import unstack_params
-from quarkaudio_jax.ssl.features import RECIPES, mix_states
+from quarkaudio_jax.ssl.features import RECIPES, Extractor, mix_states
 from quarkaudio_jax.ssl.model import HUBERT_BASE, WAV2VEC2_LARGE, WAVLM_BASE, SSLEncoder
 from tests.parity import golden
 
@@ -82,6 +83,37 @@ def test_a_padded_batch_gives_what_its_items_give(case):
     batch = encode(wave, lengths)
     one = SSLEncoder(cfg).apply({"params": params}, wave[1:, :9333])
     np.testing.assert_allclose(batch[:, 1, : one.shape[2]], one[:, 0], atol=5e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_long_waves_in_a_padded_batch_against_transformers(rate):
+    """12 and 13 s, with lengths and zeros behind: features of each item as transformers makes them of it alone."""
+    torch = pytest.importorskip("torch", reason="torch runs the reference")
+    transformers = pytest.importorskip("transformers", reason="transformers holds the reference")
+    cfg, params, _, meta = load("hf_hubert")
+    model = transformers.HubertModel(transformers.HubertConfig(**meta["config"])).eval()
+    missing = model.load_state_dict({k: torch.from_numpy(v) for k, v in state_dict(cfg).items()}, strict=False)
+    assert missing.missing_keys in ([], ["masked_spec_embed"]) and not missing.unexpected_keys
+
+    lengths, hop = np.array([12 * rate, 13 * rate], np.int32), rate // 50
+    rng = np.random.default_rng(0)
+    wave = 0.1 * rng.standard_normal((2, 14 * rate)).astype(np.float32) * (np.arange(14 * rate) < lengths[:, None])
+    mean = dataclasses.replace(RECIPES["hubert"], compress=False)
+    both = [Extractor(recipe, params, cfg) for recipe in (mean, RECIPES["hubert"])]
+    found, compressed = jax.jit(lambda w, n: [e(params, w, rate, hop, cfg.dim, lengths_B=n) for e in both])(
+        wave, lengths
+    )
+    for i, length in enumerate(lengths):
+        alone = np.pad(np.asarray(resample(wave[i : i + 1, :length], rate, 16000)), ((0, 0), (160, 160)))
+        with torch.no_grad():
+            states = model(torch.from_numpy(alone), output_hidden_states=True).hidden_states
+        want = torch.stack(states).mean(0)[0].numpy()
+        assert want.shape == (length // hop, cfg.dim)
+        np.testing.assert_allclose(found[i, : len(want)], want, rtol=0, atol=1e-5)
+        sign = np.where(want > 0, 1.0, -1.0)
+        clear = np.abs(want) > 1e-3
+        np.testing.assert_allclose(compressed[i, : len(want)][clear], (sign * np.abs(want) ** 0.3)[clear], atol=1e-3)
 
 
 @pytest.mark.parametrize(
