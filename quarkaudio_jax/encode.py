@@ -62,7 +62,10 @@ def run(args: argparse.Namespace) -> None:
 
     def one(source, target) -> str:
         with ResampledReader(source, codec.sample_rate, args.channel) as reader:
-            codes = codec.encode_stream(reader, reader.num_samples, **how)
+            try:
+                codes = codec.encode_stream(reader, reader.num_samples, **how)
+            except UserError as error:
+                raise UserError(f"{source}: {error}") from error
             size = reader.num_samples, reader.source_rate, reader.source_channels
             header = codec.header(*size, len(codes[0]), args.num_codebooks)
         size = container.write(target, container.TokenFile(header, *codes))

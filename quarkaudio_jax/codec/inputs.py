@@ -160,7 +160,7 @@ def checked_reader(read: Callable[[int, int], Any]) -> Callable[[int, int], np.n
             raise UserError(
                 f"read({start}, {stop}) gives shape {samples_S.shape}; it should be ({stop - start},), fewer at the end"
             )
-        check_level(samples_S, f"read({start}, {stop})")
+        check_level(samples_S, "the recording")
         return samples_S
 
     return checked
