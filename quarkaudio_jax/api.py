@@ -183,7 +183,8 @@ class Codec:
         """
         acoustic, semantic, valid, durations = inputs.check_codes(self.cfg, codes)
         if num_samples is not None:
-            num_samples = np.full(len(valid), num_samples) if np.ndim(num_samples) == 0 else num_samples
+            num_samples = inputs.as_array(num_samples, "num_samples")
+            num_samples = np.full(len(valid), num_samples) if num_samples.ndim == 0 else num_samples
             num_samples = inputs.as_counts(num_samples, "num_samples", len(valid), 0, None)
         if durations is not None:
             groups = zip(acoustic, semantic, durations, strict=True)
@@ -207,6 +208,7 @@ class Codec:
 
     def reconstruct(self, wave_S: np.ndarray) -> np.ndarray:
         """decode(encode(wave)) of one wave at the codec's rate, of the same length."""
+        wave_S = inputs.check_wave(wave_S)
         return self.decode(self.encode(wave_S), len(wave_S)).samples_BxS[0]
 
     def _windows(self, read: chunked.ReadSamples, num_samples: int, threshold, max_group):
@@ -260,9 +262,9 @@ class Codec:
         acoustic, semantic, durations = one
         codes = Codes(acoustic, semantic, self.frame_rate, None, durations)
         acoustic, semantic, _, durations = inputs.check_codes(self.cfg, codes)
-        num_samples = inputs.as_int(num_samples, "num_samples", 0, 1 << 53)
         if durations is not None:
             acoustic, semantic = (c.repeat(durations[0], 1) for c in (acoustic, semantic))
+        num_samples = inputs.as_int(num_samples, "num_samples", 0, acoustic.shape[1] * self.cfg.frame_hop)
         return self._decode_chunks(acoustic[0], semantic[0], num_samples, grid or self.grid)
 
     def _decode_chunks(self, acoustic_TxK, semantic_TxK, num_samples: int, grid: chunked.Grid) -> Iterator[np.ndarray]:

@@ -251,6 +251,24 @@ def test_what_can_not_be_codes_is_refused(codec, codes, num_samples, message):
         codec.decode(codes, num_samples)
 
 
+@FIXED
+def test_one_recording_is_checked_as_a_batch_is(codec):
+    with pytest.raises(UserError, match=r"shape \(1, 640\); it should be \(samples,\)"):
+        codec.reconstruct(noise(1, 640))
+    for acoustic, num_samples, message in (
+        (changed(256)[0], 640, "codes hold 256"),
+        (RANDOM[0], 1921, "num_samples is 1921; it should be an integer, 0 to 1920"),
+        (RANDOM[0], -1, "num_samples is -1"),
+        (RANDOM[0, :2], 640, "batch and frames should be equal"),
+    ):
+        with pytest.raises(UserError, match=message):
+            codec.decode_stream(acoustic, RANDOM[0], num_samples)
+    with pytest.raises(UserError, match="shape"):
+        codec.encode_stream(lambda a, b: np.zeros((2, b - a)), 640)
+    with pytest.raises(UserError, match="NaN"):
+        codec.encode_stream(lambda a, b: np.full(b - a, np.nan), 640)
+
+
 @ADAPTIVE
 @pytest.mark.parametrize(
     "durations, lengths, message",
