@@ -153,6 +153,8 @@ def test_an_imported_checkpoint_is_ready_to_use(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="facebook/hubert-base-ls960"):
         quarkaudio_jax.load_codec(tmp_path / "run")
     silent = quarkaudio_jax.load_codec(tmp_path / "run", encoding=False)  # decoding needs no SSL model
+    from_file = quarkaudio_jax.load_codec(tmp_path / "in.safetensors", encoding=False)
+    assert silent.fingerprint() == from_file.fingerprint() == 0x19D7355C  # on every platform and version
     codes = np.zeros((1, 3, 4), np.int32)
     assert silent.decode(Codes(codes, codes, silent.frame_rate)).samples_BxS.shape == (1, 1920)
     with pytest.raises(ValueError, match="need the weights of facebook/hubert-base-ls960"):
