@@ -320,9 +320,7 @@ class Codec:
             )
         if not header.fingerprint and not self._warned and not any_weights:
             self._warned = True
-            logger.warning(
-                "%s: version 1 of the format does not say which weights made it, so they can't be checked", name
-            )
+            logger.warning("%s: does not say which weights made it, as no file of version 1 does; not checked", name)
 
 
 def load_codec(source: str | os.PathLike, features: str | os.PathLike = "", encoding: bool = True) -> Codec:
