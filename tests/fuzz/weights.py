@@ -31,11 +31,13 @@ def tensors() -> dict[str, np.ndarray]:
 def good() -> dict[str, bytes]:
     """{name: bytes} of one file of each kind; pickles hold nothing but tensors."""
     weights = {name: torch.from_numpy(value.copy()) for name, value in tensors().items()}
+    views = {"a.weight": torch.arange(12.0).view(4, 3)}
+    views["a.bias"] = views["a.weight"][0]
     half = {f"generator.{name}": value.bfloat16() for name, value in weights.items()}
     lightning = {"state_dict": half, "epoch": 3, "hyper_parameters": {"lr": 1e-4, "betas": (0.9, 0.99)}}
     return {
         "a.pt": _saved(weights),
-        "old.pt": _numbered(_saved(weights, _use_new_zipfile_serialization=False)),
+        "old.pt": _numbered(_saved(views, _use_new_zipfile_serialization=False)),
         "a.ckpt": _saved(lightning),
         "a.safetensors": safetensors.numpy.save(tensors(), {"format": "pt"}),
     }
@@ -48,10 +50,8 @@ def _saved(value, **options) -> bytes:
 
 
 def _numbered(data: bytes) -> bytes:
-    """The old format with numbers in place of the addresses that name its storages, the same in every process."""
-    for number, address in enumerate(dict.fromkeys(re.findall(rb"\d{13,}", data))):
-        data = data.replace(address, b"%0*d" % (len(address), number))
-    return data
+    """The old format with a number in place of the address that names its storage, the same in every process."""
+    return re.sub(rb"\d{13,}", lambda address: b"1".zfill(len(address[0])), data)
 
 
 @functools.cache
