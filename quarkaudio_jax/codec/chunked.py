@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from quarkaudio_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -22,7 +24,7 @@ class Grid:
 
     def __post_init__(self):
         if self.chunk < 1 or self.context < 0:
-            raise ValueError(f"chunks of {self.chunk} frames with {self.context} of context can't be")
+            raise UserError(f"chunks of {self.chunk} frames with {self.context} of context can't be")
 
     @property
     def window(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.mel import magnitude, mel_filters
 from quarkaudio_jax.nn.resample import resample
 from quarkaudio_jax.nn.stft import stft
@@ -43,7 +44,7 @@ def mel_features(wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int) -> j
     one before and the one after; scaled to about unit size. It holds no learned semantics.
     """
     if dim % NEIGHBOURS:
-        raise ValueError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
+        raise UserError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
     n_fft = max(4096 * sample_rate // 48000, hop)
     pad, length = n_fft - hop, wave_BxS.shape[1] // hop
     # One frame of silence more on each side is the neighbour of the first and of the last frame.
@@ -83,9 +84,9 @@ class Extractor:
         if self.stored or self.recipe.hub is None:
             return
         if self.cfg is None:
-            raise ValueError(f"features {self.name!r} need the weights of {self.recipe.hub}: load them first")
+            raise UserError(f"features {self.name!r} need the weights of {self.recipe.hub}: load them first")
         if hop * SSL_RATE != SSL_HOP * sample_rate or dim != self.cfg.dim:
-            raise ValueError(
+            raise UserError(
                 f"features {self.name!r} are {SSL_RATE / SSL_HOP:g} a second and {self.cfg.dim} wide; the codec wants "
                 f"{sample_rate / hop:g} a second, {dim} wide: choose another config.features.recipe"
             )
@@ -99,7 +100,7 @@ class Extractor:
         """
         self.check(sample_rate, hop, dim)
         if self.stored:
-            raise ValueError(f"features {self.name!r} come with the data and can't be computed")
+            raise UserError(f"features {self.name!r} come with the data and can't be computed")
         if self.recipe.hub is None:
             return mel_features(wave_BxS, sample_rate, hop, dim)
         wave = jnp.pad(resample(wave_BxS, sample_rate, SSL_RATE), ((0, 0), (SSL_MARGIN, SSL_MARGIN)))
@@ -123,5 +124,5 @@ RECIPES = {
 def get_recipe(name: str) -> Recipe:
     """The recipe of that name; ValueError lists the known names."""
     if name not in RECIPES:
-        raise ValueError(f"feature recipe {name!r} is not known; choose one of {', '.join(sorted(RECIPES))}")
+        raise UserError(f"feature recipe {name!r} is not known; choose one of {', '.join(sorted(RECIPES))}")
     return RECIPES[name]
