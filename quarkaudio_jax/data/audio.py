@@ -63,7 +63,7 @@ def _whole(path: str, mtime_ns: int, size: int) -> str:
             cut = (magic == b"RIFF" and _wav_is_cut(file)) or (magic == b"OggS" and _ogg_is_cut(file))
         if cut:
             return "the file is truncated"
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             if file.frames <= 0:
                 return "the file holds no samples"
             tail = min(file.frames, 1024)
@@ -95,7 +95,7 @@ def info(path: str | os.PathLike) -> tuple[int, int, int]:
     import soundfile
 
     check(path)
-    found = soundfile.info(str(path))
+    found = soundfile.info(os.fsencode(path))
     return found.frames, found.samplerate, found.channels
 
 
@@ -105,7 +105,7 @@ def read(path: str | os.PathLike, start: int = 0, count: int = -1) -> tuple[np.n
 
     check(path)
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             expected = file.frames - start if count < 0 else min(count, file.frames - start)
             # An mp3 decoder that starts in the middle needs some frames before its output is right.
             early = min(start, MP3_WARM_UP) if file.format == "MP3" else 0
@@ -128,7 +128,9 @@ def write(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
     import soundfile
 
     with atomic.written(path) as temporary:
-        soundfile.write(str(temporary), np.clip(samples, -1, 1), rate, subtype="PCM_16", format=file_format(path))
+        soundfile.write(
+            os.fsencode(temporary), np.clip(samples, -1, 1), rate, subtype="PCM_16", format=file_format(path)
+        )
 
 
 def file_format(path: str | os.PathLike) -> str:

@@ -26,7 +26,7 @@ class ResampledReader:
         self.path = pathlib.Path(path)
         frames, self.source_rate, self.source_channels = audio.info(path)
         self.num_samples = max(round(frames * rate / self.source_rate), 1)
-        self._file = soundfile.SoundFile(str(path))
+        self._file = soundfile.SoundFile(os.fsencode(path))
         self._resampler = None
         if self.source_rate != rate:
             self._resampler = soxr.ResampleStream(self.source_rate, rate, 1, dtype="float32", quality="VHQ")
@@ -83,7 +83,7 @@ class Writer:
         self._temporary = atomic.beside(self.path)
         try:
             self._file = soundfile.SoundFile(
-                str(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
+                os.fsencode(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
             )
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             self._temporary.unlink(missing_ok=True)
