@@ -98,9 +98,7 @@ def _read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[A
         raise SystemExit(0)
     name, arguments = _config_named(argv)
     config = load_config(name) if name is not None else None
-    if config is not None:
-        cls = require_kind(config, cls, name)
-    check_fields(arguments[1:], cls)
+    check_fields(arguments[1:], cls if config is None else require_kind(config, cls, name))
     try:
         if config is not None:
             config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
@@ -195,7 +193,7 @@ def each(files: Sequence[tuple[Any, Any]], one: Callable[[Any, Any], str]) -> No
         except QuarkAudioError as error:
             failed.append(named(source, error))
             if is_exhausted(error):
-                failed[-1] += f"; {count} of {len(files)} files were tried, go on with --skip-existing"
+                failed[-1] += f"; stopped after {count} of {len(files)} files, go on with --skip-existing"
                 break
     end_with(failed)
 

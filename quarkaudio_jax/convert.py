@@ -71,7 +71,10 @@ def run_import(args: argparse.Namespace) -> None:
     from quarkaudio_jax.training.checkpoint import write_model
     from quarkaudio_jax.training.codec_program import CodecModel
 
-    outputs.require_empty(pathlib.Path(args.output) / "checkpoints")
+    folder = pathlib.Path(args.output) / "checkpoints"
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} exists already; choose another folder, or remove it")
+    outputs.require_folder(args.output)
     tensors = files.open_tensors(args.weights)
     cfg = recognise(tensors)
     print(f"{args.weights}: {cfg.name}, {len(tensors)} tensors")

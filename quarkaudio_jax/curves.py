@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> None:
     root, folder = pathlib.Path(args.reference), pathlib.Path(args.output)
     if not root.exists():
         raise UserError(f"{root}: no such file or folder")
-    outputs.require_folder(folder)
-    table, picture = folder / "curves.csv", folder / "curves.png"
-    for made in (table, picture):
-        outputs.require_free(made, args.overwrite)
     names = [name.strip() for name in args.metrics.split(",")]
     metrics, judges, refused = choose(names, True, {})
     if refused or judges:
         raise UserError(f"curves take metrics that need no weights: {'; '.join(refused)}")
+    outputs.require_folder(folder)
+    table, picture = folder / "curves.csv", folder / "curves.png"
+    for made in (table, picture):
+        outputs.require_free(made, args.overwrite)
     others = [peers.Peer(kind, weights) for kind in peers.KINDS if (weights := getattr(args, kind))]
     originals, failed = curves.read_all([item.source for item in layouts.folder(root)])
     if not originals:

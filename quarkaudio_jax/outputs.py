@@ -129,4 +129,4 @@ def require_empty(folder: str | os.PathLike, overwrite: bool = False, option: st
     """UserError if a folder holds something and may not be overwritten, or if a file has its name."""
     require_folder(folder, option)
     if os.path.isdir(folder) and os.listdir(folder) and not overwrite:
-        raise UserError(f"{option}={os.fspath(folder)} exists already and is not empty; choose another folder")
+        raise UserError(f"{option}={os.fspath(folder)} is not empty; name a new folder, or give --overwrite")

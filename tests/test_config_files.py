@@ -94,6 +94,7 @@ def test_a_configuration_that_is_for_other_verbs_is_named():
     assert "configs/lm.py:tiny is a configuration of training (lm), not of data" in message
     assert "configs/prepare.py:tiny is no configuration of training" in refused("--config=configs/prepare.py:tiny")
     assert "--config.lm.size does not exist" in refused("--config=configs/codec48k.py:tiny", "--config.lm.size=tiny")
+    assert "config.program 'lmm' does not exist" in refused("--config=configs/codec48k.py:tiny", "--config.program=lmm")
     assert "--config names no file" in refused("--config=")
 
 

@@ -4,6 +4,9 @@ import argparse
 import errno
 import os
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +14,7 @@ from quarkaudio_jax import outputs
 from quarkaudio_jax.cli import each, report_errors, share
 from quarkaudio_jax.data.audio import UnreadableError
 from quarkaudio_jax.errors import QuarkAudioError, SystemFileError, UserError, is_exhausted, system_errors
+from tests.conftest import ROOT
 
 
 def find(folder):
@@ -159,7 +163,7 @@ class TestErrors:
         assert capsys.readouterr().out == "A made\nC made\n"
         with pytest.raises(SystemExit) as stopped:
             each([("a", "A"), ("full", "B"), ("c", "C")], one)
-        message = "full: B: No space left on device; 1 of 3 files were tried, go on with --skip-existing"
+        message = "full: B: No space left on device; stopped after 1 of 3 files, go on with --skip-existing"
         assert str(stopped.value) == f"error: {message}" and capsys.readouterr().out == "A made\n"
 
 
@@ -175,3 +179,48 @@ def test_the_user_s_folder(monkeypatch):
     assert (
         outputs.path("~/x") == "/home/me/x" and outputs.path("a/~") == "a/~" and outputs.path("org/name") == "org/name"
     )
+
+
+FULL = """
+import numpy as np
+from quarkaudio_jax import atomic
+from quarkaudio_jax.data import audio, stream
+from quarkaudio_jax.errors import QuarkAudioError, is_exhausted, system_errors
+from tests.conftest import ROOT
+
+def streamed(path):
+    with stream.Writer(path, 16000) as writer:
+        for _ in range(3):
+            writer.write(np.ones(16000))
+
+for write in (
+    lambda: atomic.write_text("DIR/a.txt", "x" * 200_000),
+    lambda: audio.write("DIR/a.wav", np.ones(100_000), 16000),
+    lambda: audio.write("DIR/a.flac", np.random.default_rng(0).random(100_000), 16000),
+    lambda: streamed("DIR/b.wav"),
+):
+    try:
+        with system_errors("DIR/a"):
+            write()
+    except QuarkAudioError as error:
+        print(is_exhausted(error), error)
+"""
+
+
+def test_a_full_disk_is_known_as_such(tmp_path):
+    """On a file system of 64 KiB, mounted where that is allowed."""
+    inside = f'mount -t tmpfs -o size=64k none "{tmp_path}" && "{sys.executable}" -c "$0" && ls -A "{tmp_path}"'
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        inside,
+        FULL.replace("DIR", str(tmp_path)),
+    ]
+    if shutil.which("unshare") is None or subprocess.run([*command[:4], "true"], capture_output=True).returncode:
+        pytest.skip("mounting needs unshare and user namespaces")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == f"True {tmp_path}/a: No space left on device\n" * 4 and not done.stderr

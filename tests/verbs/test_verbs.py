@@ -90,13 +90,6 @@ def test_errors_are_one_clear_line(trained, tmp_path):
         call(evaluate, tmp_path, "--checkpoint", trained, "--metrics", "mos")
 
 
-def test_two_inputs_with_one_target_are_refused(trained, tmp_path):
-    for name in ("a.wav", "a.flac"):
-        soundfile.write(tmp_path / name, noise(100), 16000)
-    with pytest.raises(SystemExit, match=r"a\.(wav|flac) would both be written to"):
-        call(encode, tmp_path, "--checkpoint", trained, "--output", tmp_path / "t")
-
-
 def test_evaluate_writes_table_and_csv(trained, tmp_path, capsys):
     for i in range(2):
         soundfile.write(tmp_path / f"{i}.wav", noise(24000), 24000)
