@@ -12,8 +12,9 @@ Hugging Face cache. Fine-tuning: --config.init_from=CHECKPOINT (one of `convert 
 Your own audio: see configs/codec48k.py.
 """
 
-from configs.codec48k import tiny_training
 from quarkaudio_jax.schema import CodecTrainConfig, to_config_dict
+
+from .codec48k import tiny_training
 
 
 def get_config(variant: str = "large"):

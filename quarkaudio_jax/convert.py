@@ -5,8 +5,9 @@ import importlib.util
 import pathlib
 import sys
 
-from quarkaudio_jax.cli import report_errors, set_up
-from quarkaudio_jax.errors import UserError
+from quarkaudio_jax import outputs
+from quarkaudio_jax.cli import end_with, named, report_errors, set_up
+from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, system_errors
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,25 +17,37 @@ def main(argv: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
 
     into = commands.add_parser("import", help="PyTorch weights to a checkpoint")
-    into.add_argument("weights", help="a state dict or Lightning checkpoint (.pt, .pth, .ckpt, .bin, .safetensors)")
-    into.add_argument("--output", required=True, help="the new checkpoint's folder")
+    into.add_argument(
+        "weights", type=outputs.path, help="a state dict or Lightning checkpoint (.pt, .pth, .ckpt, .bin, .safetensors)"
+    )
+    into.add_argument("--output", required=True, type=outputs.path, help="the new checkpoint's folder")
     into.add_argument("--source", default="", help="where the weights come from, for the record (default: the path)")
     into.add_argument("--licence", default="not stated", help="the weights' licence, for the record")
     into.set_defaults(run=run_import)
 
     out = commands.add_parser("export", help="a checkpoint to PyTorch weights, or to StableHLO programs")
-    out.add_argument("checkpoint", help="a work directory, or one of its checkpoints")
-    out.add_argument("--output", required=True, help="NAME.safetensors or NAME.pt; for stablehlo a folder")
+    out.add_argument("checkpoint", type=outputs.path, help="a work directory, or one of its checkpoints")
+    out.add_argument(
+        "--output", required=True, type=outputs.path, help="NAME.safetensors or NAME.pt; for stablehlo a folder"
+    )
+    outputs.add_overwrite(out)
     out.add_argument("--format", choices=("torch", "stablehlo"), default="torch")
     out.add_argument("--no-average", action="store_true", help="the weights themselves instead of their average")
     out.add_argument("--seconds", type=float, default=5.0, help="stablehlo: length of the audio that goes in")
     out.set_defaults(run=run_export)
 
     check = commands.add_parser("verify", help="run a checkout of the public code beside ours, with the same weights")
-    check.add_argument("checkpoint", help="a work directory, one of its checkpoints, or a weight file")
-    check.add_argument("audio", nargs="+", help="audio files or folders of them")
-    check.add_argument("--upstream", required=True, help="a checkout of alibaba/unified-audio")
-    check.add_argument("--features", default="", help="folder or hub name of the SSL model; random: made-up features")
+    check.add_argument(
+        "checkpoint", type=outputs.path, help="a work directory, one of its checkpoints, or a weight file"
+    )
+    check.add_argument("audio", nargs="+", type=outputs.path, help="audio files or folders of them")
+    check.add_argument("--upstream", required=True, type=outputs.path, help="a checkout of alibaba/unified-audio")
+    check.add_argument(
+        "--features",
+        default="",
+        type=outputs.path,
+        help="folder or hub name of the SSL model; random: made-up features",
+    )
     check.add_argument(
         "--tolerance", type=float, default=1e-3, help="largest difference, as a share of the largest value"
     )
@@ -58,6 +71,10 @@ def run_import(args: argparse.Namespace) -> None:
     from quarkaudio_jax.training.checkpoint import write_model
     from quarkaudio_jax.training.codec_program import CodecModel
 
+    folder = pathlib.Path(args.output) / "checkpoints"
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} exists already; choose another folder, or remove it")
+    outputs.require_folder(args.output)
     tensors = files.open_tensors(args.weights)
     cfg = recognise(tensors)
     print(f"{args.weights}: {cfg.name}, {len(tensors)} tensors")
@@ -73,34 +90,37 @@ def run_export(args: argparse.Namespace) -> None:
     """Writes the PyTorch file, or the folder of StableHLO programs."""
     from quarkaudio_jax.training.saved_codec import read_codec
 
-    cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
     output = pathlib.Path(args.output)
     if args.format == "stablehlo":
+        outputs.require_empty(output, args.overwrite)
         if importlib.util.find_spec("flatbuffers") is None:
             raise UserError("--format=stablehlo needs the package flatbuffers: pip install flatbuffers")
         from quarkaudio_jax.bridge.stablehlo import export_programs
 
+        cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
         for path in export_programs(cfg, variables, output, args.seconds):
             print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
         return
     if output.suffix not in (".safetensors", ".pt", ".pth"):
         raise UserError(f"--output={output}: the name should end in .safetensors, .pt or .pth")
+    outputs.require_free(output, args.overwrite)
     from quarkaudio_jax.bridge.files import write_tensors
     from quarkaudio_jax.bridge.hcodec import export_hcodec
 
+    cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
     tensors = export_hcodec(cfg, variables, consume=True)
     write_tensors(output, tensors, {"format": "pt", "variant": cfg.name, "source": str(args.checkpoint)})
     print(f"{output}: {cfg.name}, {len(tensors)} tensors, {output.stat().st_size / 2**20:.1f} MiB")
 
 
 def run_verify(args: argparse.Namespace) -> None:
-    """Prints one row an output; SystemExit names what does not hold, and the first module where both part."""
-    import numpy as np
+    """Prints one row an output; SystemExit names what does not hold, and the first module where both part.
 
+    A file that can't be read is named, the others go on.
+    """
     from quarkaudio_jax.bridge.ssl import load_extractor
-    from quarkaudio_jax.bridge.upstream import compare, load_upstream
+    from quarkaudio_jax.bridge.upstream import load_upstream
     from quarkaudio_jax.data import audio
-    from quarkaudio_jax.data.transforms import resample, to_mono
     from quarkaudio_jax.training.saved_codec import read_any
 
     files = [
@@ -116,26 +136,44 @@ def run_verify(args: argparse.Namespace) -> None:
     print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
     failed = []
     for path in files:
-        samples, rate = audio.read(path)
-        wave = resample(to_mono(samples)[:, None], rate, cfg.sample_rate)[:, 0]
-        frames = min(cfg.num_frames(len(wave)), max(round(args.seconds * cfg.frame_rate), 1))
-        wave = wave[: frames * cfg.frame_hop]
-        wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
-        shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
-        if made_up:
-            feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        else:
-            feats = np.asarray(extractor(extractor.params, wave, cfg.sample_rate, cfg.feature_hop, shape[-1]))
-        rows, parting = compare(cfg, variables, model, wave, feats, args.tolerance)
-        for row in rows:
-            good = row.holds(args.tolerance, args.min_equal)
-            equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
-            difference = f"{row.difference:.1e}" if row.equal is None else ""
-            print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
-            if not good:
-                failed.append(f"{path}: {row.name} differs" + (f"; the first to part is {parting}" if parting else ""))
-    if failed:
-        raise SystemExit("\n".join(failed))
+        try:
+            with system_errors(path):
+                failed += _differences(args, path, cfg, variables, extractor, model)
+        except QuarkAudioError as error:
+            if is_exhausted(error):
+                raise
+            failed.append(named(path, error))
+    end_with(failed)
+
+
+def _differences(args: argparse.Namespace, path: str, cfg, variables, extractor, model) -> list[str]:
+    """Prints the rows of a file; a line for each that does not hold."""
+    import numpy as np
+
+    from quarkaudio_jax.bridge.upstream import compare
+    from quarkaudio_jax.data import audio
+    from quarkaudio_jax.data.transforms import resample, to_mono
+
+    samples, rate = audio.read(path)
+    wave = resample(to_mono(samples)[:, None], rate, cfg.sample_rate)[:, 0]
+    frames = min(cfg.num_frames(len(wave)), max(round(args.seconds * cfg.frame_rate), 1))
+    wave = wave[: frames * cfg.frame_hop]
+    wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
+    shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
+    if extractor is None:
+        feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    else:
+        feats = np.asarray(extractor(extractor.params, wave, cfg.sample_rate, cfg.feature_hop, shape[-1]))
+    rows, parting = compare(cfg, variables, model, wave, feats, args.tolerance)
+    failed = []
+    for row in rows:
+        good = row.holds(args.tolerance, args.min_equal)
+        equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
+        difference = f"{row.difference:.1e}" if row.equal is None else ""
+        print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
+        if not good:
+            failed.append(f"{path}: {row.name} differs" + (f"; the first to part is {parting}" if parting else ""))
+    return failed
 
 
 if __name__ == "__main__":

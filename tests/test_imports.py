@@ -22,6 +22,7 @@ EVERYTHING = MODELS | {
     "bridge",
     "preparation",
     "cli",
+    "outputs",
     "api",
     "evaluation",
     "task_model",

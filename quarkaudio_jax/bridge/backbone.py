@@ -17,6 +17,7 @@ import numpy as np
 from quarkaudio_jax.bridge import blocks
 from quarkaudio_jax.bridge.files import WeightFileError, open_tensors
 from quarkaudio_jax.bridge.rules import SAME, Rule, UnmatchedError, export_tensors, import_tensors
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
 from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig
 
@@ -41,17 +42,17 @@ def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> Back
     """The switches from a transformers configuration; ValueError for what the backbone does not have."""
     kind = config.get("model_type")
     if kind not in ("llama", "qwen2"):
-        raise ValueError(f"{name}: model_type is {kind!r}, but should be llama or qwen2")
+        raise UserError(f"{name}: model_type is {kind!r}, but should be llama or qwen2")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise ValueError(
+        raise UserError(
             f"{name}: rotary positions of type {rope.get('rope_type', rope.get('type'))!r} are not supported"
         )
     for field, value in (("hidden_act", "silu"), ("mlp_bias", False), ("use_sliding_window", False)):
         if config.get(field, value) != value:
-            raise ValueError(f"{name}: {field} is {config[field]!r}; only {value!r} is supported")
+            raise UserError(f"{name}: {field} is {config[field]!r}; only {value!r} is supported")
     if kind == "llama" and config.get("attention_bias"):
-        raise ValueError(f"{name}: attention_bias, also on the output, is not supported")
+        raise UserError(f"{name}: attention_bias, also on the output, is not supported")
     return BackboneConfig(
         dim=config["hidden_size"],
         num_layers=config["num_hidden_layers"],

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.bridge import blocks, files
 from quarkaudio_jax.bridge.rules import Layout, Rule, import_tensors
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.clap import CLAP_AUDIO, ClapAudioConfig, ClapAudioEncoder
 from quarkaudio_jax.text.features import get_recipe
 
@@ -67,12 +68,12 @@ def clap_audio_config(
     supported |= dict(enable_patch_layer_norm=True, flatten_patch_embeds=True)
     for field, value in supported.items():
         if audio.get(field, value) != value:
-            raise ValueError(f"{name}: {field} is {audio[field]!r}; only {value!r} is supported")
+            raise UserError(f"{name}: {field} is {audio[field]!r}; only {value!r} is supported")
     patch, stride = audio.get("patch_size", CLAP_AUDIO.patch), audio.get("patch_stride", CLAP_AUDIO.patch)
     if any(value not in (patch, [patch] * 2, (patch,) * 2) for value in (patch, stride)) or not isinstance(patch, int):
-        raise ValueError(f"{name}: patches of {patch} every {stride} bins; only square ones side by side are supported")
+        raise UserError(f"{name}: patches of {patch} every {stride} bins; only square ones side by side are supported")
     if audio.get("num_mel_bins", CLAP_AUDIO.bands) != settings.get("feature_size", CLAP_AUDIO.bands):
-        raise ValueError(f"{name}: {audio.get('num_mel_bins')} mel bands, but the feature extractor makes "
+        raise UserError(f"{name}: {audio.get('num_mel_bins')} mel bands, but the feature extractor makes "
                          f"{settings.get('feature_size')}")  # fmt: skip
     return ClapAudioConfig(
         dim=audio.get("patch_embeds_hidden_size", CLAP_AUDIO.dim),

@@ -188,7 +188,7 @@ def find_model(source: str, beside: Sequence[str], wanted: str, hub: str, how: s
     (how).
     """
     either = [entry.split("|") for entry in (*beside, "|".join(WEIGHTS))]
-    folder: pathlib.Path | None = pathlib.Path(source)
+    folder: pathlib.Path | None = pathlib.Path(source).expanduser()
     if not folder.is_dir():
         folder = hub_snapshot(source, [name for names in either for name in names])
     found = [next((name for name in names if folder and (folder / name).is_file()), "") for names in either]

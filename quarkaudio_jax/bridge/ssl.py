@@ -13,6 +13,7 @@ import numpy as np
 
 from quarkaudio_jax.bridge import blocks, files
 from quarkaudio_jax.bridge.rules import CONV, HEADS, SAME, TAPS, Rule, export_tensors, import_tensors
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
 
@@ -57,13 +58,13 @@ def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> SSLC
     """The switches from a transformers configuration; ValueError for what this encoder does not have."""
     kind = config.get("model_type")
     if kind not in ("hubert", "wav2vec2", "wavlm", None):
-        raise ValueError(f"{name}: model_type is {kind!r}, but should be hubert, wav2vec2 or wavlm")
+        raise UserError(f"{name}: model_type is {kind!r}, but should be hubert, wav2vec2 or wavlm")
     for field, value in (("hidden_act", "gelu"), ("feat_extract_activation", "gelu"), ("feat_proj_layer_norm", True)):
         if config.get(field, value) != value:
-            raise ValueError(f"{name}: {field} is {config[field]!r}; only {value!r} is supported")
+            raise UserError(f"{name}: {field} is {config[field]!r}; only {value!r} is supported")
     for field in ("add_adapter", "conv_pos_batch_norm"):
         if config.get(field):
-            raise ValueError(f"{name}: {field} is not supported")
+            raise UserError(f"{name}: {field} is not supported")
     relative = "num_buckets" in config
     return SSLConfig(
         dim=config["hidden_size"],
@@ -128,5 +129,5 @@ def load_extractor(recipe: str, weights: str | os.PathLike = "") -> Extractor:
     )
     cfg = config_from_hf(model.json(), str(model.folder / "config.json"))
     if chosen.layers and max(chosen.layers) > cfg.num_layers:
-        raise ValueError(f"features {recipe!r} mix layers {chosen.layers}; {model.folder} has only {cfg.num_layers}")
+        raise UserError(f"features {recipe!r} mix layers {chosen.layers}; {model.folder} has only {cfg.num_layers}")
     return Extractor(chosen, import_ssl(cfg, model.tensors()), cfg)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.bridge import blocks, files
 from quarkaudio_jax.bridge.rules import SAME, Rule, import_tensors
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.text.clap import ClapTextConfig, ClapTextEncoder
 from quarkaudio_jax.text.features import TextExtractor, get_recipe
 from quarkaudio_jax.text.t5 import T5Config, T5Encoder
@@ -71,7 +72,7 @@ def t5_config(config: Mapping[str, Any], name: str = "config.json") -> T5Config:
     """The switches from a transformers configuration; ValueError for what this encoder does not have."""
     kind = config.get("feed_forward_proj", "relu")
     if config.get("model_type", "t5") != "t5" or kind not in ("relu", "gated-gelu"):
-        raise ValueError(
+        raise UserError(
             f"{name}: a {config.get('model_type')} with {kind}; only T5 with relu or gated-gelu is supported"
         )
     return T5Config(
@@ -92,7 +93,7 @@ def clap_config(config: Mapping[str, Any], name: str = "config.json") -> ClapTex
     """The text side of a transformers CLAP configuration (or a configuration of that side alone)."""
     text = config.get("text_config", config)
     if "clap" not in str(config.get("model_type", "clap")) or text.get("hidden_act", "gelu") != "gelu":
-        raise ValueError(f"{name}: model_type is {config.get('model_type')!r}; only CLAP with gelu is supported")
+        raise UserError(f"{name}: model_type is {config.get('model_type')!r}; only CLAP with gelu is supported")
     plain = ClapTextConfig(50265, 768, 12, 12, 3072)
     return ClapTextConfig(
         vocabulary=text.get("vocab_size", plain.vocabulary),

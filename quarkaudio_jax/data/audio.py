@@ -1,9 +1,12 @@
 """Reading and writing audio files: wav, flac, mp3, ogg through libsndfile, and whether they are whole."""
 
+import contextlib
 import functools
 import os
 import pathlib
 import struct
+import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,6 +16,9 @@ from quarkaudio_jax.errors import QuarkAudioError
 EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 
 MP3_WARM_UP = 16 * 1152
+
+PROBE_BYTES = 1 << 20
+"""Written to learn why libsndfile could not write."""
 
 
 class AudioError(QuarkAudioError, ValueError):
@@ -63,7 +69,7 @@ def _whole(path: str, mtime_ns: int, size: int) -> str:
             cut = (magic == b"RIFF" and _wav_is_cut(file)) or (magic == b"OggS" and _ogg_is_cut(file))
         if cut:
             return "the file is truncated"
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             if file.frames <= 0:
                 return "the file holds no samples"
             tail = min(file.frames, 1024)
@@ -95,7 +101,7 @@ def info(path: str | os.PathLike) -> tuple[int, int, int]:
     import soundfile
 
     check(path)
-    found = soundfile.info(str(path))
+    found = soundfile.info(os.fsencode(path))
     return found.frames, found.samplerate, found.channels
 
 
@@ -105,7 +111,7 @@ def read(path: str | os.PathLike, start: int = 0, count: int = -1) -> tuple[np.n
 
     check(path)
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             expected = file.frames - start if count < 0 else min(count, file.frames - start)
             # An mp3 decoder that starts in the middle needs some frames before its output is right.
             early = min(start, MP3_WARM_UP) if file.format == "MP3" else 0
@@ -123,12 +129,27 @@ def read(path: str | os.PathLike, start: int = 0, count: int = -1) -> tuple[np.n
     return samples, rate
 
 
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Raises an OSError where libsndfile says no more than that it could not write; AudioError if the system could."""
+    import soundfile
+
+    try:
+        yield
+    except (soundfile.LibsndfileError, AssertionError, TypeError, ValueError) as error:
+        with tempfile.TemporaryFile(dir=pathlib.Path(path).parent) as file:
+            file.write(bytes(PROBE_BYTES))
+        raise AudioError(f"{path}: can't be written as audio ({error}); name it .wav or .flac") from error
+
+
 def write(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
     """Writes (S,) or (S, C) as 16-bit wav or flac by the name's extension; whole or not at all."""
     import soundfile
 
-    with atomic.written(path) as temporary:
-        soundfile.write(str(temporary), np.clip(samples, -1, 1), rate, subtype="PCM_16", format=file_format(path))
+    with atomic.written(path) as temporary, writing(path):
+        soundfile.write(
+            os.fsencode(temporary), np.clip(samples, -1, 1), rate, subtype="PCM_16", format=file_format(path)
+        )
 
 
 def file_format(path: str | os.PathLike) -> str:

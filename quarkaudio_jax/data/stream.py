@@ -30,7 +30,7 @@ class ResampledReader:
         if channel is not None and not 0 <= channel < self.source_channels:
             raise audio.AudioError(f"{path}: has no channel {channel + 1}, only {self.source_channels}")
         self._channel = channel
-        self._file = soundfile.SoundFile(str(path))
+        self._file = soundfile.SoundFile(os.fsencode(path))
         self._resampler = None
         if self.source_rate != rate:
             self._resampler = soxr.ResampleStream(self.source_rate, rate, 1, dtype="float32", quality="VHQ")
@@ -86,23 +86,27 @@ class Writer:
         self.path = pathlib.Path(path)
         self._temporary = atomic.beside(self.path)
         try:
-            self._file = soundfile.SoundFile(
-                str(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
-            )
-        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+            with audio.writing(self.path):
+                self._file = soundfile.SoundFile(
+                    os.fsencode(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
+                )
+        except BaseException:
             self._temporary.unlink(missing_ok=True)
-            raise audio.AudioError(f"{self.path}: can't be written as audio; name it .wav or .flac") from error
+            raise
 
     def write(self, samples_S: np.ndarray) -> None:
         """Appends samples; those beyond [-1, 1] are clipped."""
-        self._file.write(np.clip(samples_S, -1, 1))
+        with audio.writing(self.path):
+            self._file.write(np.clip(samples_S, -1, 1))
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind, *_) -> None:
-        self._file.close()
-        if kind is None:
-            os.replace(self._temporary, self.path)
-        else:
+        try:
+            with audio.writing(self.path):
+                self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self.path)
+        finally:
             self._temporary.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.init import logical
 
 
@@ -54,7 +55,7 @@ class GroupNorm(nn.Module):
     def __call__(self, x_BxTxC: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         channels = x_BxTxC.shape[-1]
         if channels % self.num_groups:
-            raise ValueError(f"GroupNorm: {channels} channels do not divide into {self.num_groups} groups")
+            raise UserError(f"GroupNorm: {channels} channels do not divide into {self.num_groups} groups")
         scale = self.param("scale", logical(nn.initializers.ones, "norm"), (channels,))
         bias = self.param("bias", logical(nn.initializers.zeros, "norm"), (channels,))
         x = x_BxTxC.astype(jnp.float32).reshape(*x_BxTxC.shape[:2], self.num_groups, -1)

@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.partition import fitted, placement
 
 AXES = ("data", "fsdp", "tensor")
@@ -39,12 +40,12 @@ def make_mesh(sizes: dict[str, int], devices: Sequence[Any] | None = None) -> Me
     shape = [sizes[axis] for axis in AXES]
     wanted = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, shape, strict=True))
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
-        raise ValueError(f"mesh {wanted}: sizes are at least 1, and at most one is -1")
+        raise UserError(f"mesh {wanted}: sizes are at least 1, and at most one is -1")
     known = int(np.prod([size for size in shape if size != -1]))
     if -1 in shape and len(devices) % known == 0:
         shape[shape.index(-1)] = len(devices) // known
     if int(np.prod(shape)) != len(devices):
-        raise ValueError(f"mesh {wanted} does not fill the {len(devices)} devices at hand; change config.mesh")
+        raise UserError(f"mesh {wanted} does not fill the {len(devices)} devices at hand; change config.mesh")
     return Mesh(_arranged(shape, devices, wanted), AXES)
 
 
@@ -56,7 +57,7 @@ def _arranged(shape: list[int], devices: list[Any], wanted: str) -> np.ndarray:
     if slices == 1:
         return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     if shape[0] % slices:
-        raise ValueError(f"mesh {wanted} over {slices} slices: config.mesh.data must be a multiple of {slices}")
+        raise UserError(f"mesh {wanted} over {slices} slices: config.mesh.data must be a multiple of {slices}")
     within = [shape[0] // slices, *shape[1:]]
     return mesh_utils.create_hybrid_device_mesh(within, [slices, 1, 1], devices, allow_split_physical_axes=True)
 

@@ -45,7 +45,7 @@ def mel_features(wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int) -> j
     one before and the one after; scaled to about unit size. It holds no learned semantics.
     """
     if dim % NEIGHBOURS:
-        raise ValueError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
+        raise UserError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
     n_fft = max(4096 * sample_rate // 48000, hop)
     pad, length = n_fft - hop, wave_BxS.shape[1] // hop
     # One frame of silence more on each side is the neighbour of the first and of the last frame.
@@ -129,5 +129,5 @@ RECIPES = {
 def get_recipe(name: str) -> Recipe:
     """The recipe of that name; ValueError lists the known names."""
     if name not in RECIPES:
-        raise ValueError(f"feature recipe {name!r} is not known; choose one of {', '.join(sorted(RECIPES))}")
+        raise UserError(f"feature recipe {name!r} is not known; choose one of {', '.join(sorted(RECIPES))}")
     return RECIPES[name]

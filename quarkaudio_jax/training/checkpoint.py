@@ -101,9 +101,13 @@ def _first_line(error: Exception) -> str:
 
 def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
     """The folder of one checkpoint, given it, a `checkpoints` folder or a work directory (then the newest)."""
-    path = pathlib.Path(path).absolute()
+    path = pathlib.Path(path).expanduser().absolute()
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path} is a file, not a checkpoint's folder; `convert import` makes one of PyTorch weights"
+        )
     if (path / "model").is_dir():
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path

@@ -14,6 +14,7 @@ from quarkaudio_jax.bridge.ssl import load_extractor
 from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, TrainOutputs
 from quarkaudio_jax.codec.variants import get_variant, with_quantizers
 from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, training_batches
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.losses import features as feature_losses
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
 from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig
@@ -65,7 +66,7 @@ class CodecProgram(Program):
 
     def __init__(self, cfg: CodecTrainConfig, extractor: Extractor | None = None):
         if cfg.codec.dtype not in DTYPES:
-            raise ValueError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
+            raise UserError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
         self.cfg = cfg
         self.codec_cfg = configured_codec(cfg.codec)
         self.sample_rate = self.codec_cfg.sample_rate
@@ -88,7 +89,7 @@ class CodecProgram(Program):
         self.adversarial = cfg.losses.adversarial > 0 or cfg.losses.feature_matching > 0
         self.rates = {"audio_seconds": cfg.data.batch_size * self.crop.seconds}
         if cfg.losses.perceptual > 0 and self.extractor.stored:
-            raise ValueError(
+            raise UserError(
                 f"config.losses.perceptual needs a recipe that can be computed, not {self.extractor.name!r}"
             )
 

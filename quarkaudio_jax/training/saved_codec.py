@@ -18,7 +18,7 @@ from quarkaudio_jax.training.program import best
 
 def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
     """(configuration, variables, where its features come from) of what `load_codec` takes."""
-    path = pathlib.Path(source)
+    path = pathlib.Path(source).expanduser()
     if path.is_file() and path.suffix in (".safetensors", ".pt", ".pth", ".ckpt", ".bin"):
         tensors = open_tensors(path)
         cfg = recognise(tensors)

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from quarkaudio_jax import load_codec
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.schema import CodecTrainConfig, ConfigError, from_config_dict
 from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config
@@ -66,11 +67,18 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypa
     assert find_checkpoint(tmp_path).name == "2"
 
 
-def test_wrong_values_are_named(tmp_path):
+def test_wrong_values_are_named(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="config.program 'codecs' does not exist; did you mean 'codec'"):
         make_program(from_config_dict(small_config(program="codecs")))
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         find_checkpoint(tmp_path / "none")
+    (tmp_path / "x.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"x.safetensors is a file, not a checkpoint's folder; `convert import`"):
+        find_checkpoint(tmp_path / "x.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for load in (find_checkpoint, load_codec):
+        with pytest.raises(CheckpointError, match=f"{tmp_path}/none: no such checkpoint"):
+            load("~/none")
     with pytest.raises(CheckpointError, match=re.escape("holds no complete checkpoint")):
         find_checkpoint(tmp_path)
 

@@ -154,13 +154,6 @@ def test_samples_that_were_never_scaled_are_named(trained, tmp_path):
         call(encode, tmp_path / "loud.wav", "--checkpoint", trained, "--output", tmp_path)
 
 
-def test_two_inputs_with_one_target_are_refused(trained, tmp_path):
-    for name in ("a.wav", "a.flac"):
-        soundfile.write(tmp_path / name, noise(100), 16000)
-    with pytest.raises(SystemExit, match=r"a\.(wav|flac) would both be written to"):
-        call(encode, tmp_path, "--checkpoint", trained, "--output", tmp_path / "t")
-
-
 def test_evaluate_writes_table_and_csv(trained, tmp_path, capsys):
     for i in range(2):
         soundfile.write(tmp_path / f"{i}.wav", noise(24000), 24000)
