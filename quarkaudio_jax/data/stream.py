@@ -9,7 +9,7 @@ from quarkaudio_jax import atomic
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.types import resampled_length
 
-BLOCK = 1 << 18
+BLOCK = audio.BLOCK
 
 
 class ResampledReader:
@@ -20,13 +20,12 @@ class ResampledReader:
     """
 
     def __init__(self, path: str | os.PathLike, rate: int):
-        import soundfile
         import soxr
 
         self.path = pathlib.Path(path)
-        frames, self.source_rate, self.source_channels = audio.info(path)
-        self.num_samples = resampled_length(frames, self.source_rate, rate)
-        self._file = soundfile.SoundFile(str(path))
+        self._sound = audio.open_sound(path)
+        self.source_rate, self.source_channels = self._sound.samplerate, self._sound.channels
+        self.num_samples = resampled_length(self._sound.frames, self.source_rate, rate)
         self._resampler = None
         if self.source_rate != rate:
             self._resampler = soxr.ResampleStream(self.source_rate, rate, 1, dtype="float32", quality="VHQ")
@@ -37,12 +36,10 @@ class ResampledReader:
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
+        self._sound.close()
 
     def _more(self) -> None:
-        block = self._file.read(BLOCK, dtype="float32", always_2d=True)
-        if not np.isfinite(block).all():
-            raise audio.AudioError(f"{self.path}: samples are NaN or infinite")
+        block = self._sound.read(BLOCK)
         self._ended = len(block) < BLOCK
         mono = block.mean(axis=1, dtype=np.float32)
         if self._resampler is not None:
@@ -83,7 +80,7 @@ class Writer:
         self._temporary = atomic.beside(self.path)
         try:
             self._file = soundfile.SoundFile(
-                str(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
+                os.fsencode(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
             )
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             self._temporary.unlink(missing_ok=True)
