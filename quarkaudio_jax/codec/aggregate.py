@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.mimi import MimiTransformer
+from quarkaudio_jax.nn.norm import safe_norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Groups(NamedTuple):
 def neighbour_similarity(x_BxTxD: jax.Array) -> jax.Array:
     """Cosine similarity of each frame with the next, (B, T - 1), float32."""
     x = x_BxTxD.astype(jnp.float32)
-    x = x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-8)
+    x = x / jnp.maximum(safe_norm(x, keepdims=True), 1e-8)
     return (x[:, 1:] * x[:, :-1]).sum(-1)
 
 

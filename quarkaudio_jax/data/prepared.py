@@ -229,7 +229,7 @@ def packed_batches(
         parts[task] = mine.map(Lay(records, cfg.length, tail)).to_iter_dataset(options)
         total += len(records)
     weights = {task: weight for task, (_, weight) in tasks.items()}
-    sieve = Sieve(SkipMonitor(cfg.strict, patience=max(100, 3 * total)))
+    sieve = Sieve(SkipMonitor(cfg.strict, total))
     mixed = grain.IterDataset.mix(parts, weights).filter(sieve)
     packed = grain.experimental.FirstFitPackIterDataset(
         mixed,

@@ -9,7 +9,7 @@ from quarkaudio_jax import atomic
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.types import resampled_length
 
-BLOCK = 1 << 18
+BLOCK = audio.BLOCK
 
 
 class ResampledReader:
@@ -21,16 +21,16 @@ class ResampledReader:
     """
 
     def __init__(self, path: str | os.PathLike, rate: int, channel: int | None = None):
-        import soundfile
         import soxr
 
         self.path = pathlib.Path(path)
-        frames, self.source_rate, self.source_channels = audio.info(path)
-        self.num_samples = resampled_length(frames, self.source_rate, rate)
+        self._sound = audio.open_sound(path)
+        self.source_rate, self.source_channels = self._sound.samplerate, self._sound.channels
+        self.num_samples = resampled_length(self._sound.frames, self.source_rate, rate)
         if channel is not None and not 0 <= channel < self.source_channels:
+            self._sound.close()
             raise audio.AudioError(f"{path}: has no channel {channel + 1}, only {self.source_channels}")
         self._channel = channel
-        self._file = soundfile.SoundFile(os.fsencode(path))
         self._resampler = None
         if self.source_rate != rate:
             self._resampler = soxr.ResampleStream(self.source_rate, rate, 1, dtype="float32", quality="VHQ")
@@ -41,12 +41,10 @@ class ResampledReader:
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
+        self._sound.close()
 
     def _more(self) -> None:
-        block = self._file.read(BLOCK, dtype="float32", always_2d=True)
-        if not np.isfinite(block).all():
-            raise audio.AudioError(f"{self.path}: samples are NaN or infinite")
+        block = self._sound.read(BLOCK)
         self._ended = len(block) < BLOCK
         mono = block.mean(axis=1, dtype=np.float32) if self._channel is None else block[:, self._channel]
         if self._resampler is not None:

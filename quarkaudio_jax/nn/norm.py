@@ -10,6 +10,12 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.init import logical
 
 
+def safe_norm(x: jax.Array, axis=-1, keepdims: bool = False) -> jax.Array:
+    """Euclidean norm whose gradient is 0 where it is 0, instead of NaN."""
+    square = jnp.square(x).sum(axis, keepdims=keepdims)
+    return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
+
+
 class LayerNorm(nn.Module):
     """Layer normalisation over the last axis with scale and bias."""
 

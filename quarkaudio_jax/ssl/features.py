@@ -59,7 +59,13 @@ def mix_states(states_NxBxTxD: jax.Array, recipe: Recipe) -> jax.Array:
     """A recipe's features from all hidden states; sign(0) is -1, as upstream computes it."""
     chosen = states_NxBxTxD[jnp.asarray(recipe.layers)] if recipe.layers else states_NxBxTxD
     x = chosen.mean(0)
-    return jnp.where(x > 0, 1.0, -1.0) * jnp.abs(x) ** 0.3 if recipe.compress else x
+    return compressed(x) if recipe.compress else x
+
+
+def compressed(x: jax.Array) -> jax.Array:
+    """sign(x) |x|^0.3, its gradient 0 at 0."""
+    magnitude = jnp.where(x == 0, 0.0, jnp.where(x == 0, 1.0, jnp.abs(x)) ** 0.3)
+    return jnp.where(x > 0, 1.0, -1.0) * magnitude
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,6 +47,11 @@ def configured_codec(cfg: CodecConfig) -> HCodecConfig:
     return with_quantizers(get_variant(cfg.variant), **rules)
 
 
+def _bounded(batch):
+    """The batch with its waves in [-1, 1], where the pipeline brings them: one wild sample would overflow all powers."""
+    return {**batch, "wave": jnp.clip(batch["wave"], -1.0, 1.0)}
+
+
 def _global_norm(tree) -> jax.Array:
     return optax.global_norm(tree).astype(jnp.float32)
 
@@ -142,6 +147,7 @@ class CodecProgram(Program):
 
     def fit(self, state: State, batch) -> State:
         """k-means codebooks from the first batch."""
+        batch = _bounded(batch)
         _, variables = self.codec.apply(
             {"params": state.model.params, "codebooks": state.model.codebooks},
             batch["wave"],
@@ -232,6 +238,7 @@ class CodecProgram(Program):
     def train_step(self, state: State, batch) -> tuple[State, dict[str, jax.Array]]:
         """Discriminators first, on the reconstruction; then the generator against the new discriminators."""
         model, training, step = state.model, state.training, state.step
+        batch = _bounded(batch)
         features = self.features(state.frozen, batch)
         parts, pull_back, (out, codebooks) = jax.vjp(
             lambda params: self._generate(params, model.codebooks, batch, features, step), model.params, has_aux=True
@@ -266,7 +273,7 @@ class CodecProgram(Program):
 
     def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Reconstructs with the averaged weights if there are any; distances per item, and the waves."""
-        model = state.model
+        model, batch = state.model, _bounded(batch)
         features = self.features(state.frozen, batch)
         variables = {"params": best(model), "codebooks": model.codebooks}
         out = self.codec.apply(variables, batch["wave"], features)
