@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import logging
 import os
 import pathlib
 import stat
@@ -16,6 +17,8 @@ import numpy as np
 from quarkaudio_jax import atomic
 from quarkaudio_jax.data import containers, foreign
 from quarkaudio_jax.errors import QuarkAudioError, is_exhausted
+
+log = logging.getLogger(__name__)
 
 EXTENSIONS = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".aifc"),
@@ -260,14 +263,18 @@ def file_format(path: str | os.PathLike) -> str:
 
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
-    """Every audio file below a folder that can be read here, by extension, sorted; see `walk`."""
-    suffixes = (*EXTENSIONS, *foreign.EXTENSIONS) if foreign.available() else EXTENSIONS
-    return sorted(path for path in walk(folder) if path.suffix.lower() in suffixes)
+    """Every audio file below a folder that can be read here, by extension, sorted; see `walk`.
 
-
-def find_unsupported(folder: str | os.PathLike) -> list[pathlib.Path]:
-    """Every audio file below a folder that only ffmpeg reads, if that is not installed; sorted."""
-    return sorted(p for p in walk(folder) if p.suffix.lower() in foreign.EXTENSIONS and not foreign.available())
+    Files that only ffmpeg reads are named in the log where it is not installed.
+    """
+    found = sorted(path for path in walk(folder) if path.suffix.lower() in (*EXTENSIONS, *foreign.EXTENSIONS))
+    if foreign.available():
+        return found
+    left_out = [path for path in found if path.suffix.lower() in foreign.EXTENSIONS]
+    if left_out:
+        names = ", ".join(map(str, left_out[:3])) + (", ..." if len(left_out) > 3 else "")
+        log.warning("%d files are left out: %s: only ffmpeg, which is not installed, reads them", len(left_out), names)
+    return [path for path in found if path not in set(left_out)]
 
 
 def walk(folder: str | os.PathLike) -> Iterator[pathlib.Path]:

@@ -101,8 +101,6 @@ def from_folder(
     root = pathlib.Path(folder)
     if not root.is_dir():
         raise SourceError(f"{folder}: no such folder")
-    for path in audio.find_unsupported(root):
-        skipped.append(f"{path}: this format is read through ffmpeg, which is not installed")
     for path in audio.find(root):
         try:
             audio.check(path, thorough=True)

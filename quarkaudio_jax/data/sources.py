@@ -8,7 +8,6 @@ import bisect
 import dataclasses
 import glob
 import itertools
-import logging
 import os
 import pathlib
 import zlib
@@ -22,8 +21,6 @@ from quarkaudio_jax.data.crops import GRID_HZ, Crop, SourceError, cut, grid_samp
 from quarkaudio_jax.data.lists import list_lines, split_specs
 from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.data.tfds_source import TfdsSource
-
-log = logging.getLogger(__name__)
 
 FEATURES_SUFFIX = ".features.npy"
 """Precomputed features of clip.wav lie beside it in clip.features.npy, (T, D)."""
@@ -194,16 +191,9 @@ def _open_one(spec: str, tfds_dir: str) -> Source:
         return PreparedSource(spec.removeprefix("prepared:"))
     path = pathlib.Path(spec).expanduser()
     if path.is_dir():
-        files, unsupported = audio.find(path), audio.find_unsupported(path)
-        told = (
-            f"{len(unsupported)} that only ffmpeg reads, which is not installed ({unsupported[0]})"
-            if unsupported
-            else ""
-        )
+        files = audio.find(path)
         if not files:
-            raise SourceError(f"{path} holds no audio files ({', '.join(audio.EXTENSIONS)}){told and ', but ' + told}")
-        if unsupported:
-            log.warning("%s: left out are %s", path, told)
+            raise SourceError(f"{path} holds no audio files ({', '.join(audio.EXTENSIONS)})")
         return FileSource([str(f) for f in files], [str(f.relative_to(path)) for f in files])
     if path.is_file():
         read = LISTS.get(path.suffix.lower())
