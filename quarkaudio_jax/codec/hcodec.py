@@ -250,7 +250,7 @@ class HCodec(nn.Module):
         if cfg is None or cfg.train_thresholds is None:
             return None
         low, high = cfg.train_thresholds
-        return jax.random.uniform(self.make_rng("codec"), (batch,), minval=low, maxval=high)
+        return jax.random.uniform(self.make_rng("codec"), (batch,), jnp.float32, minval=low, maxval=high)
 
     def _reconstruct(self, emb: Embeddings, acoustic: Quantized, semantic: Quantized) -> TrainOutputs:
         vectors = acoustic.quantized_BxTxD, semantic.quantized_BxTxD
@@ -277,7 +277,7 @@ class HCodec(nn.Module):
 
         def quantize(quantizer, x_BxTxD):
             codes = quantizer.encode(x_BxTxD)
-            return Quantized(quantizer.decode(codes), codes, jnp.zeros(codes.shape[-1]))
+            return Quantized(quantizer.decode(codes), codes, jnp.zeros(codes.shape[-1], jnp.float32))
 
         streams = (
             quantize(self.quantizer, emb.acoustic_BxTxD),

@@ -55,8 +55,8 @@ class Quantized(NamedTuple):
 def random_codebooks(cfg: QuantizerConfig, key: jax.Array) -> Codebooks:
     """Codebooks before k-means: small random vectors, every cluster of size 1."""
     shape = (cfg.num_codebooks, cfg.codebook_size, cfg.dim)
-    embed = jax.random.normal(key, shape) * cfg.dim**-0.5
-    return Codebooks(embed, jnp.ones(shape[:2]), embed)
+    embed = jax.random.normal(key, shape, jnp.float32) * cfg.dim**-0.5
+    return Codebooks(embed, jnp.ones(shape[:2], jnp.float32), embed)
 
 
 def nearest(x_NxD: jax.Array, embed_VxD: jax.Array) -> jax.Array:
@@ -119,7 +119,7 @@ def decode(embed_KxVxD: jax.Array, codes_BxTxK: jax.Array) -> jax.Array:
 
 def _updated(cfg: QuantizerConfig, book: Codebooks, x_NxD, codes_N, weight_N) -> Codebooks:
     """One codebook after its EMA step: sizes and sums move by 1 - decay towards the batch's."""
-    onehot_NxV = jax.nn.one_hot(codes_N, cfg.codebook_size) * weight_N[:, None]
+    onehot_NxV = jax.nn.one_hot(codes_N, cfg.codebook_size, dtype=jnp.float32) * weight_N[:, None]
     sums_VxD = jnp.matmul(onehot_NxV.T, x_NxD, precision=HIGHEST)
     rate = 1 - cfg.decay
     size_V = book.cluster_size_KxV + rate * (onehot_NxV.sum(0) - book.cluster_size_KxV)
@@ -129,9 +129,14 @@ def _updated(cfg: QuantizerConfig, book: Codebooks, x_NxD, codes_N, weight_N) ->
     return Codebooks(avg_VxD / smoothed_V[:, None], size_V, avg_VxD)
 
 
+def _weights(x_NxD: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
+    """1 for each valid row, else 0, (N,)."""
+    return jnp.ones(len(x_NxD), jnp.float32) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
+
+
 def _sample_valid(key, x_NxD, weight_N, count: int) -> jax.Array:
     """`count` random valid rows, without repetition while there are enough, else round and round."""
-    order_N = jnp.argsort(jnp.where(weight_N > 0, jax.random.uniform(key, weight_N.shape), 2.0))
+    order_N = jnp.argsort(jnp.where(weight_N > 0, jax.random.uniform(key, weight_N.shape, jnp.float32), 2.0))
     num_valid = jnp.maximum((weight_N > 0).sum(), 1)
     return x_NxD[order_N[jnp.arange(count) % num_valid]]
 
@@ -160,7 +165,7 @@ def quantize_and_update(
     statistics. key: randomness of quantiser dropout and of dead-code revival.
     """
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
-    weight_N = jnp.ones(len(x_NxD)) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
+    weight_N = _weights(x_NxD, mask_BxT)
     count = jnp.maximum(weight_N.sum(), 1.0)
     cut_key, revive_key = jax.random.split(key)
     cut = jax.random.randint(cut_key, (), 0, cfg.num_codebooks) if cfg.dropout else cfg.num_codebooks
@@ -202,19 +207,21 @@ def kmeans_codebooks(
     Clusters start at random valid vectors; an empty cluster keeps its centre.
     """
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
-    weight_N = jnp.ones(len(x_NxD)) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
+    weight_N = _weights(x_NxD, mask_BxT)
 
     def fit(residual_NxD, key):
         def lloyd(_, state):
             means_VxD, _ = state
-            onehot_NxV = jax.nn.one_hot(nearest(residual_NxD, means_VxD), cfg.codebook_size) * weight_N[:, None]
+            codes_N = nearest(residual_NxD, means_VxD)
+            onehot_NxV = jax.nn.one_hot(codes_N, cfg.codebook_size, dtype=jnp.float32) * weight_N[:, None]
             size_V = onehot_NxV.sum(0)
             sums_VxD = jnp.matmul(onehot_NxV.T, residual_NxD, precision=HIGHEST)
             new_VxD = sums_VxD / jnp.maximum(size_V, 1.0)[:, None]
             return jnp.where(size_V[:, None] > 0, new_VxD, means_VxD), size_V
 
         start = _sample_valid(key, residual_NxD, weight_N, cfg.codebook_size)
-        means_VxD, size_V = jax.lax.fori_loop(0, cfg.kmeans_iters, lloyd, (start, jnp.zeros(cfg.codebook_size)))
+        none_V = jnp.zeros(cfg.codebook_size, jnp.float32)
+        means_VxD, size_V = jax.lax.fori_loop(0, cfg.kmeans_iters, lloyd, (start, none_V))
         book = Codebooks(means_VxD, size_V, means_VxD * size_V[:, None])
         return residual_NxD - means_VxD[nearest(residual_NxD, means_VxD)], book
 

@@ -66,7 +66,7 @@ class GroupNorm(nn.Module):
         bias = self.param("bias", logical(nn.initializers.zeros, "norm"), (channels,))
         x = x_BxTxC.astype(jnp.float32).reshape(*x_BxTxC.shape[:2], self.num_groups, -1)
         if mask_BxT is None:
-            weight = jnp.ones((1, x.shape[1], 1, 1))
+            weight = jnp.ones((1, x.shape[1], 1, 1), jnp.float32)
         else:
             weight = mask_BxT.astype(jnp.float32)[..., None, None]
         count = jnp.maximum(weight.sum(1, keepdims=True), 1.0) * x.shape[-1]

@@ -134,13 +134,13 @@ class CodecProgram(Program):
     def init(self) -> State:
         codec_key, adversary_key = jax.random.split(jax.random.key(self.cfg.seed))
         codec = self.codec_cfg
-        wave = jnp.zeros((1, 4 * codec.frame_hop))
-        features = jnp.zeros((1, 4 * codec.semantic.stride, codec.semantic.feature_dim))
+        wave = jnp.zeros((1, 4 * codec.frame_hop), jnp.float32)
+        features = jnp.zeros((1, 4 * codec.semantic.stride, codec.semantic.feature_dim), jnp.float32)
         variables = self.codec.init(codec_key, wave, features)
         params = variables["params"]
         training = CodecTraining(self.optimizer.init(params), None, None)
         if self.adversarial:
-            adversary = self.adversary.init(adversary_key, jnp.zeros((1, self._judged_samples)))["params"]
+            adversary = self.adversary.init(adversary_key, jnp.zeros((1, self._judged_samples), jnp.float32))["params"]
             training = CodecTraining(training.opt_state, adversary, self.adversary_optimizer.init(adversary))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
         return State(jnp.zeros((), jnp.int32), CodecModel(params, variables["codebooks"], ema), training)
@@ -186,7 +186,7 @@ class CodecProgram(Program):
     def _objective(self, parts, adversary_params, frozen, target, features, step) -> tuple[jax.Array, dict]:
         """The generator's objective of its differentiable outputs: (weighted sum, terms)."""
         weights, rate = self.cfg.losses, self.codec_cfg.sample_rate
-        terms, total = {}, jnp.zeros(())
+        terms, total = {}, jnp.zeros((), jnp.float32)
 
         def add(name: str, weight, value) -> None:
             nonlocal total
@@ -298,7 +298,7 @@ def _differentiable(out: TrainOutputs) -> dict[str, jax.Array]:
 def _usage(codes_BxTxK: jax.Array, codebook_size: int) -> jax.Array:
     """Share of the codes that the batch uses, mean over codebooks."""
     codes_NxK = codes_BxTxK.reshape(-1, codes_BxTxK.shape[-1])
-    used = jax.vmap(lambda codes: jnp.zeros(codebook_size).at[codes].max(codes >= 0), in_axes=1)(codes_NxK)
+    used = jax.vmap(lambda codes: jnp.zeros(codebook_size, jnp.float32).at[codes].max(codes >= 0), in_axes=1)(codes_NxK)
     return used.mean()
 
 

@@ -100,7 +100,7 @@ class LMProgram(Program):
         blank = {name: jnp.zeros((1, 8, *s.shape[2:]), s.dtype) for name, s in self.batch_spec(1).items()}
         params = self.model.init(jax.random.key(self.cfg.seed), blank)["params"]
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
-        training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2)))
+        training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2), jnp.float32))
         return State(jnp.zeros((), jnp.int32), LMModel(params, ema), training)
 
     def warm_start(self, model: LMModel) -> LMModel:
@@ -139,7 +139,7 @@ class LMProgram(Program):
 
     def _tally(self, batch, scores: lm.Scores) -> jax.Array:
         """Right predictions of each task, and all of them (tasks, 2)."""
-        onehot_BxLxN = jax.nn.one_hot(task_of(batch), len(TASKS))
+        onehot_BxLxN = jax.nn.one_hot(task_of(batch), len(TASKS), dtype=jnp.float32)
         counted = scores.counted_BxLxK.astype(jnp.float32)
         both = jnp.stack([(counted * scores.right_BxLxK).sum(-1), counted.sum(-1)], axis=-1)
         return jnp.einsum("bln,blc->nc", onehot_BxLxN, both)
