@@ -106,7 +106,7 @@ def read(*arguments):
 
 def test_a_config_file_and_its_fields():
     config = read("--config=configs/codec48k.py:tiny", "--config.optim.lr=0.5", "--config.data.strict=True")
-    assert config.optim.lr == 0.5 and config.data.strict and config.codec.variant == "hcodec_48k_tiny"
+    assert config.optim.lr == 0.5 and config.data.strict and config.codec.variant == "hcodec_48k_tiny_faded"
 
 
 @pytest.mark.parametrize(
