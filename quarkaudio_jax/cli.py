@@ -75,8 +75,9 @@ def read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[An
     from absl import flags
     from ml_collections import config_flags
 
-    from quarkaudio_jax.schema import from_config_dict
+    from quarkaudio_jax.schema import from_config_dict, spelled_out
 
+    argv = spelled_out(argv, cls)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
         "config",
