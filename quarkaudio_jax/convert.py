@@ -124,7 +124,8 @@ def run_verify(args: argparse.Namespace) -> None:
     extractor = None if made_up else load_extractor(features.recipe, args.features or features.weights)
     model = load_upstream(args.upstream, cfg, variables)
     print(f"{cfg.name}: the original took the weights (strict)\n")
-    print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
+    print("| file | output | largest difference | equal codes | the original to itself, its STFT in float64 | |")
+    print("| --- | --- | ---: | ---: | ---: | --- |")
     failed = []
     for path in files:
         samples, rate = audio.read(path)
@@ -142,7 +143,8 @@ def run_verify(args: argparse.Namespace) -> None:
             good = row.holds(args.tolerance, args.min_equal)
             equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
             difference = f"{row.difference:.1e}" if row.equal is None else ""
-            print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
+            own = "" if not row.own else f"{row.own:.1e}" if row.equal is None else f"{100 * (1 - row.own):.2f} %"
+            print(f"| {path} | {row.name} | {difference} | {equal} | {own} | {'' if good else 'FAILS'} |", flush=True)
             if not good:
                 failed.append(f"{path}: {row.name} differs" + (f"; the first to part is {parting}" if parting else ""))
     if failed:
