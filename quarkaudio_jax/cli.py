@@ -85,7 +85,7 @@ def _read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[A
     from absl import flags
     from ml_collections import config_flags
 
-    from quarkaudio_jax.schema import from_config_dict
+    from quarkaudio_jax.schema import from_config_dict, spelled_out
     from quarkaudio_jax.schema.files import expanded, load_config, require_kind
 
     values = flags.FlagValues()
@@ -98,7 +98,9 @@ def _read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[A
         raise SystemExit(0)
     name, arguments = _config_named(argv)
     config = load_config(name) if name is not None else None
-    check_fields(arguments[1:], cls if config is None else require_kind(config, cls, name))
+    kind = cls if config is None else require_kind(config, cls, name)
+    check_fields(arguments[1:], kind)
+    arguments = spelled_out(arguments, kind)
     try:
         if config is not None:
             config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)

@@ -76,7 +76,7 @@ def run_import(args: argparse.Namespace) -> None:
         raise UserError(f"{folder} exists already; choose another folder, or remove it")
     outputs.require_folder(args.output)
     tensors = files.open_tensors(args.weights)
-    cfg = recognise(tensors)
+    cfg = recognise(tensors, files.read_metadata(args.weights).get("variant", ""))
     print(f"{args.weights}: {cfg.name}, {len(tensors)} tensors")
     variables = import_hcodec(cfg, tensors, consume=True, place=on_device)
     recipe = UPSTREAM_FEATURES[cfg.semantic.feature_dim]
@@ -106,11 +106,18 @@ def run_export(args: argparse.Namespace) -> None:
     outputs.require_free(output, args.overwrite)
     from quarkaudio_jax.bridge.files import write_tensors
     from quarkaudio_jax.bridge.hcodec import export_hcodec
+    from quarkaudio_jax.codec.variants import published_front_end
 
     cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
     tensors = export_hcodec(cfg, variables, consume=True)
     write_tensors(output, tensors, {"format": "pt", "variant": cfg.name, "source": str(args.checkpoint)})
     print(f"{output}: {cfg.name}, {len(tensors)} tensors, {output.stat().st_size / 2**20:.1f} MiB")
+    if published_front_end(cfg) != cfg:
+        kept = "is in the file's metadata, which we read" if output.suffix == ".safetensors" else "is not in the file"
+        print(
+            f"note: {cfg.name} fades phases where the spectrum is empty and the public code does not, so its acoustic "
+            f"codes there are others; the name of the variant {kept}"
+        )
 
 
 def run_verify(args: argparse.Namespace) -> None:
@@ -120,6 +127,7 @@ def run_verify(args: argparse.Namespace) -> None:
     """
     from quarkaudio_jax.bridge.ssl import load_extractor
     from quarkaudio_jax.bridge.upstream import load_upstream
+    from quarkaudio_jax.codec.variants import published_front_end
     from quarkaudio_jax.data import audio
     from quarkaudio_jax.training.saved_codec import read_any
 
@@ -128,12 +136,16 @@ def run_verify(args: argparse.Namespace) -> None:
     ]
     if not files:
         raise UserError(f"no audio files in {', '.join(args.audio)}")
-    cfg, variables, features = read_any(args.checkpoint)
+    trained, variables, features = read_any(args.checkpoint)
+    cfg = published_front_end(trained)
+    if cfg != trained:
+        print(f"{trained.name} is compared as {cfg.name}: the public code knows no fading of phases\n")
     made_up = args.features == "random"
     extractor = None if made_up else load_extractor(features.recipe, args.features or features.weights)
     model = load_upstream(args.upstream, cfg, variables)
     print(f"{cfg.name}: the original took the weights (strict)\n")
-    print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
+    print("| file | output | largest difference | equal codes | the original to itself, its STFT in float64 | |")
+    print("| --- | --- | ---: | ---: | ---: | --- |")
     failed = []
     for path in files:
         try:

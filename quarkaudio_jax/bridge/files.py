@@ -39,6 +39,20 @@ def open_tensors(path: str | os.PathLike) -> dict[str, Any]:
     return _named(_from_pickle(path), path)
 
 
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """What a .safetensors file says of itself; empty for other files."""
+    path = pathlib.Path(path)
+    if path.suffix != ".safetensors":
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightFileError(f"{path}: can't be read as safetensors ({error})") from error
+
+
 @dataclasses.dataclass(frozen=True)
 class _StoredTensor:
     """A tensor that stays in its .safetensors file until it is asked for."""

@@ -18,12 +18,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class QuantizerConfig:
-    """Shape and training rules of a residual VQ.
-
-    rotation_trick: False gives the plain straight-through gradient. dropout: during training
-    one random cut per batch, codebooks above it unused. revive_below: codes whose EMA cluster
-    size falls below it are replaced by random vectors of the batch (0: never; ours).
-    """
+    """Shape of a residual VQ, and the constants of its statistics."""
 
     num_codebooks: int
     codebook_size: int
@@ -31,9 +26,20 @@ class QuantizerConfig:
     decay: float = 0.99
     eps: float = 1e-5
     kmeans_iters: int = 50
-    rotation_trick: bool = True
-    dropout: bool = False
-    revive_below: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizerRules:
+    """How a residual VQ is trained; `schema.CodecConfig` is the home of the defaults.
+
+    rotation_trick: False gives the plain straight-through gradient. dropout: one random cut per
+    batch, codebooks above it unused. revive_below: codes whose EMA cluster size falls below it
+    are replaced by random vectors of the batch (0: never; ours).
+    """
+
+    rotation_trick: bool
+    dropout: bool
+    revive_below: float
 
 
 class Codebooks(NamedTuple):
@@ -141,19 +147,20 @@ def _sample_valid(key, x_NxD, weight_N, count: int) -> jax.Array:
     return x_NxD[order_N[jnp.arange(count) % num_valid]]
 
 
-def _revived(cfg: QuantizerConfig, book: Codebooks, key, x_NxD, weight_N) -> Codebooks:
+def _revived(revive_below: float, book: Codebooks, key, x_NxD, weight_N) -> Codebooks:
     """Replaces codes whose cluster is too small by random vectors of the batch."""
-    dead_V = book.cluster_size_KxV < cfg.revive_below
-    fresh_VxD = _sample_valid(key, x_NxD, weight_N, cfg.codebook_size)
+    dead_V = book.cluster_size_KxV < revive_below
+    fresh_VxD = _sample_valid(key, x_NxD, weight_N, len(dead_V))
     return Codebooks(
         jnp.where(dead_V[:, None], fresh_VxD, book.embed_KxVxD),
-        jnp.where(dead_V, cfg.revive_below, book.cluster_size_KxV),
-        jnp.where(dead_V[:, None], fresh_VxD * cfg.revive_below, book.embed_avg_KxVxD),
+        jnp.where(dead_V, revive_below, book.cluster_size_KxV),
+        jnp.where(dead_V[:, None], fresh_VxD * revive_below, book.embed_avg_KxVxD),
     )
 
 
 def quantize_and_update(
     cfg: QuantizerConfig,
+    rules: QuantizerRules,
     books: Codebooks,
     x_BxTxD: jax.Array,
     key: jax.Array,
@@ -168,7 +175,7 @@ def quantize_and_update(
     weight_N = _weights(x_NxD, mask_BxT)
     count = jnp.maximum(weight_N.sum(), 1.0)
     cut_key, revive_key = jax.random.split(key)
-    cut = jax.random.randint(cut_key, (), 0, cfg.num_codebooks) if cfg.dropout else cfg.num_codebooks
+    cut = jax.random.randint(cut_key, (), 0, cfg.num_codebooks) if rules.dropout else cfg.num_codebooks
     revive_keys = jax.random.split(revive_key, cfg.num_codebooks)
 
     def step(carry, inputs):
@@ -178,14 +185,14 @@ def quantize_and_update(
         codes_N = nearest(jax.lax.stop_gradient(residual), book.embed_KxVxD)
         code_NxD = jax.lax.stop_gradient(book.embed_KxVxD[codes_N])
         loss = (jnp.square(residual - code_NxD).mean(-1) * weight_N).sum() / count
-        if cfg.rotation_trick:
+        if rules.rotation_trick:
             passed = rotate_to(residual, code_NxD)
         else:
             passed = residual + jax.lax.stop_gradient(code_NxD - residual)
         still = jax.lax.stop_gradient(residual)
         new_book = _updated(cfg, book, still, codes_N, weight_N)
-        if cfg.revive_below > 0:
-            new_book = _revived(cfg, new_book, key, still, weight_N)
+        if rules.revive_below > 0:
+            new_book = _revived(rules.revive_below, new_book, key, still, weight_N)
         new_book = jax.tree.map(lambda new, old: jnp.where(active, new, old), new_book, book)
         carry = (jnp.where(active, residual - code_NxD, residual), jnp.where(active, total + passed, total))
         return carry, (jnp.where(active, codes_N, -1), jnp.where(active, loss, 0.0), new_book)
@@ -244,10 +251,10 @@ class ResidualVQ(nn.Module):
         """Codes (B, T, K) -> (B, T, D)."""
         return decode(self.books.value.embed_KxVxD, codes_BxTxK)
 
-    def update(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> Quantized:
+    def update(self, rules: QuantizerRules, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> Quantized:
         """A training pass; needs the rng stream `codec` and mutable `codebooks`."""
         key = self.make_rng("codec")
-        out, self.books.value = quantize_and_update(self.cfg, self.books.value, x_BxTxD, key, mask_BxT)
+        out, self.books.value = quantize_and_update(self.cfg, rules, self.books.value, x_BxTxD, key, mask_BxT)
         return out
 
     def fit(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> None:

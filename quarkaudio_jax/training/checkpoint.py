@@ -27,14 +27,14 @@ class CheckpointError(QuarkAudioError, RuntimeError):
 
 
 class Checkpoints:
-    """The checkpoints of a work directory, in DIR/checkpoints/<step>/."""
+    """The checkpoints of a work directory, in DIR/checkpoints/<step>/. keep: how many of the newest (0: all)."""
 
     def __init__(self, workdir: str | pathlib.Path, keep: int = 3):
         self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         handlers.add("data", grain.checkpoint.CheckpointSave, grain.checkpoint.CheckpointHandler())
         handlers.add("data", grain.checkpoint.CheckpointRestore, grain.checkpoint.CheckpointHandler())
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep or None, create=True, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(self._folder, options=options, handler_registry=handlers)
 
     def latest(self) -> int | None:

@@ -11,13 +11,14 @@ import optax
 from quarkaudio_jax.adversary.discriminators import Discriminators
 from quarkaudio_jax.adversary.objectives import discriminator_loss, generator_loss
 from quarkaudio_jax.bridge.ssl import load_extractor
-from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, TrainOutputs
-from quarkaudio_jax.codec.variants import get_variant, with_quantizers
+from quarkaudio_jax.codec.hcodec import HCodec, TrainOutputs
+from quarkaudio_jax.codec.quantize import QuantizerRules
+from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, training_batches
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.losses import features as feature_losses
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
-from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig
+from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig, ConfigError, TrainConfig
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 from quarkaudio_jax.training.program import DTYPES, Program, State, best
@@ -41,10 +42,9 @@ class CodecTraining:
     adversary_opt_state: Any
 
 
-def configured_codec(cfg: CodecConfig) -> HCodecConfig:
-    """The variant with its quantisers' training rules as configured."""
-    rules = dict(rotation_trick=cfg.rotation_trick, dropout=cfg.quantizer_dropout, revive_below=cfg.revive_below)
-    return with_quantizers(get_variant(cfg.variant), **rules)
+def quantizer_rules(cfg: CodecConfig) -> QuantizerRules:
+    """How the configuration trains both quantizers."""
+    return QuantizerRules(cfg.rotation_trick, cfg.quantizer_dropout, cfg.revive_below)
 
 
 def _bounded(batch):
@@ -73,7 +73,8 @@ class CodecProgram(Program):
         if cfg.codec.dtype not in DTYPES:
             raise UserError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
         self.cfg = cfg
-        self.codec_cfg = configured_codec(cfg.codec)
+        self.codec_cfg = get_variant(cfg.codec.variant)
+        self.rules = quantizer_rules(cfg.codec)
         self.sample_rate = self.codec_cfg.sample_rate
         dtype = DTYPES[cfg.codec.dtype]
         self.codec = HCodec(self.codec_cfg, dtype=dtype, remat=cfg.codec.remat)
@@ -96,6 +97,24 @@ class CodecProgram(Program):
         if cfg.losses.perceptual > 0 and self.extractor.stored:
             raise UserError(
                 f"config.losses.perceptual needs a recipe that can be computed, not {self.extractor.name!r}"
+            )
+
+    def check_resume(self, saved: CodecTrainConfig) -> None:
+        """The codec must be the one that the run began with, its front end included."""
+        if saved.codec.variant != self.cfg.codec.variant:
+            raise ConfigError(
+                f"this run began with config.codec.variant {saved.codec.variant!r}, not {self.cfg.codec.variant!r}: "
+                "set that again, or start in another --workdir"
+            )
+
+    def check_initial(self, saved: TrainConfig) -> None:
+        """The encoder must read what it was trained on."""
+        trained = get_variant(saved.codec.variant) if isinstance(saved, CodecTrainConfig) else self.codec_cfg
+        ours, theirs = (getattr(codec.encoder, "fade_phase", False) for codec in (self.codec_cfg, trained))
+        if ours != theirs:
+            raise ConfigError(
+                f"config.init_from={self.cfg.init_from} was trained as {trained.name}, and {self.codec_cfg.name} has "
+                f"another front end; set config.codec.variant={trained.name}"
             )
 
     @functools.cached_property
@@ -162,6 +181,7 @@ class CodecProgram(Program):
         """A training pass: (the outputs that losses differentiate, (all outputs, new codebooks))."""
         out, variables = self.codec.apply(
             {"params": params, "codebooks": codebooks},
+            self.rules,
             batch["wave"],
             features,
             method="train",

@@ -19,7 +19,7 @@ from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.parallel import distributed
 from quarkaudio_jax.parallel.mesh import global_batch, on_mesh, replicated
 from quarkaudio_jax.schema import TrainConfig, to_dict
-from quarkaudio_jax.training.checkpoint import Checkpoints, initial_model
+from quarkaudio_jax.training.checkpoint import Checkpoints, find_checkpoint, initial_model, read_config
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
 from quarkaudio_jax.training.lm_program import LMProgram
@@ -103,6 +103,7 @@ class Trainer:
         )
         if self.cfg.init_from:
             log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
+            self.program.check_initial(read_config(find_checkpoint(self.cfg.init_from))[0])
             return state.replace(model=initial_model(self.cfg.init_from, self.abstract_state.model))
         state = state.replace(model=self.program.warm_start(state.model))
         log.info("starting afresh in %s; fitting to the first batch", self.workdir)

@@ -37,8 +37,8 @@ def _cosine_rise(lr: float, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(cfg: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """Clipping by global norm, then AdamW (arXiv:1711.05101) on every parameter."""
+    """Clipping by global norm (0: none), then AdamW (arXiv:1711.05101) on every parameter."""
     return optax.chain(
-        optax.clip_by_global_norm(cfg.clip),
+        optax.clip_by_global_norm(cfg.clip) if cfg.clip else optax.identity(),
         optax.adamw(make_schedule(cfg, steps), cfg.b1, cfg.b2, weight_decay=cfg.weight_decay),
     )

@@ -65,6 +65,9 @@ class Program(Protocol):
     def check_resume(self, saved: TrainConfig) -> None:
         """ConfigError if a run that began with `saved` can't go on with this program, though all shapes fit."""
 
+    def check_initial(self, saved: TrainConfig) -> None:
+        """ConfigError if `config.init_from` holds a model, trained with `saved`, that this program would misuse."""
+
     def fit(self, state: State, batch: Batch) -> State:
         """What must be set from the first batch before step 0."""
         return state

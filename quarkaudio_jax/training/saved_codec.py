@@ -6,13 +6,13 @@ from typing import Any
 
 from flax.linen import meta
 
-from quarkaudio_jax.bridge.files import open_tensors
+from quarkaudio_jax.bridge.files import open_tensors, read_metadata
 from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise
 from quarkaudio_jax.codec.hcodec import HCodecConfig
-from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
+from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES, get_variant
 from quarkaudio_jax.schema import CodecTrainConfig, FeatureConfig
 from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config, read_model
-from quarkaudio_jax.training.codec_program import abstract_model, configured_codec
+from quarkaudio_jax.training.codec_program import abstract_model
 from quarkaudio_jax.training.program import best
 
 
@@ -21,7 +21,7 @@ def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], F
     path = pathlib.Path(source).expanduser()
     if path.is_file() and path.suffix in (".safetensors", ".pt", ".pth", ".ckpt", ".bin"):
         tensors = open_tensors(path)
-        cfg = recognise(tensors)
+        cfg = recognise(tensors, read_metadata(path).get("variant", ""))
         variables = import_hcodec(cfg, tensors, consume=True)
         return cfg, variables, FeatureConfig(UPSTREAM_FEATURES[cfg.semantic.feature_dim])
     cfg, variables, trained = read_codec(path)
@@ -36,4 +36,4 @@ def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
         raise CheckpointError(f"{folder} holds a language model, not a codec; name a codec's checkpoint")
     model = read_model(folder, meta.unbox(abstract_model(trained)))
     params = best(model) if averaged else model.params
-    return configured_codec(trained.codec), {"params": params, "codebooks": model.codebooks}, trained
+    return get_variant(trained.codec.variant), {"params": params, "codebooks": model.codebooks}, trained

@@ -48,7 +48,7 @@ def test_curves_of_a_codec_and_a_public_one(trained, tmp_path, capsys):
     curves.main(["quarkaudio curves", *map(str, given), "--metrics=mel_distance,stoi"])
     rows = list(csv.DictReader((tmp_path / "out" / "curves.csv").open()))
     assert [(row["codec"], row["setting"]) for row in rows] == [
-        *(("hcodec_48k_tiny", f"{k} a stream") for k in range(1, 5)),
+        *(("hcodec_48k_tiny_faded", f"{k} a stream") for k in range(1, 5)),
         *(("Dac", f"{k} codebooks") for k in range(1, 4)),
     ]
     rates = [float(row["kbit_s"]) for row in rows[:4]]  # a second is 13 frames of 12.5 Hz, with 8 bits of two streams

@@ -44,7 +44,7 @@ def test_a_run_logs_every_task_and_knows_its_data(trained_lm, prepared):
     assert {f"heldout/accuracy/{task}" for task in TASKS} <= heldout.keys()
     saved, _ = read_config(find_checkpoint(trained_lm))
     facts = json.loads((prepared / "plan.json").read_text())["facts"]
-    assert saved.facts.codec == "hcodec_48k_tiny" and saved.facts.codec_weights == facts["codec_weights"]
+    assert saved.facts.codec == "hcodec_48k_tiny_faded" and saved.facts.codec_weights == facts["codec_weights"]
     assert saved.facts.codebooks == (256,) * 8 and set(saved.facts.tasks) == set(TASKS)
 
 

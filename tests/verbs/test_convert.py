@@ -14,7 +14,7 @@ from quarkaudio_jax.bridge import files
 from quarkaudio_jax.bridge.files import read_tensors, write_tensors
 from quarkaudio_jax.bridge.hcodec import export_hcodec
 from quarkaudio_jax.codec.variants import get_variant
-from quarkaudio_jax.training.saved_codec import read_codec
+from quarkaudio_jax.training.saved_codec import read_any, read_codec
 from quarkaudio_jax.types import Codes
 from tests.parity.codecs import golden_state_dict
 
@@ -53,6 +53,19 @@ def test_averaged_weights_are_exported_unless_told_otherwise(trained, tmp_path):
     assert np.abs(average["encoder.out.conv.weight"] - plain["encoder.out.conv.weight"]).max() > 0
     with pytest.raises(SystemExit, match=r"should end in .safetensors, .pt or .pth"):
         call("export", trained, "--output", tmp_path / "x.onnx")
+
+
+def test_an_export_says_that_its_front_end_is_not_the_published_one(trained, tmp_path, capsys):
+    call("export", trained, "--output", tmp_path / "a.safetensors")
+    assert "note: hcodec_48k_tiny_faded fades phases" in capsys.readouterr().out
+    cfg, variables, _ = read_any(tmp_path / "a.safetensors")
+    assert cfg == read_codec(trained)[0] == get_variant("hcodec_48k_tiny_faded")
+    call("import", tmp_path / "a.safetensors", "--output", tmp_path / "run")
+    assert read_codec(tmp_path / "run")[0] == cfg
+    write_tensors(tmp_path / "b.safetensors", export_hcodec(get_variant("hcodec_48k_tiny"), variables))
+    call("import", tmp_path / "b.safetensors", "--output", tmp_path / "plain")
+    call("export", tmp_path / "plain", "--output", tmp_path / "c.safetensors")
+    assert "note:" not in capsys.readouterr().out
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path):
