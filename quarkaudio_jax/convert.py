@@ -50,20 +50,22 @@ def main(argv: list[str] | None = None) -> None:
 
 def run_import(args: argparse.Namespace) -> None:
     """Writes the checkpoint, and beside it about.json, which says what it is."""
-    from quarkaudio_jax.bridge import files
-    from quarkaudio_jax.bridge.hcodec import import_hcodec, on_device, recognise
+    from quarkaudio_jax.bridge.files import open_weights
+    from quarkaudio_jax.bridge.hcodec import on_device
     from quarkaudio_jax.bridge.record import write_record
-    from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES
-    from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig, FeatureConfig
+    from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig
+    from quarkaudio_jax.training import saved_codec
     from quarkaudio_jax.training.checkpoint import write_model
     from quarkaudio_jax.training.codec_program import CodecModel
 
-    tensors = files.open_tensors(args.weights)
-    cfg = recognise(tensors)
-    print(f"{args.weights}: {cfg.name}, {len(tensors)} tensors")
-    variables = import_hcodec(cfg, tensors, consume=True, place=on_device)
-    recipe = UPSTREAM_FEATURES[cfg.semantic.feature_dim]
-    config = CodecTrainConfig(codec=CodecConfig(variant=cfg.name), features=FeatureConfig(recipe=recipe))
+    weights = open_weights(args.weights)
+    cfg = saved_codec.recognise_file(args.weights, weights)
+    for note in weights.notes:
+        print(f"{args.weights}: {note}")
+    print(f"{args.weights}: {cfg.name}, {len(weights.tensors)} tensors")
+    features = saved_codec.told_features(args.weights, weights, cfg)
+    variables = saved_codec.import_file(args.weights, cfg, weights, on_device)
+    config = CodecTrainConfig(codec=CodecConfig(variant=cfg.name), features=features)
     write_model(args.output, config, CodecModel(variables["params"], variables["codebooks"], None))
     record = write_record(args.output, args.weights, cfg.name, args.source, args.licence)
     print(f"{args.output}: written; {record}")
@@ -71,10 +73,13 @@ def run_import(args: argparse.Namespace) -> None:
 
 def run_export(args: argparse.Namespace) -> None:
     """Writes the PyTorch file, or the folder of StableHLO programs."""
-    from quarkaudio_jax.training.saved_codec import read_codec
+    from quarkaudio_jax.bridge.files import check_writable, write_tensors
+    from quarkaudio_jax.training.saved_codec import feature_metadata, read_codec
 
-    cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
     output = pathlib.Path(args.output)
+    if args.format == "torch":
+        check_writable(output)
+    cfg, variables, trained = read_codec(args.checkpoint, averaged=not args.no_average)
     if args.format == "stablehlo":
         if importlib.util.find_spec("flatbuffers") is None:
             raise UserError("--format=stablehlo needs the package flatbuffers: pip install flatbuffers")
@@ -83,14 +88,14 @@ def run_export(args: argparse.Namespace) -> None:
         for path in export_programs(cfg, variables, output, args.seconds):
             print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
         return
-    if output.suffix not in (".safetensors", ".pt", ".pth"):
-        raise UserError(f"--output={output}: the name should end in .safetensors, .pt or .pth")
-    from quarkaudio_jax.bridge.files import write_tensors
     from quarkaudio_jax.bridge.hcodec import export_hcodec
 
+    metadata = {"format": "pt", "variant": cfg.name, "source": str(args.checkpoint)}
+    metadata |= feature_metadata(trained.features)
     tensors = export_hcodec(cfg, variables, consume=True)
-    write_tensors(output, tensors, {"format": "pt", "variant": cfg.name, "source": str(args.checkpoint)})
-    print(f"{output}: {cfg.name}, {len(tensors)} tensors, {output.stat().st_size / 2**20:.1f} MiB")
+    write_tensors(output, tensors, metadata)
+    about = f"{len(tensors)} tensors, {output.stat().st_size / 2**20:.1f} MiB, features {trained.features.recipe}"
+    print(f"{output}: {cfg.name}, {about}")
 
 
 def run_verify(args: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from quarkaudio_jax.codec.quantize import QuantizerConfig
 from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
+from quarkaudio_jax.errors import UserError
 
 
 def hcodec1(
@@ -251,7 +252,7 @@ UPSTREAM_FEATURES = {768: "hubert", 1024: "wav2vec2"}
 def get_variant(name: str) -> HCodecConfig:
     """The constant of that name; ValueError lists the known names."""
     if name not in VARIANTS:
-        raise ValueError(f"codec {name!r} is not known; choose one of {', '.join(sorted(VARIANTS))}")
+        raise UserError(f"codec {name!r} is not known; choose one of {', '.join(sorted(VARIANTS))}")
     return VARIANTS[name]
 
 

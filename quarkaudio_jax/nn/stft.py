@@ -4,11 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-def hann_window(length: int) -> np.ndarray:
-    """Periodic Hann window of `length` samples, float32, as PyTorch builds it."""
-    n = np.arange(length, dtype=np.float64)
-    return (0.5 - 0.5 * np.cos(2 * np.pi * n / length)).astype(np.float32)
+from quarkaudio_jax.nn.window import hann_window
 
 
 def frame(x_BxS: jax.Array, size: int, hop: int) -> jax.Array:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from quarkaudio_jax.bridge.files import MissingWeightsError
+from quarkaudio_jax.bridge.hub import MissingWeightsError
 from quarkaudio_jax.bridge.ssl import (
     abstract_params,
     config_from_hf,
