@@ -102,45 +102,65 @@ def run_verify(args: argparse.Namespace) -> None:
     """Prints one row an output; SystemExit names what does not hold, and the first module where both part."""
     import numpy as np
 
-    from quarkaudio_jax.bridge.ssl import load_extractor
-    from quarkaudio_jax.bridge.upstream import compare, load_upstream
+    from quarkaudio_jax.bridge import ssl, upstream, verify
     from quarkaudio_jax.data import audio
     from quarkaudio_jax.data.transforms import resample, to_mono
-    from quarkaudio_jax.training.saved_codec import read_any
+    from quarkaudio_jax.training import saved_codec
 
     files = [
         p for name in args.audio for p in (audio.find(pathlib.Path(name)) if pathlib.Path(name).is_dir() else [name])
     ]
     if not files:
         raise UserError(f"no audio files in {', '.join(args.audio)}")
-    cfg, variables, features = read_any(args.checkpoint)
+    module, missing = upstream.import_upstream(args.upstream, saved_codec.read_variant(args.checkpoint))
+    if missing:
+        print(f"not installed, and not used by inference: {', '.join(missing)}")
+    cfg, variables, features = saved_codec.read_any(args.checkpoint)
     made_up = args.features == "random"
-    extractor = None if made_up else load_extractor(features.recipe, args.features or features.weights)
-    model = load_upstream(args.upstream, cfg, variables)
+    extractor = None if made_up else ssl.codec_extractor(features, args.features)
+    model = upstream.load_upstream(module, cfg, variables)
     print(f"{cfg.name}: the original took the weights (strict)\n")
     print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
     failed = []
+
+    def show(path, row, parting):
+        good = row.holds(args.tolerance, args.min_equal)
+        equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
+        difference = f"{row.difference:.1e}" if row.equal is None else ""
+        if row.own is not None:
+            told = f"{100 * row.own:.2f} %" if row.equal is not None else f"{row.own:.1e}"
+            equal, difference = (f"{x} (its own {told})" if x else "" for x in (equal, difference))
+        print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
+        if not good:
+            failed.append(f"{path}: {row.name} differs; the first to part is {parting or row.part}")
+
     for path in files:
         samples, rate = audio.read(path)
-        wave = resample(to_mono(samples)[:, None], rate, cfg.sample_rate)[:, 0]
-        frames = min(cfg.num_frames(len(wave)), max(round(args.seconds * cfg.frame_rate), 1))
-        wave = wave[: frames * cfg.frame_hop]
+        whole = resample(to_mono(samples)[:, None], rate, cfg.sample_rate)[:, 0]
+        frames = min(cfg.num_frames(len(whole)), max(round(args.seconds * cfg.frame_rate), 1))
+        wave = whole[: frames * cfg.frame_hop]
         wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
         shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
         if made_up:
             feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         else:
-            feats = np.asarray(extractor(extractor.params, wave, cfg.sample_rate, cfg.feature_hop, shape[-1]))
-        rows, parting = compare(cfg, variables, model, wave, feats, args.tolerance)
+            lengths = np.asarray([wave.shape[1]], np.int32)
+            size = (cfg.sample_rate, cfg.feature_hop, shape[-1])
+            feats = np.asarray(extractor(extractor.params, wave, *size, lengths_B=lengths))
+        rows, parting = verify.compare(cfg, variables, model, wave, feats, args.tolerance)
         for row in rows:
-            good = row.holds(args.tolerance, args.min_equal)
-            equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
-            difference = f"{row.difference:.1e}" if row.equal is None else ""
-            print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
-            if not good:
-                failed.append(f"{path}: {row.name} differs" + (f"; the first to part is {parting}" if parting else ""))
+            show(path, row, parting)
+        if extractor is not None and extractor.cfg is not None:
+            long = -(-round(FEATURE_SECONDS * cfg.sample_rate) // cfg.frame_hop) * cfg.frame_hop
+            long = np.resize(whole, max(long, wave.shape[1]))
+            folder = ssl.find_ssl(features.recipe, args.features or features.weights, features.model).folder
+            show(path, verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop), None)
     if failed:
         raise SystemExit("\n".join(failed))
+
+
+FEATURE_SECONDS = 13.0
+"""Of each file, repeated if it is shorter, on which `convert verify` compares the SSL features, at least."""
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ class MissingWeightsError(QuarkAudioError, FileNotFoundError):
 
 @dataclasses.dataclass(frozen=True)
 class ModelFolder:
-    """A Hugging Face model on disk: its folder and its file of weights."""
+    """A Hugging Face model on disk: how it was named, its folder and its file of weights."""
 
+    source: str
     folder: pathlib.Path
     weights: pathlib.Path
 
@@ -108,7 +109,7 @@ def find_model(
         folder, why = hub_snapshot(source, either, download or may_download())
     found = [next((n for n in entry if folder and (folder / n).is_file()), "") for entry in either]
     if all(found):
-        return ModelFolder(folder, folder / found[-1])
+        return ModelFolder(source, folder, folder / found[-1])
     needed = [f"{entry[0]} (or {entry[1]})" if entry[1:] else entry[0] for entry in either]
     listed = f"{', '.join(needed[:-1])} and {needed[-1]}"
     raise MissingWeightsError(

@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import pathlib
 import re
 import zlib
 from collections.abc import Mapping
@@ -129,38 +128,51 @@ def load_extractor(
     chosen = get_recipe(recipe)
     if chosen.hub is None:
         return Extractor(chosen)
-    variable = f"QUARKAUDIO_{recipe.upper()}"
-    wanted = trained_on or chosen.hub
-    usual = chosen.hub if wanted.startswith(UNTOLD) else wanted.split(" ")[0]
-    how = f"--features=FOLDER (train and prepare: --config.features.weights=FOLDER) or {variable}=FOLDER"
-    source = str(weights or os.environ.get(variable, "") or usual)
-    model = hub.find_model(source, ["config.json"], f"features {recipe!r}", usual, how, download)
+    model = find_ssl(recipe, weights, trained_on, download)
     cfg = model.settings(config_from_hf)
     if chosen.layers and max(chosen.layers) > cfg.num_layers:
         raise UserError(f"features {recipe!r} mix layers {chosen.layers}; {model.folder} has only {cfg.num_layers}")
     params = import_ssl(cfg, model.tensors())
-    found = identity(source, model.folder, params)
-    sure, problem = another(found, wanted)
+    found = identity(model, params)
+    sure, problem = another(found, trained_on or chosen.hub)
     if problem:
-        told = f"features {recipe!r} from {source}: {problem}"
-        if sure and trained_on and not (named and source != usual):
-            raise UserError(f"{told}; name the right model, or this one if it is what you want, by {how}")
+        told = f"features {recipe!r} from {model.source}: {problem}"
+        if sure and trained_on and not (named and weights):
+            raise UserError(f"{told}; name the right model, or this one if it is what you want, by {_how(recipe)}")
         log.warning("%s", told)
     return Extractor(chosen, params, cfg, found)
+
+
+def _how(recipe: str) -> str:
+    return f"--features=FOLDER (train and prepare: --config.features.weights=FOLDER) or {_variable(recipe)}=FOLDER"
+
+
+def _variable(recipe: str) -> str:
+    return f"QUARKAUDIO_{recipe.upper()}"
+
+
+def find_ssl(
+    recipe: str, weights: str | os.PathLike = "", trained_on: str = "", download: bool = False
+) -> hub.ModelFolder:
+    """The Hugging Face folder of a recipe's model; see `load_extractor`."""
+    usual = trained_on.split(" ")[0] if trained_on and not trained_on.startswith(UNTOLD) else get_recipe(recipe).hub
+    source = str(weights or os.environ.get(_variable(recipe), "") or usual)
+    return hub.find_model(source, ["config.json"], f"features {recipe!r}", usual, _how(recipe), download)
 
 
 def codec_extractor(features: FeatureConfig, weights: str | os.PathLike = "", download: bool = False) -> Extractor:
     """The features that a codec was trained on; weights: where the user says that their model is."""
     recipe = get_recipe(features.recipe)
-    variable = os.environ.get(f"QUARKAUDIO_{recipe.name.upper()}", "")
-    if recipe.hub == HUBERTS[0] and not (weights or variable or features.weights or features.model):
+    weights = weights or ("" if features.weights else os.environ.get(_variable(recipe.name), ""))
+    if recipe.hub == HUBERTS[0] and not (weights or features.weights or features.model):
         log.warning(
             "the checkpoint does not say which HuBERT its features came from; %s is assumed. Before this was recorded, "
             "training took %s: if it did, name that by --features",
             *HUBERTS,
         )
-    named = bool(weights or (variable and not features.weights))
-    return load_extractor(features.recipe, weights or features.weights, features.model, named, download)
+    return load_extractor(
+        features.recipe, weights or features.weights, features.model, named=bool(weights), download=download
+    )
 
 
 HUBERTS = ("bosonai/hubert_base", "facebook/hubert-base-ls960")
@@ -169,7 +181,7 @@ HUBERTS = ("bosonai/hubert_base", "facebook/hubert-base-ls960")
 UNTOLD = "-"
 
 
-def identity(source: str, folder: pathlib.Path, params: Mapping[str, Any]) -> str:
+def identity(model: hub.ModelFolder, params: Mapping[str, Any]) -> str:
     """Which SSL model this is: `NAME crc32:CHECKSUM`, the checksum that of all weights as float32.
 
     The name is the model's on the hub, as the Hugging Face cache or the name of the folder tells it, else `-`. The
@@ -178,8 +190,8 @@ def identity(source: str, folder: pathlib.Path, params: Mapping[str, Any]) -> st
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     crc = functools.reduce(lambda crc, name: zlib.crc32(np.ascontiguousarray(flat[name]), crc), sorted(flat), 0)
     known = {name.split("/")[1]: name for name in (*HUBERTS, *(r.hub for r in RECIPES.values() if r.hub))}
-    cached = next((part for part in reversed(folder.absolute().parts) if part.startswith("models--")), "")
-    name = "/".join(cached.split("--")[1:]) or (known.get(folder.name, UNTOLD) if os.path.isdir(source) else source)
+    cached = next((part for part in reversed(model.folder.absolute().parts) if part.startswith("models--")), "")
+    name = "/".join(cached.split("--")[1:]) or known.get(model.folder.absolute().name, UNTOLD)
     return f"{name} crc32:{crc:08x}"
 
 

@@ -37,6 +37,12 @@ def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], F
     return cfg, import_file(path, cfg, weights), features
 
 
+def read_variant(source: str | os.PathLike) -> HCodecConfig:
+    """The configuration of what `read_any` takes, without reading the weights."""
+    path = pathlib.Path(source)
+    return recognise_file(path, open_weights(path)) if is_weight_file(path) else _read_config(path)[1]
+
+
 def recognise_file(path: str | os.PathLike, weights: Weights) -> HCodecConfig:
     """The variant of a file's tensors; UnmatchedError names the file."""
     try:
@@ -71,14 +77,19 @@ def feature_metadata(features: FeatureConfig) -> dict[str, str]:
 
 def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
     """(codec configuration, variables, training configuration) of a checkpoint; averaged: prefer averaged weights."""
+    folder, cfg, trained = _read_config(checkpoint)
+    model = read_model(folder, meta.unbox(abstract_model(trained)))
+    params = best(model) if averaged else model.params
+    return cfg, {"params": params, "codebooks": model.codebooks}, trained
+
+
+def _read_config(checkpoint: str | os.PathLike) -> tuple[pathlib.Path, HCodecConfig, CodecTrainConfig]:
+    """(folder of the newest step, codec configuration, training configuration)."""
     folder = find_checkpoint(checkpoint)
     trained, _ = read_config(folder)
     if not isinstance(trained, CodecTrainConfig):
         raise CheckpointError(f"{folder} holds a language model, not a codec; name a codec's checkpoint")
     try:
-        cfg = configured_codec(trained.codec)
+        return folder, configured_codec(trained.codec), trained
     except UserError as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    model = read_model(folder, meta.unbox(abstract_model(trained)))
-    params = best(model) if averaged else model.params
-    return cfg, {"params": params, "codebooks": model.codebooks}, trained
