@@ -39,7 +39,7 @@ def stft_in_float64(x_BxS, n_fft: int, hop: int):
     import jax
     import jax.numpy as jnp
 
-    from quarkaudio_jax.nn.stft import hann_window
+    from quarkaudio_jax.nn.window import hann_window
 
     frames = (x_BxS.shape[1] - n_fft) // hop + 1
 

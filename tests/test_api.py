@@ -365,7 +365,7 @@ def test_weights_of_the_public_code_load_by_path(codec, tmp_path, monkeypatch):
     params = {"params": stacked(codec), "codebooks": codec._variables["codebooks"]}
     path = tmp_path / "codec.safetensors"
     write_tensors(path, export_hcodec(codec.cfg, params))
-    monkeypatch.setattr("quarkaudio_jax.bridge.ssl.load_extractor", lambda recipe, weights: codec.extractor)
+    monkeypatch.setattr("quarkaudio_jax.bridge.ssl.codec_extractor", lambda *_: codec.extractor)
     loaded = quarkaudio_jax.load_codec(path)
     wave = noise(6400)
     assert loaded.name == codec.name and loaded.fingerprint() == codec.fingerprint()

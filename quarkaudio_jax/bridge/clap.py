@@ -10,7 +10,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.bridge import blocks, files
+from quarkaudio_jax.bridge import blocks, hub
 from quarkaudio_jax.bridge.rules import Layout, Rule, import_tensors
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.clap import CLAP_AUDIO, ClapAudioConfig, ClapAudioEncoder
@@ -61,7 +61,7 @@ def clap_audio_config(
 ) -> ClapAudioConfig:
     """The audio side of a transformers CLAP configuration and of its feature extractor's settings.
 
-    ValueError for what this encoder does not have.
+    UserError for what this encoder does not have.
     """
     audio = config.get("audio_config", config)
     supported = dict(hidden_act="gelu", projection_hidden_act="relu", patch_embed_input_channels=1, qkv_bias=True)
@@ -109,14 +109,12 @@ def import_clap_audio(cfg: ClapAudioConfig, tensors: Mapping[str, Any]) -> dict[
 def load_clap_audio(weights: str = "") -> tuple[ClapAudioConfig, dict[str, Any]]:
     """Switches and parameters of a Hugging Face folder or hub name, by default those of the text features.
 
-    files.MissingWeightsError says what to download and where to.
+    hub.MissingWeightsError says what to download and where to.
     """
-    hub = get_recipe("clap").hub
-    source = weights or os.environ.get("QUARKAUDIO_CLAP", "") or hub
+    usual = get_recipe("clap").hub
+    source = weights or os.environ.get("QUARKAUDIO_CLAP", "") or usual
     how = "its path instead of a hub name, or QUARKAUDIO_CLAP=FOLDER"
-    model = files.find_model(source, ["config.json", SETTINGS], "CLAP's audio features", hub, how)
+    model = hub.find_model(source, ["config.json", SETTINGS], "CLAP's audio features", usual, how)
     settings = next(model.json(name) for name in SETTINGS.split("|") if (model.folder / name).is_file())
-    cfg = clap_audio_config(
-        model.json(), settings.get("feature_extractor", settings), str(model.folder / "config.json")
-    )
+    cfg = model.settings(clap_audio_config, settings.get("feature_extractor", settings))
     return cfg, import_clap_audio(cfg, model.tensors())

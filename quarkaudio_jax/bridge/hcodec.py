@@ -27,7 +27,7 @@ from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
 from quarkaudio_jax.codec.variants import VARIANTS, published_front_end
-from quarkaudio_jax.nn.stft import hann_window
+from quarkaudio_jax.nn.window import hann_window
 
 
 def _params(rules: list[Rule]) -> list[Rule]:

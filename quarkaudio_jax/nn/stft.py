@@ -5,13 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.nn.window import hann_window
 from quarkaudio_jax.types import ceil_div
-
-
-def hann_window(length: int) -> np.ndarray:
-    """Periodic Hann window of `length` samples, float32, as PyTorch builds it."""
-    n = np.arange(length, dtype=np.float64)
-    return (0.5 - 0.5 * np.cos(2 * np.pi * n / length)).astype(np.float32)
 
 
 def frame(x_BxS: jax.Array, size: int, hop: int) -> jax.Array:

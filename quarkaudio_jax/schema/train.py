@@ -26,11 +26,12 @@ class FeatureConfig:
     """Where SSL features come from.
 
     recipe: a name of `ssl.features`. weights: the Hugging Face folder or hub name of its model
-    (empty: the recipe's own).
+    (empty: the recipe's own). model: written by training, which model that was (hub name and checksum).
     """
 
     recipe: str = "mel"
     weights: str = ""
+    model: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

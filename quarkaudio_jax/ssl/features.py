@@ -70,11 +70,15 @@ def compressed(x: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """A recipe ready to compute. params, cfg: weights and switches of its SSL model, if it has one."""
+    """A recipe ready to compute.
+
+    params, cfg: weights and switches of its SSL model, if it has one; model: which one it is, hub name and checksum.
+    """
 
     recipe: Recipe
     params: Any = None
     cfg: SSLConfig | None = None
+    model: str = ""
 
     @property
     def name(self) -> str:
@@ -125,7 +129,7 @@ RECIPES = {
     for r in (
         Recipe("mel", "log mel spectrogram, a stand-in that needs no weights"),
         Recipe("precomputed", "arrays that come with the data (the field `features` of each example)", stored=True),
-        Recipe("hubert", "H-Codec 1.0 and 2.0: all hidden states", "facebook/hubert-base-ls960"),
+        Recipe("hubert", "H-Codec 1.0 and 2.0: all hidden states", "bosonai/hubert_base"),
         Recipe("wav2vec2", "H-Codec 1.5: states 11, 14 and 16", "facebook/wav2vec2-large-xlsr-53", (11, 14, 16)),
         Recipe("wavlm", "UniSE: all hidden states, not compressed", "microsoft/wavlm-base-plus", compress=False),
     )

@@ -106,7 +106,7 @@ def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
         raise CheckpointError(f"{path}: no such checkpoint")
     if not path.is_dir():
         raise CheckpointError(
-            f"{path} is a file, not a checkpoint's folder; `convert import` makes one of PyTorch weights"
+            f"{path} is a file, not a checkpoint; make one of it: quarkaudio convert import {path.name} --output=FOLDER"
         )
     if (path / "model").is_dir():
         return path

@@ -1,5 +1,6 @@
 """Training an H-Codec: generator and discriminators in one step."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -66,8 +67,10 @@ class CodecProgram(Program):
 
     @classmethod
     def configured(cls, cfg: CodecTrainConfig) -> "CodecProgram":
-        """With the weights of the configured SSL model."""
-        return cls(cfg, load_extractor(cfg.features.recipe, cfg.features.weights))
+        """With the weights of the configured SSL model, which the run's configuration then names."""
+        extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
+        features = dataclasses.replace(cfg.features, model=extractor.model)
+        return cls(dataclasses.replace(cfg, features=features), extractor)
 
     def __init__(self, cfg: CodecTrainConfig, extractor: Extractor | None = None):
         if cfg.codec.dtype not in DTYPES:

@@ -17,7 +17,7 @@ from quarkaudio_jax.codec.variants import (
     published_front_end,
 )
 from quarkaudio_jax.data.transforms import resample
-from quarkaudio_jax.nn.stft import hann_window
+from quarkaudio_jax.nn.window import hann_window
 from quarkaudio_jax.schema import ConfigError, from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from tests.conftest import small_config

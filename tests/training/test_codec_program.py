@@ -11,6 +11,7 @@ import pytest
 from quarkaudio_jax.schema import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from tests.conftest import small_config
+from tests.parity.test_ssl import write_folder
 
 
 def start(**changes):
@@ -145,3 +146,10 @@ def test_stored_features_come_from_the_batch():
 def test_wrong_values_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         CodecProgram(from_config_dict(small_config(**changes)))
+
+
+def test_a_run_records_the_model_of_its_features(tmp_path):
+    write_folder(tmp_path / "hubert_base", "hf_hubert")
+    config = from_config_dict(small_config(features__recipe="hubert", features__weights=str(tmp_path / "hubert_base")))
+    assert CodecProgram.configured(config).cfg.features.model.startswith("bosonai/hubert_base crc32:")
+    assert CodecProgram.configured(from_config_dict(small_config())).cfg.features.model == ""
