@@ -11,6 +11,7 @@ from absl import flags
 
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.crops import GRID_HZ
+from quarkaudio_jax.data.position import ExampleBatches
 from quarkaudio_jax.data.sources import Source, open_source, split_heldout
 from quarkaudio_jax.data.transforms import SILENCE, resample, scale_peak, to_mono, wrap_pad
 from quarkaudio_jax.errors import QuarkAudioError
@@ -87,12 +88,13 @@ class _Load:
 
     def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         position, peak = rng.random(), rng.uniform(*self._peak)
+        name = self._source.name(int(index))
         try:
             example = make_crop(self._source, int(index), self._spec, position)
         except AudioError as error:
-            return {"problem": str(error)}
+            return {"problem": str(error), "name": name}
         example["wave"] = scale_peak(example["wave"], peak)
-        return {**example, "problem": ""}
+        return {**example, "problem": "", "name": name}
 
 
 PATIENCE = 1000
@@ -172,34 +174,36 @@ def _check(cfg: DataConfig, process_count: int) -> None:
 
 def training_batches(
     cfg: DataConfig, spec: CropSpec, seed: int, process_index: int = 0, process_count: int = 1
-) -> tuple[grain.DatasetIterator, SkipMonitor]:
+) -> tuple[ExampleBatches, SkipMonitor]:
     """This host's endless batches {'wave': (B, S)[, 'features': (B, T, D)]}, and what was skipped.
 
     The mixture of domains, its order, crops and gains follow from `seed` alone; hosts take every
-    process_count-th example. The iterator's get_state / set_state continue at the exact example.
+    process_count-th example. The iterator's get_state / set_states continue at the exact example, with another number
+    of hosts too.
     """
     _check(cfg, process_count)
-    datasets, weights, files = [], [], 0
-    for number, (train, _, weight) in enumerate(open_domains(cfg).values()):
+    datasets, weights, sources = [], [], {}
+    for number, (domain, (train, _, weight)) in enumerate(open_domains(cfg).items()):
         domain_seed = seed * len(DOMAINS) + number
         clips = grain.MapDataset.range(len(train)).seed(domain_seed).shuffle().repeat()
         datasets.append(clips.random_map(_Load(train, spec, tuple(cfg.peak))))
         weights.append(weight)
-        files += len(train)
-    mixed = grain.MapDataset.mix(datasets, weights)[process_index::process_count]
-    examples = mixed.to_iter_dataset(grain.ReadOptions(num_threads=cfg.threads, prefetch_buffer_size=cfg.prefetch))
-    if cfg.workers:
-        if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags; a notebook or a test never parses any
-            flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=4)
-        examples = examples.mp_prefetch(options)
-    monitor = SkipMonitor(cfg.strict, files)
-    batches = examples.filter(monitor).map(_without_problem).batch(cfg.batch_size // process_count, drop_remainder=True)
-    return iter(batches), monitor
+        sources[f"number of {domain} recordings"] = len(train)
+    mixed = grain.MapDataset.mix(datasets, weights)
 
+    def open_order(start: int, step: int) -> grain.DatasetIterator:
+        options = grain.ReadOptions(num_threads=cfg.threads, prefetch_buffer_size=cfg.prefetch)
+        examples = mixed[start::step].to_iter_dataset(options)
+        if cfg.workers:
+            if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags; a notebook or a test never parses any
+                flags.FLAGS.mark_as_parsed()
+            workers = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=4)
+            examples = examples.mp_prefetch(workers)
+        return iter(examples)
 
-def _without_problem(example: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {name: value for name, value in example.items() if name != "problem"}
+    monitor = SkipMonitor(cfg.strict, sum(sources.values()))
+    size = cfg.batch_size // process_count
+    return ExampleBatches(open_order, monitor, size, process_index, process_count, sources), monitor
 
 
 def heldout_clips(
