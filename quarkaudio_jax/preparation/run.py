@@ -244,7 +244,7 @@ class Preparation:
         )
 
     def _close(self, elapsed: float) -> None:
-        """Writes what TFDS needs once all is done, and tells what there is."""
+        """Writes what TFDS needs once all is done, and tells what there is; SystemExit if something could not be used."""
         if self._audio:
             shares = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self._seconds.items())
             log.info(
@@ -259,6 +259,8 @@ class Preparation:
             return
         with self._board.alone():
             print(finish(self._output, notes, self._features, self._cfg))
+        if any(note["skipped"] for note in notes.values()):
+            raise SystemExit(1)
 
 
 def finish(output: pathlib.Path, notes: dict[Any, dict[str, Any]], features: dict[str, Any], cfg: PrepareConfig) -> str:
