@@ -1,5 +1,6 @@
 """Tables of the H-Codecs, from the slots of a configuration, and what applies them."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -197,6 +198,7 @@ def export_hcodec(
     return export_tensors(table(cfg), flat, initted, contiguous)
 
 
+@functools.cache
 def torch_shapes(cfg: HCodecConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the codec's PyTorch state dict, without its memory."""
     empty = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), abstract_variables(cfg))
