@@ -187,6 +187,9 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], me
         if path.suffix == ".safetensors":
             from safetensors.numpy import save_file
 
+            temporary.touch()
+            mode = temporary.stat().st_mode
             save_file(dict(tensors), temporary, metadata=dict(metadata))
+            temporary.chmod(mode)  # safetensors makes files that only their owner can read
         else:
             pickles.save(temporary, tensors, metadata)

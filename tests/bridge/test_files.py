@@ -4,6 +4,7 @@ import argparse
 import collections
 import itertools
 import json
+import os
 import pathlib
 import random
 import sys
@@ -187,10 +188,12 @@ class TestPickles:
 
     def test_what_a_file_says_of_itself_is_kept_and_loads_strictly(self, tmp_path):
         told = {"feature_recipe": "mel", "variant": "x"}
+        os.umask(umask := os.umask(0))
         for name in ("a.pt", "a.pth", "a.safetensors"):
             write_tensors(tmp_path / name, SMALL, told)
             found = open_weights(tmp_path / name)
             assert found.metadata == told
+            assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~umask
             equal({k: np.asarray(v) for k, v in found.tensors.items()}, SMALL)
         nn = self.torch.nn
         module = nn.Module()
