@@ -132,13 +132,19 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """Counts in steps; 0 switches a habit off. keep: checkpoints kept. sample_seconds: length of held-out clips."""
+    """Counts in steps; 0 switches a habit off. keep: checkpoints kept (0: all). sample_seconds: length of held-out clips.
+
+    bad_steps: so many steps in a row whose losses or gradients are not finite are skipped; one more ends the run.
+    allow_changes: let a resumed run go on with other data, features or losses than it began with.
+    """
 
     steps: int = 1_000_000
     log_every: int = 50
     eval_every: int = 5_000
     checkpoint_every: int = 2_000
     keep: int = 3
+    bad_steps: int = 10
+    allow_changes: bool = False
     heldout_clips: int = 8
     sample_clips: int = 3
     sample_seconds: float = 5.0

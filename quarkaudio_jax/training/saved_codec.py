@@ -34,6 +34,10 @@ def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
     trained, _ = read_config(folder)
     if not isinstance(trained, CodecTrainConfig):
         raise CheckpointError(f"{folder} holds a language model, not a codec; name a codec's checkpoint")
-    model = read_model(folder, meta.unbox(abstract_model(trained)))
+    try:
+        codec_cfg, abstract = configured_codec(trained.codec), meta.unbox(abstract_model(trained))
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}; it was made with another version") from error
+    model = read_model(folder, abstract)
     params = best(model) if averaged else model.params
-    return configured_codec(trained.codec), {"params": params, "codebooks": model.codebooks}, trained
+    return codec_cfg, {"params": params, "codebooks": model.codebooks}, trained

@@ -10,6 +10,7 @@ import pytest
 
 from quarkaudio_jax.schema import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
+from quarkaudio_jax.training.guard import guarded
 from tests.conftest import small_config
 
 
@@ -34,23 +35,36 @@ def stepped():
         ema_decay=0.5, adversary__from_step=1, losses__perceptual=1.0, losses__perceptual_from=1
     )
     fitted = jax.jit(program.fit)(state, batch)
-    step = jax.jit(program.train_step)
+    step = jax.jit(guarded(program.train_step))
     states, metrics = [fitted], []
     for _ in range(2):
         new, values = step(states[-1], batch)
         states.append(new)
         metrics.append({k: float(v) for k, v in values.items()})
-    return program, state, states, metrics, batch
+    return program, state, states, metrics, batch, step
+
+
+def test_a_batch_that_is_not_finite_moves_nothing(stepped):
+    """Neither the generator, its average and codebooks nor the discriminators, and no optimizer."""
+    *_, states, _, batch, step = stepped
+    for bad in (np.nan, np.inf, 3e38):
+        after, metrics = step(states[2], {**batch, "wave": batch["wave"].at[0, 5].set(bad)})
+        assert not np.isfinite([float(value) for value in metrics.values()]).all()
+        assert int(after.step) == 3
+        before = jax.tree.leaves((states[2].model, states[2].training))
+        assert all(
+            np.array_equal(a, b) for a, b in zip(before, jax.tree.leaves((after.model, after.training)), strict=True)
+        )
 
 
 def test_the_first_batch_sets_the_codebooks(stepped):
-    _, fresh, states, _, _ = stepped
+    _, fresh, states, *_ = stepped
     assert moved(fresh.model.codebooks, states[0].model.codebooks)
     assert not moved(fresh.model.params, states[0].model.params)
 
 
 def test_a_step_moves_what_it_should(stepped):
-    _, _, states, metrics, _ = stepped
+    _, _, states, metrics, *_ = stepped
     assert [int(s.step) for s in states] == [0, 1, 2]
     for before, after in itertools.pairwise(states):
         assert moved(before.model.params, after.model.params)
@@ -73,7 +87,7 @@ def test_a_step_moves_what_it_should(stepped):
 
 def test_terms_wait_for_their_step(stepped):
     """Before from_step the discriminators rest and the total leaves their terms and the perceptual one out."""
-    program, _, states, metrics, _ = stepped
+    program, _, states, metrics, *_ = stepped
     assert not moved(states[0].training.adversary_params, states[1].training.adversary_params)
     assert moved(states[1].training.adversary_params, states[2].training.adversary_params)
     weights = program.cfg.losses
@@ -84,13 +98,13 @@ def test_terms_wait_for_their_step(stepped):
 
 
 def test_the_average_follows(stepped):
-    _, _, states, _, _ = stepped
+    _, _, states, *_ = stepped
     want = jax.tree.map(lambda e, p: 0.5 * e + 0.5 * p, states[0].model.ema, states[1].model.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), states[1].model.ema, want)
 
 
 def test_evaluation_uses_the_average(stepped):
-    program, _, states, _, batch = stepped
+    program, _, states, _, batch, _ = stepped
     metrics, outputs = jax.jit(program.eval_step)(states[2], batch)
     assert metrics["mel_distance"].shape == (2,) and outputs["reconstruction"].shape == batch["wave"].shape
     swapped = states[2].replace(model=states[2].model.replace(params=states[0].model.params))
