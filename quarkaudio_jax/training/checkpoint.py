@@ -4,11 +4,13 @@ A checkpoint is a folder of its own, complete or absent (Orbax writes under a te
 and renames), so a run killed while saving resumes from the one before.
 """
 
+import contextlib
 import functools
 import json
 import logging
 import pathlib
 import uuid
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import grain
@@ -111,10 +113,9 @@ class Checkpoints:
             "training": ocp.args.StandardRestore(training),
         }
         try:
-            found = self._manager.restore(step, args=ocp.args.Composite(**parts))
+            with _damage_named(self._folder / str(step)):
+                found = self._manager.restore(step, args=ocp.args.Composite(**parts))
         except (OSError, ValueError, KeyError) as error:
-            if _is_damage(error):
-                raise _damaged(self._folder / str(step), error) from error
             raise CheckpointError(
                 f"{self._folder / str(step)} does not fit this configuration ({_first_line(error)}); "
                 "use the configuration it was made with, or another --workdir"
@@ -141,15 +142,27 @@ def _from_first_host(values: list[int]) -> np.ndarray:
     return multihost_utils.broadcast_one_to_all(np.asarray(values))
 
 
-def _is_damage(error: Exception) -> bool:
-    """Whether reading failed for what the files hold, not for what was expected of them."""
-    return isinstance(error, OSError) or any(code in str(error) for code in ("DATA_LOSS", "NOT_FOUND", "OUT_OF_RANGE"))
+@contextlib.contextmanager
+def _damage_named(step: pathlib.Path) -> Iterator[None]:
+    """Damage that is met while reading arrays becomes a CheckpointError that names the step; other errors pass.
+
+    Orbax wraps what TensorStore says of an array's bytes in a bare Exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = (error.__cause__ or error) if type(error) is Exception else error
+        if isinstance(found, OSError) or any(code in str(found) for code in _DAMAGE):
+            raise _damaged(step, _first_line(found)) from error
+        raise
 
 
-def _damaged(step: pathlib.Path, why: Any) -> CheckpointError:
-    if isinstance(why, Exception):
-        why = _first_line(why)
-    return CheckpointError(f"{step} is damaged ({why}); {whole_steps(step.parent)}")
+_DAMAGE = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
+"""TensorStore's codes for bytes that are missing or can't be decoded."""
+
+
+def _damaged(step: pathlib.Path, why: str) -> CheckpointError:
+    return CheckpointError(f"{step} is damaged ({why}): move it away. {whole_steps(step)}")
 
 
 def _first_line(error: Exception) -> str:
@@ -216,10 +229,9 @@ def initial_model(source: str, abstract_model: Any) -> Any:
         saved = checkpointer.metadata(folder / "model").item_metadata.tree
         averaged = saved.get("ema") is not None
         wanted = abstract_model.replace(ema=abstract_model.params if averaged else None)
-        model = checkpointer.restore(folder / "model", wanted)
+        with _damage_named(folder):
+            model = checkpointer.restore(folder / "model", wanted)
     except (OSError, KeyError, ValueError) as error:
-        if _is_damage(error):
-            raise _damaged(folder, error) from error
         raise CheckpointError(
             f"config.init_from={source} does not fit this configuration ({_first_line(error)}); "
             "choose the size or variant it was made with"
@@ -254,8 +266,7 @@ def read_model(checkpoint: pathlib.Path, abstract_model: Any) -> Any:
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), abstract_model)
     try:
-        return ocp.StandardCheckpointer().restore(checkpoint / "model", abstract)
+        with _damage_named(checkpoint):
+            return ocp.StandardCheckpointer().restore(checkpoint / "model", abstract)
     except (OSError, KeyError, ValueError) as error:
-        if _is_damage(error):
-            raise _damaged(checkpoint, error) from error
         raise CheckpointError(f"{checkpoint}: its model can't be read ({_first_line(error)})") from error

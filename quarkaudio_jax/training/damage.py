@@ -35,14 +35,11 @@ def newest_whole(
     return None, damaged
 
 
-def whole_steps(folder: pathlib.Path) -> str:
-    """The steps of a `checkpoints` folder whose model is whole, in words."""
-    found = [path.name for path in numbered(folder) if not damage(path, MODEL)] if folder.is_dir() else []
-    return (
-        f"whole are {', '.join(f'step {name}' for name in found)} in {folder}"
-        if found
-        else f"none in {folder} is whole"
-    )
+def whole_steps(damaged: pathlib.Path) -> str:
+    """The steps beside a damaged one whose model is whole, in words."""
+    folder = damaged.parent
+    found = [path.name for path in numbered(folder) if path != damaged and not damage(path, MODEL)]
+    return f"Whole in {folder}: {', '.join(f'step {name}' for name in found) or 'none'}"
 
 
 def damage(step: pathlib.Path, items: Collection[str] = ITEMS) -> str:
@@ -89,6 +86,9 @@ def _lacking(item: pathlib.Path) -> Iterator[str]:
     """What arrays saved in `item` lack."""
     if not isinstance(_json(item / "_METADATA"), dict):
         yield "_METADATA is missing or damaged"
+    for path in sorted((item / "array_metadatas").glob("*")):
+        if not isinstance(_json(path), dict):
+            yield f"array_metadatas/{path.name} is damaged"
     if not (item / "manifest.ocdbt").is_file():
         yield "manifest.ocdbt is missing"
         return

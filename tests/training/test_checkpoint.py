@@ -47,6 +47,7 @@ KINDS = {
     "garbage index": lambda step: garbage(next((step / "model" / "d").iterdir())),
     "no manifest": lambda step: (step / "model" / "manifest.ocdbt").unlink(),
     "cut manifest": lambda step: cut(step / "training" / "manifest.ocdbt"),
+    "garbage metadata": lambda step: garbage(step / "model" / "array_metadatas" / "process_0"),
     "garbage config": lambda step: garbage(step / "config" / "metadata"),
     "cut names": lambda step: cut(step / "model" / "_METADATA"),
     "cut data": lambda step: cut(step / "data" / "process_0-of-1.json"),
@@ -71,7 +72,9 @@ def test_damage_is_seen_and_the_newest_whole_step_used(steps, kind, caplog):
     if damage(steps / "10", MODEL):
         assert find_checkpoint(steps.parent).name == find_checkpoint(steps).name == "4"
         assert "step 10 is damaged" in caplog.text and "using step 4" in caplog.text
-        with pytest.raises(CheckpointError, match=r"10 is damaged \(.*\); whole are step 4, step 2 in") as error:
+        with pytest.raises(
+            CheckpointError, match=r"10 is damaged \(.*\): move it away. Whole in .*: step 4, step 2$"
+        ) as error:
             find_checkpoint(steps / "10")
         assert "\n" not in str(error.value)
     else:  # what only training needs does not keep the model from being used
@@ -92,7 +95,9 @@ def test_values_that_are_damaged_inside_are_one_line(steps):
     path = large(steps / "4", "model")
     garbage(path)
     assert damage(steps / "4") == ""
-    with pytest.raises(CheckpointError, match=r"4 is damaged \(.*\); whole are") as error:
+    with pytest.raises(
+        CheckpointError, match=r"4 is damaged \(.*\): move it away. Whole in .*: step 10, step 2$"
+    ) as error:
         read_codec(steps / "4")
     assert "\n" not in str(error.value) and len(str(error.value)) < 800
 
