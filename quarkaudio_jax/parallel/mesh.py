@@ -1,6 +1,7 @@
 """The device mesh, and the one table from logical axes to mesh axes."""
 
 import functools
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,7 +105,46 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     )
 
 
+@functools.lru_cache
+def batch_share(mesh: Mesh, host: int | None = None) -> tuple[int, int]:
+    """(which share of each batch this host reads, of how many). Hosts that the tensor axis joins read the same one.
+
+    ValueError if hosts would have only some of their rows in common. host: default this one.
+    """
+    host = jax.process_index() if host is None else host
+    rows: dict[int, set[int]] = {}
+    for row, devices in enumerate(mesh.devices.reshape(batch_ways(mesh), -1)):
+        for device in devices:
+            rows.setdefault(device.process_index, set()).add(row)
+    shares = sorted({tuple(sorted(found)) for found in rows.values()})
+    if len({len(share) for share in shares}) > 1 or sum(map(len, shares)) != batch_ways(mesh):
+        told = "; ".join(f"host {h} {sorted(found)}" for h, found in sorted(rows.items()))
+        raise ValueError(
+            f"this mesh has hosts share some rows of a batch and not others ({told}): choose config.mesh.tensor so that "
+            "it divides the devices of a host, or is a multiple of them"
+        )
+    return shares.index(tuple(sorted(rows[host]))), len(shares)
+
+
+def check_equal_shares(names: Sequence[str], share: int, shares: int) -> None:
+    """UserError if hosts that read the same share of a batch did not get the same examples `names`; asked by all."""
+    if shares == jax.process_count():
+        return
+    from jax.experimental import multihost_utils
+
+    digest = zlib.crc32("\n".join(names).encode())
+    told = multihost_utils.process_allgather(np.asarray([share, digest % 2**31], np.int32)).tolist()
+    if len(set(map(tuple, told))) > shares:
+        raise UserError(
+            "hosts that the mesh's tensor axis joins read different examples, so one of them could not read a file that "
+            f"another could: {', '.join(names)}. Start again from the last checkpoint with config.data.strict=True"
+        )
+
+
 def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's share of a batch as arrays over the whole mesh."""
-    sharding = batch_sharding(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
+    sharding, (_, shares) = batch_sharding(mesh), batch_share(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value, (len(value) * shares, *value.shape[1:]))
+        for name, value in batch.items()
+    }

@@ -140,13 +140,19 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """Counts in steps; 0 switches a habit off. keep: newest checkpoints kept (0: all). sample_seconds: of held-out clips."""
+    """Counts in steps; 0 switches a habit off. keep: newest checkpoints kept (0: all). sample_seconds: length of held-out clips.
+
+    bad_steps: so many steps in a row whose losses or gradients are not finite are skipped; one more ends the run.
+    allow_changes: let a resumed run go on with other data, features or losses than it began with.
+    """
 
     steps: Count = 1_000_000
     log_every: Count = 50
     eval_every: Count = 5_000
     checkpoint_every: Count = 2_000
     keep: Count = 3
+    bad_steps: Count = 10
+    allow_changes: bool = False
     heldout_clips: Count = 8
     sample_clips: Count = 3
     sample_seconds: Amount = 5.0

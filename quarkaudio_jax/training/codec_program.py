@@ -22,7 +22,7 @@ from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
 from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig, ConfigError, TrainConfig
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, Program, State, best
+from quarkaudio_jax.training.program import DTYPES, Program, State, best, flat
 
 
 @flax.struct.dataclass
@@ -126,6 +126,15 @@ class CodecProgram(Program):
         codec = self.codec_cfg
         feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
+
+    def identity(self, cfg: CodecTrainConfig) -> dict[str, Any]:
+        """The data and their order, the features and the losses."""
+        found = (
+            flat(cfg.data, "config.data") | flat(cfg.features, "config.features") | flat(cfg.losses, "config.losses")
+        )
+        for name in ("batch_size", "workers", "threads", "prefetch", "strict", "tfds_dir"):
+            del found[f"config.data.{name}"]
+        return found | {"config.seed": cfg.seed}
 
     def batches(self, process_index: int, process_count: int):
         """See `data.pipeline.training_batches`."""

@@ -92,4 +92,4 @@ def _read_config(checkpoint: str | os.PathLike) -> tuple[pathlib.Path, HCodecCon
     try:
         return folder, get_variant(trained.codec.variant), trained
     except UserError as error:
-        raise CheckpointError(f"{folder}: {error}") from error
+        raise CheckpointError(f"{folder}: {error}; it was made with another version") from error

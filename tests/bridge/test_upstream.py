@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.upstream import UpstreamError, Watched, load_upstream
+from quarkaudio_jax.bridge.upstream import UpstreamError, Watched, import_upstream, load_upstream
 from quarkaudio_jax.bridge.verify import Compared, _relative
 from quarkaudio_jax.codec.variants import HCODEC_48K_TINY
 from quarkaudio_jax.data.transforms import resample
@@ -77,4 +77,6 @@ def test_a_class_may_call_its_arguments_kwargs(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UpstreamError, match="no class took the weights.*Codec: Error.* in loading state_dict"):
-        load_upstream(tmp_path, HCODEC_48K_TINY, zeros_like_abstract(HCODEC_48K_TINY))
+        load_upstream(
+            import_upstream(tmp_path, HCODEC_48K_TINY)[0], HCODEC_48K_TINY, zeros_like_abstract(HCODEC_48K_TINY)
+        )

@@ -10,6 +10,7 @@ import pytest
 
 from quarkaudio_jax.schema import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
+from quarkaudio_jax.training.guard import guarded
 from tests.conftest import small_config
 from tests.parity.test_ssl import write_folder
 
@@ -37,7 +38,7 @@ def stepped():
     program, state, batch = start(
         ema_decay=0.5, adversary__from_step=1, losses__perceptual=1.0, losses__perceptual_from=1
     )
-    fit, step = jax.jit(program.fit), jax.jit(program.train_step)
+    fit, step = jax.jit(program.fit), jax.jit(guarded(program.train_step))
     fitted = fit(state, batch)
     states, metrics = [fitted], []
     for _ in range(2):
@@ -45,6 +46,18 @@ def stepped():
         states.append(new)
         metrics.append({k: float(v) for k, v in values.items()})
     return program, state, states, metrics, batch, fit, step
+
+
+def test_a_batch_that_is_not_finite_moves_nothing(stepped):
+    """Neither the generator, its average and codebooks nor the discriminators, and no optimizer."""
+    *_, states, _, batch, _, step = stepped
+    after, metrics = step(states[2], {**batch, "wave": batch["wave"].at[0, 5].set(np.nan)})
+    assert not np.isfinite([float(value) for value in metrics.values()]).all()
+    assert int(after.step) == 3
+    before = jax.tree.leaves((states[2].model, states[2].training))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(before, jax.tree.leaves((after.model, after.training)), strict=True)
+    )
 
 
 def test_the_first_batch_sets_the_codebooks(stepped):
