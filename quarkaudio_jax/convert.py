@@ -143,8 +143,15 @@ def run_verify(args: argparse.Namespace) -> None:
             good = row.holds(args.tolerance, args.min_equal)
             equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
             difference = f"{row.difference:.1e}" if row.equal is None else ""
-            own = "" if not row.own else f"{row.own:.1e}" if row.equal is None else f"{100 * (1 - row.own):.2f} %"
-            print(f"| {path} | {row.name} | {difference} | {equal} | {own} | {'' if good else 'FAILS'} |", flush=True)
+            own = (
+                ""
+                if not row.own and row.judged
+                else f"{row.own:.1e}"
+                if row.equal is None
+                else f"{100 * (1 - row.own):.2f} %"
+            )
+            verdict = "FAILS" if not good else "" if row.judged else "hangs on rounding"
+            print(f"| {path} | {row.name} | {difference} | {equal} | {own} | {verdict} |", flush=True)
             if not good:
                 failed.append(f"{path}: {row.name} differs" + (f"; the first to part is {parting}" if parting else ""))
     if failed:

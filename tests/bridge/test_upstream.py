@@ -22,8 +22,8 @@ torch = pytest.importorskip("torch", reason="the public code is PyTorch")
         (Compared("embedding", 8e-2, None, 3e-2), False),
         (Compared("codes", 0.0, 1.0), True),
         (Compared("codes", 0.01, 0.99), False),
-        (Compared("codes", 0.2, 0.8, 0.15), True),
-        (Compared("codes", 0.2, 0.8, 0.05), False),
+        (Compared("codes", 0.2, 0.8, 0.15), False),
+        (Compared("codes", 0.2, 0.8, 0.15, False), True),
     ],
 )
 def test_a_difference_as_large_as_the_originals_own_is_none(row, agrees):

@@ -41,8 +41,15 @@ def test_a_finished_run_stays_finished(trained):
 
 
 def test_another_shape_is_refused_in_words(trained):
-    config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9, codec__variant="hcodec_48k_base")
+    config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.0)
     with pytest.raises(CheckpointError, match="does not fit this configuration"):
+        Trainer(from_config_dict(config), trained)
+
+
+@pytest.mark.parametrize("variant", ["hcodec_48k_tiny", "hcodec_48k_base"])
+def test_another_codec_is_refused_in_words(variant, trained):
+    config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9, codec__variant=variant)
+    with pytest.raises(ConfigError, match=f"began with config.codec.variant 'hcodec_48k_tiny_faded', not '{variant}'"):
         Trainer(from_config_dict(config), trained)
 
 
