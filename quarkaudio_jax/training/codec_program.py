@@ -102,14 +102,6 @@ class CodecProgram(Program):
                 f"config.losses.perceptual needs a recipe that can be computed, not {self.extractor.name!r}"
             )
 
-    def check_resume(self, saved: CodecTrainConfig) -> None:
-        """The codec must be the one that the run began with, its front end included."""
-        if saved.codec.variant != self.cfg.codec.variant:
-            raise ConfigError(
-                f"this run began with config.codec.variant {saved.codec.variant!r}, not {self.cfg.codec.variant!r}: "
-                "set that again, or start in another --workdir"
-            )
-
     def check_initial(self, saved: TrainConfig) -> None:
         """The encoder must read what it was trained on."""
         trained = get_variant(saved.codec.variant) if isinstance(saved, CodecTrainConfig) else self.codec_cfg
@@ -128,13 +120,13 @@ class CodecProgram(Program):
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
 
     def identity(self, cfg: CodecTrainConfig) -> dict[str, Any]:
-        """The data and their order, the features and the losses."""
+        """The codec, its front end included; the data and their order, the features and the losses."""
         found = (
             flat(cfg.data, "config.data") | flat(cfg.features, "config.features") | flat(cfg.losses, "config.losses")
         )
         for name in ("batch_size", "workers", "threads", "prefetch", "strict", "tfds_dir"):
             del found[f"config.data.{name}"]
-        return found | {"config.seed": cfg.seed}
+        return found | {"config.seed": cfg.seed, "config.codec.variant": cfg.codec.variant}
 
     def batches(self, process_index: int, process_count: int):
         """See `data.pipeline.training_batches`."""

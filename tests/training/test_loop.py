@@ -98,7 +98,7 @@ def test_another_shape_is_refused_in_words(trained, tmp_path):
     shutil.copytree(trained, workdir)
     before = (workdir / "config.json").read_text()
     with pytest.raises(CheckpointError, match="does not fit this configuration"):
-        Trainer(same_config(codec__variant="hcodec_48k_base"), workdir)
+        Trainer(same_config(codec__variant="hcodec_48k_base", loop__allow_changes=True), workdir)
     assert (workdir / "config.json").read_text() == before
 
 
@@ -136,6 +136,12 @@ def poisoned(tmp_path, monkeypatch):
         return from_config_dict(config)
 
     return configured
+
+
+@pytest.mark.parametrize("variant", ["hcodec_48k_tiny", "hcodec_48k_base"])
+def test_another_codec_is_refused_in_words(variant, trained):
+    with pytest.raises(ConfigError, match=f"config.codec.variant = 'hcodec_48k_tiny_faded' .now '{variant}'"):
+        Trainer(same_config(codec__variant=variant), trained)
 
 
 @pytest.mark.slow
