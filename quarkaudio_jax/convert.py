@@ -100,11 +100,8 @@ def run_export(args: argparse.Namespace) -> None:
 
 def run_verify(args: argparse.Namespace) -> None:
     """Prints one row an output; SystemExit names what does not hold, and the first module where both part."""
-    import numpy as np
-
-    from quarkaudio_jax.bridge import ssl, upstream, verify
+    from quarkaudio_jax.bridge import ssl, upstream
     from quarkaudio_jax.data import audio
-    from quarkaudio_jax.data.transforms import resample, to_mono
     from quarkaudio_jax.training import saved_codec
 
     files = [
@@ -116,47 +113,59 @@ def run_verify(args: argparse.Namespace) -> None:
     if missing:
         print(f"not installed, and not used by inference: {', '.join(missing)}")
     cfg, variables, features = saved_codec.read_any(args.checkpoint)
-    made_up = args.features == "random"
-    extractor = None if made_up else ssl.codec_extractor(features, args.features)
+    extractor = folder = None
+    if args.features != "random":
+        extractor = ssl.codec_extractor(features, args.features)
+    if extractor is not None and extractor.cfg is not None:
+        folder = ssl.find_ssl(features.recipe, args.features or features.weights, features.model).folder
     model = upstream.load_upstream(module, cfg, variables)
     print(f"{cfg.name}: the original took the weights (strict)\n")
     print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
     failed = []
+    for path in files:
+        failed += _differences(args, path, cfg, variables, extractor, folder, model)
+    if failed:
+        raise SystemExit("\n".join(failed))
 
-    def show(path, row, parting):
+
+def _differences(args: argparse.Namespace, path, cfg, variables, extractor, ssl_folder, model) -> list[str]:
+    """Prints the rows of a file; a line for each that does not hold."""
+    import numpy as np
+
+    from quarkaudio_jax.bridge.verify import compare, compare_features
+    from quarkaudio_jax.data import audio
+    from quarkaudio_jax.data.transforms import resample, to_mono
+
+    samples, rate = audio.read(path)
+    whole = resample(to_mono(samples)[:, None], rate, cfg.sample_rate)[:, 0]
+    frames = min(cfg.num_frames(len(whole)), max(round(args.seconds * cfg.frame_rate), 1))
+    wave = whole[: frames * cfg.frame_hop]
+    wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
+    shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
+    if extractor is None:
+        feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    else:
+        lengths = np.asarray([wave.shape[1]], np.int32)
+        size = (cfg.sample_rate, cfg.feature_hop, shape[-1])
+        feats = np.asarray(extractor(extractor.params, wave, *size, lengths_B=lengths))
+    rows, parting = compare(cfg, variables, model, wave, feats, args.tolerance)
+    if ssl_folder is not None:
+        long = -(-round(FEATURE_SECONDS * cfg.sample_rate) // cfg.frame_hop) * cfg.frame_hop
+        long = np.resize(whole, max(long, wave.shape[1]))
+        rows.append(compare_features(extractor, ssl_folder, long, cfg.sample_rate, cfg.feature_hop))
+    failed = []
+    for row in rows:
         good = row.holds(args.tolerance, args.min_equal)
         equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
         difference = f"{row.difference:.1e}" if row.equal is None else ""
         if row.own is not None:
-            told = f"{100 * row.own:.2f} %" if row.equal is not None else f"{row.own:.1e}"
+            told = f"{row.own:.1e}" if row.equal is None else f"{100 * row.own:.2f} %"
             equal, difference = (f"{x} (its own {told})" if x else "" for x in (equal, difference))
         print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
         if not good:
-            failed.append(f"{path}: {row.name} differs; the first to part is {parting or row.part}")
-
-    for path in files:
-        samples, rate = audio.read(path)
-        whole = resample(to_mono(samples)[:, None], rate, cfg.sample_rate)[:, 0]
-        frames = min(cfg.num_frames(len(whole)), max(round(args.seconds * cfg.frame_rate), 1))
-        wave = whole[: frames * cfg.frame_hop]
-        wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
-        shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
-        if made_up:
-            feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        else:
-            lengths = np.asarray([wave.shape[1]], np.int32)
-            size = (cfg.sample_rate, cfg.feature_hop, shape[-1])
-            feats = np.asarray(extractor(extractor.params, wave, *size, lengths_B=lengths))
-        rows, parting = verify.compare(cfg, variables, model, wave, feats, args.tolerance)
-        for row in rows:
-            show(path, row, parting)
-        if extractor is not None and extractor.cfg is not None:
-            long = -(-round(FEATURE_SECONDS * cfg.sample_rate) // cfg.frame_hop) * cfg.frame_hop
-            long = np.resize(whole, max(long, wave.shape[1]))
-            folder = ssl.find_ssl(features.recipe, args.features or features.weights, features.model).folder
-            show(path, verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop), None)
-    if failed:
-        raise SystemExit("\n".join(failed))
+            where = row.part if row.name.startswith("SSL") else parting or row.part
+            failed.append(f"{path}: {row.name} differs; the first to part is {where}")
+    return failed
 
 
 FEATURE_SECONDS = 13.0

@@ -104,10 +104,6 @@ def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
     path = pathlib.Path(path).absolute()
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
-    if path.is_file():
-        raise CheckpointError(
-            f"{path} is a file, not a checkpoint; make one of it: quarkaudio convert import {path.name} --output=FOLDER"
-        )
     if (path / "model").is_dir():
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
