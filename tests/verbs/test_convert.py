@@ -16,7 +16,7 @@ from quarkaudio_jax.bridge.files import read_tensors, write_tensors
 from quarkaudio_jax.bridge.hcodec import export_hcodec
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.errors import QuarkAudioError
-from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, initial_model
+from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint
 from quarkaudio_jax.training.saved_codec import read_any, read_codec
 from quarkaudio_jax.types import Codes
 from tests.parity.codecs import golden_state_dict
@@ -203,12 +203,6 @@ def test_a_file_that_does_not_tell_its_features(tmp_path, caplog):
     write_tensors(tmp_path / "b.safetensors", read_tensors(tmp_path / "in.safetensors"), {"feature_recipe": "mell"})
     with pytest.raises(QuarkAudioError, match="recipe 'mell' is not known"):
         quarkaudio_jax.load_codec(tmp_path / "b.safetensors")
-
-
-def test_a_weight_file_is_no_checkpoint(tmp_path):
-    write_tensors(tmp_path / "in.safetensors", {"a": np.zeros(1, np.float32)})
-    with pytest.raises(CheckpointError, match="is a file, not a checkpoint; make one of it: quarkaudio convert import"):
-        initial_model(str(tmp_path / "in.safetensors"), None)
 
 
 def test_an_unknown_variant_in_a_checkpoint_is_named(trained, tmp_path):
