@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from quarkaudio_jax.api import Codec, load_codec
+from quarkaudio_jax.codec import inputs
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.prepared import assembled
 from quarkaudio_jax.data.records import DTYPES
@@ -66,7 +67,7 @@ class TaskModel:
 
     Recordings longer than what the model was trained on go through it in windows, `batch` of
     them at a time; only as much is held in memory. Tasks whose result is not aligned with the
-    source (editing) take one window.
+    source (editing) take one window. It can be pickled, with its weights, for worker processes.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class TaskModel:
                 f"the language model was trained on codes of {cfg.facts.codec} with other weights than this "
                 f"{codec.name}: name the codec's checkpoint that prepare was given"
             )
-        self.cfg, self.codec, self._text, self._batch = cfg, codec, text, batch
+        self.cfg, self.codec, self._extractor, self._text, self._batch = cfg, codec, extractor, text, batch
         self._encode = FeatureEncoder(extractor, cfg.facts.feature_width, batch)
         self._lm = LanguageModel(configured_lm(cfg), scan=False)
         self._params = jax.device_put(unstack_params(params))
@@ -91,6 +92,10 @@ class TaskModel:
         frames = max(int(cfg.facts.seconds * codec.frame_rate), 1)
         self._window = frames * codec.cfg.frame_hop
         self._overlap = min(round(OVERLAP * codec.frame_rate), frames // 4) * codec.cfg.frame_hop
+
+    def __reduce__(self):
+        extractors = (dataclasses.replace(x, params=jax.device_get(x.params)) for x in (self._extractor, self._text))
+        return type(self), (self.cfg, jax.device_get(self._params), self.codec, *extractors, self._batch)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -150,7 +155,7 @@ class TaskModel:
         of a voice. guidance: 1 uses the condition alone; more exaggerates it, if it was trained so.
         """
         wave = self._at_rate(wave, sample_rate)
-        voice = None if reference is None else self._at_rate(*reference)
+        voice = None if reference is None else self._at_rate(*inputs.check_pair(reference, "reference"))
         request = self.request(task, text, voice)
         blocks = self.stream(request, lambda a, b: wave[a:b], len(wave), _levels(wave), sampling, guidance, seed)
         return np.concatenate(list(blocks))
@@ -171,10 +176,9 @@ class TaskModel:
         return [self(task, wave, reference=(voice, self.sample_rate), **how) for task in rest]
 
     def _at_rate(self, wave: np.ndarray, rate: int | None) -> np.ndarray:
-        wave = np.asarray(wave, np.float32)
-        if wave.ndim != 1 or not len(wave):
-            raise UserError(f"a recording has shape {wave.shape}; it should be (samples,), not empty")
-        return wave if rate in (None, self.sample_rate) else resample(wave[:, None], rate, self.sample_rate)[:, 0]
+        wave = inputs.check_wave(wave, "a recording")
+        rate = self.sample_rate if rate is None else inputs.as_rate(rate)
+        return wave if rate == self.sample_rate else resample(wave[:, None], rate, self.sample_rate)[:, 0]
 
     def stream(
         self,

@@ -14,7 +14,8 @@ This module holds no JAX, so that data workers can import it.
 """
 
 import dataclasses
-from typing import Any
+import math
+from typing import Any, Literal
 
 Array = Any  # numpy.ndarray or jax.Array
 
@@ -67,3 +68,26 @@ def ceil_div(numerator, denominator: int):
 def round_up(length, multiple: int):
     """The smallest multiple of `multiple` that is at least `length`."""
     return ceil_div(length, multiple) * multiple
+
+
+def rescale(length, rate: int, new_rate: int, rounding: Literal["down", "nearest", "up"] = "down"):
+    """`length` steps at `rate` as steps at `new_rate`, length * new_rate / rate without rounding errors.
+
+    Works on ints and integer arrays. No intermediate is larger than the result or the product of the two rates
+    in lowest terms, so an int32 array is right up to results of 2^31 - 1 (3 h at 192 kHz, 37 h at 16 kHz).
+    "nearest" rounds halves up.
+    """
+    common = math.gcd(rate, new_rate)
+    down, up = rate // common, new_rate // common
+    if down * up + down > 2**31 and not isinstance(length, int):
+        raise ValueError(
+            f"lengths at {rate} Hz can't be counted at {new_rate} Hz in 32 bits: the rates share no factor"
+        )
+    carry = {"down": 0, "nearest": down // 2, "up": down - 1}[rounding]
+    whole = length // down
+    return whole * up + ((length - whole * down) * up + carry) // down
+
+
+def resampled_length(length: int, rate: int, new_rate: int) -> int:
+    """Samples that a recording of `length` samples has at another rate: the nearest, and of any recording one at least."""
+    return max(rescale(length, rate, new_rate, "nearest"), min(length, 1))

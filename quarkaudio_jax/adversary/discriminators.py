@@ -12,8 +12,10 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.nn.blocks import Blocks, blocked_conv2d, blocks_of
 from quarkaudio_jax.nn.init import logical, torch_bias, torch_kernel
+from quarkaudio_jax.nn.norm import safe_norm
 from quarkaudio_jax.nn.partition import constrain, gathered, platform
 from quarkaudio_jax.nn.stft import reflect_stft
+from quarkaudio_jax.types import ceil_div
 
 LANES = 128
 """Channels that a TPU's units work on at once."""
@@ -57,7 +59,7 @@ class WeightNormConv2d(nn.Module):
         shape = (*sides, x.values.shape[-1] // x.block, self.features)
         fan_in = shape[0] * shape[1] * shape[2]
         v = self.param("v", logical(torch_kernel, None, None, "embed", "mlp"), shape)
-        norm = jnp.sqrt(jnp.square(v).sum((0, 1, 2)))
+        norm = safe_norm(v, (0, 1, 2))
         start = jax.lax.stop_gradient(norm)
         g = self.param("g", logical(lambda key, shape, dtype=jnp.float32: start, "mlp"), (self.features,))
         bias = self.param("bias", logical(torch_bias(fan_in), "mlp"), (self.features,))
@@ -96,7 +98,7 @@ class PeriodDiscriminator(nn.Module):
 def _rows(wave_BxS: jax.Array, period: int, block: int) -> Blocks:
     """Every `period`-th sample as a row: the image (B, period, T, 1) in blocks of `block` columns, its end reflected."""
     batch, size = wave_BxS.shape
-    width = -(-size // period)
+    width = ceil_div(size, period)
     wave_BxS = jnp.pad(wave_BxS, ((0, 0), (0, width * period - size)), mode="reflect")
     wave_BxS = jnp.pad(wave_BxS, ((0, 0), (0, -width % block * period)))
     return Blocks(wave_BxS.reshape(batch, -1, block, period).transpose(0, 3, 1, 2), width, block)

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.types import ceil_div
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -22,7 +25,7 @@ class Grid:
 
     def __post_init__(self):
         if self.chunk < 1 or self.context < 0:
-            raise ValueError(f"chunks of {self.chunk} frames with {self.context} of context can't be")
+            raise UserError(f"chunks of {self.chunk} frames with {self.context} of context can't be")
 
     @property
     def window(self) -> int:
@@ -74,7 +77,7 @@ def encode(
     encode_window(wave_S, valid_samples, keep) gives arrays (T, ...) of a window padded with
     zeros, of which the frames `keep` are used.
     """
-    num_frames = -(-num_samples // frame_hop)
+    num_frames = ceil_div(num_samples, frame_hop)
     for window in grid.windows(num_frames):
         start = window.start * frame_hop
         samples = read(start, min(window.stop * frame_hop, num_samples))

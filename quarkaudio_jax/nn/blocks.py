@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from quarkaudio_jax.nn.conv import conv2d
+from quarkaudio_jax.types import round_up
 
 
 class Blocks(NamedTuple):
@@ -89,7 +90,7 @@ def blocked_conv2d(
     wide = jnp.einsum("ajot,htcd->hajcod", seen.astype(kernel.dtype), kernel)
     wide = wide.reshape(kernel.shape[0], last - first + 1, x.values.shape[-1], -1)
     filled = math.lcm(block, multiple)
-    columns = -(-(before + width) // filled) * filled
+    columns = round_up(before + width, filled)
     rows, behind = (kernel.shape[0] // 2,) * 2, step * (columns // block - 1) + last - (x.values.shape[2] - 1)
     dims = ("NHWC", "HWIO", "NHWC")
     values = jax.lax.conv_general_dilated(x.values, wide, (1, step), (rows, (-first, behind)), dimension_numbers=dims)

@@ -11,6 +11,7 @@ from quarkaudio_jax.nn.init import kernel_and_bias, logical, trunc_normal
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.partition import constrain, gathered
 from quarkaudio_jax.nn.stft import overlap_add
+from quarkaudio_jax.types import ceil_div
 
 
 def zero_invalid(x_BxTxC: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
@@ -32,7 +33,7 @@ def folded_conv2d(x_BxHxWxC: jax.Array, kernel: jax.Array, strides: tuple[int, i
     for axis, stride in zip((1, 2), strides, strict=True):
         size, length = kernel.shape[axis - 1], x_BxHxWxC.shape[axis]
         counts.append((length + size // 2 * 2 - size) // stride + 1)
-        taps.append(-(-size // stride))
+        taps.append(ceil_div(size, stride))
         needed = (counts[-1] + taps[-1] - 1) * stride
         widths = [(0, 0)] * 4
         widths[axis] = (size // 2, max(needed - length - size // 2, 0))

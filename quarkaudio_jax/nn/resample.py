@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from quarkaudio_jax.types import rescale
+
 ZEROS, ROLLOFF = 6, 0.99
 """Zero crossings of the sinc on either side; the cut-off as a share of the lower Nyquist frequency."""
 
@@ -39,4 +41,4 @@ def resample(wave_BxS: jax.Array, rate: int, new_rate: int) -> jax.Array:
         dimension_numbers=("NWC", "WIO", "NWC"),
         precision=jax.lax.Precision.HIGHEST,
     )
-    return out.reshape(wave_BxS.shape[0], -1)[:, : math.ceil(length * up / down)]
+    return out.reshape(wave_BxS.shape[0], -1)[:, : rescale(length, down, up, "up")]

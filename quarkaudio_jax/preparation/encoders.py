@@ -13,6 +13,7 @@ from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.schema import PrepareConfig
 from quarkaudio_jax.ssl.features import Extractor
+from quarkaudio_jax.types import ceil_div, round_up
 
 
 class FeatureEncoder:
@@ -76,7 +77,7 @@ def _batches(waves: Sequence[np.ndarray], unit: int, size: int) -> Iterator[tupl
     """(which, (B, S), lengths), B = size: waves of like length together, in a fixed order."""
     groups = collections.defaultdict(list)
     for index, wave in enumerate(waves):
-        groups[_rounded(-(-len(wave) // unit))].append(index)
+        groups[_rounded(ceil_div(len(wave), unit))].append(index)
     for units, members in sorted(groups.items()):
         for begin in range(0, len(members), size):
             which = members[begin : begin + size]
@@ -91,7 +92,7 @@ def _batches(waves: Sequence[np.ndarray], unit: int, size: int) -> Iterator[tupl
 def _rounded(units: int) -> int:
     """Up to the next of a few lengths, four an octave: few programs to compile, and little padding."""
     step = 1 << max(units.bit_length() - 3, 0)
-    return -(-units // step) * step
+    return round_up(units, step)
 
 
 def _hop(rate: int) -> int:

@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.mel import magnitude, mel_filters
 from quarkaudio_jax.nn.resample import resample
 from quarkaudio_jax.nn.stft import stft
 from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
+from quarkaudio_jax.types import rescale
 
 SSL_RATE, SSL_HOP, SSL_MARGIN = 16000, 320, 160
 """Every SSL model here: Hz, samples per frame, and the zeros put before and behind a wave."""
@@ -43,7 +45,7 @@ def mel_features(wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int) -> j
     one before and the one after; scaled to about unit size. It holds no learned semantics.
     """
     if dim % NEIGHBOURS:
-        raise ValueError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
+        raise UserError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
     n_fft = max(4096 * sample_rate // 48000, hop)
     pad, length = n_fft - hop, wave_BxS.shape[1] // hop
     # One frame of silence more on each side is the neighbour of the first and of the last frame.
@@ -57,16 +59,26 @@ def mix_states(states_NxBxTxD: jax.Array, recipe: Recipe) -> jax.Array:
     """A recipe's features from all hidden states; sign(0) is -1, as upstream computes it."""
     chosen = states_NxBxTxD[jnp.asarray(recipe.layers)] if recipe.layers else states_NxBxTxD
     x = chosen.mean(0)
-    return jnp.where(x > 0, 1.0, -1.0) * jnp.abs(x) ** 0.3 if recipe.compress else x
+    return compressed(x) if recipe.compress else x
+
+
+def compressed(x: jax.Array) -> jax.Array:
+    """sign(x) |x|^0.3, its gradient 0 at 0."""
+    magnitude = jnp.where(x == 0, 0.0, jnp.where(x == 0, 1.0, jnp.abs(x)) ** 0.3)
+    return jnp.where(x > 0, 1.0, -1.0) * magnitude
 
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """A recipe ready to compute. params, cfg: weights and switches of its SSL model, if it has one."""
+    """A recipe ready to compute.
+
+    params, cfg: weights and switches of its SSL model, if it has one; model: which one it is, hub name and checksum.
+    """
 
     recipe: Recipe
     params: Any = None
     cfg: SSLConfig | None = None
+    model: str = ""
 
     @property
     def name(self) -> str:
@@ -79,13 +91,13 @@ class Extractor:
         return self.recipe.stored
 
     def check(self, sample_rate: int, hop: int, dim: int) -> None:
-        """ValueError unless frames of `hop` samples and width `dim` are what this makes."""
+        """UserError unless frames of `hop` samples and width `dim` are what this makes."""
         if self.stored or self.recipe.hub is None:
             return
         if self.cfg is None:
-            raise ValueError(f"features {self.name!r} need the weights of {self.recipe.hub}: load them first")
+            raise UserError(f"features {self.name!r} need the weights of {self.recipe.hub}: load them first")
         if hop * SSL_RATE != SSL_HOP * sample_rate or dim != self.cfg.dim:
-            raise ValueError(
+            raise UserError(
                 f"features {self.name!r} are {SSL_RATE / SSL_HOP:g} a second and {self.cfg.dim} wide; the codec wants "
                 f"{sample_rate / hop:g} a second, {dim} wide: choose another config.features.recipe"
             )
@@ -99,12 +111,16 @@ class Extractor:
         """
         self.check(sample_rate, hop, dim)
         if self.stored:
-            raise ValueError(f"features {self.name!r} come with the data and can't be computed")
+            raise UserError(f"features {self.name!r} come with the data and can't be computed")
         if self.recipe.hub is None:
             return mel_features(wave_BxS, sample_rate, hop, dim)
-        wave = jnp.pad(resample(wave_BxS, sample_rate, SSL_RATE), ((0, 0), (SSL_MARGIN, SSL_MARGIN)))
+        wave = resample(wave_BxS, sample_rate, SSL_RATE)
         if lengths_B is not None:
-            lengths_B = lengths_B * SSL_RATE // sample_rate + 2 * SSL_MARGIN
+            lengths_B = rescale(lengths_B, sample_rate, SSL_RATE, "up")
+            # Resampling lets the end of an item ring into the padding.
+            wave = jnp.where(jnp.arange(wave.shape[1]) < lengths_B[:, None], wave, 0.0)
+            lengths_B = lengths_B + 2 * SSL_MARGIN
+        wave = jnp.pad(wave, ((0, 0), (SSL_MARGIN, SSL_MARGIN)))
         return mix_states(SSLEncoder(self.cfg).apply({"params": params}, wave, lengths_B), self.recipe)
 
 
@@ -113,7 +129,7 @@ RECIPES = {
     for r in (
         Recipe("mel", "log mel spectrogram, a stand-in that needs no weights"),
         Recipe("precomputed", "arrays that come with the data (the field `features` of each example)", stored=True),
-        Recipe("hubert", "H-Codec 1.0 and 2.0: all hidden states", "facebook/hubert-base-ls960"),
+        Recipe("hubert", "H-Codec 1.0 and 2.0: all hidden states", "bosonai/hubert_base"),
         Recipe("wav2vec2", "H-Codec 1.5: states 11, 14 and 16", "facebook/wav2vec2-large-xlsr-53", (11, 14, 16)),
         Recipe("wavlm", "UniSE: all hidden states, not compressed", "microsoft/wavlm-base-plus", compress=False),
     )
@@ -123,5 +139,5 @@ RECIPES = {
 def get_recipe(name: str) -> Recipe:
     """The recipe of that name; ValueError lists the known names."""
     if name not in RECIPES:
-        raise ValueError(f"feature recipe {name!r} is not known; choose one of {', '.join(sorted(RECIPES))}")
+        raise UserError(f"feature recipe {name!r} is not known; choose one of {', '.join(sorted(RECIPES))}")
     return RECIPES[name]

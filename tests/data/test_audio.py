@@ -93,6 +93,19 @@ def test_one_sample(tmp_path):
         assert reader.num_samples == 1 and len(reader(0, 1)) == 1
 
 
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_one_channel_of_several(tmp_path, rate):
+    path = tmp_path / "a.wav"
+    samples = 0.1 * np.random.default_rng(0).standard_normal((20000, 3)).astype(np.float32)
+    soundfile.write(path, samples, 44100, "FLOAT")
+    for channel in (0, 2):
+        want = resample(samples[:, channel, None], 44100, rate)[:, 0]
+        with ResampledReader(path, rate, channel) as reader:
+            np.testing.assert_allclose(reader(0, reader.num_samples)[:1000], want[:1000], atol=1e-5)
+    with pytest.raises(audio.AudioError, match="has no channel 4, only 3"):
+        ResampledReader(path, rate, 3)
+
+
 def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), Writer(tmp_path / "a.wav", 16000) as writer:
         writer.write(np.zeros(10, np.float32))

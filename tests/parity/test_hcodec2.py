@@ -11,7 +11,8 @@ import pytest
 from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec, import_hcodec, torch_shapes
 from quarkaudio_jax.bridge.rules import UnmatchedError
 from quarkaudio_jax.codec.hcodec import HCodec
-from quarkaudio_jax.codec.variants import HCODEC_48K, HCODEC_48K_6HZ, hcodec2
+from quarkaudio_jax.codec.spectral import CLIP, FADE, log_magnitude_and_phase
+from quarkaudio_jax.codec.variants import HCODEC_48K, HCODEC_48K_6HZ, fading_phase, hcodec2
 from quarkaudio_jax.nn.stack import stack_params, unstack_params
 from quarkaudio_jax.types import Codes
 from tests.parity import golden
@@ -59,6 +60,16 @@ def test_codes_are_equal(case):
     codes = HCodec(cfg).apply(variables, *inputs(arrays), method="encode")
     np.testing.assert_array_equal(codes.acoustic_BxTxK.swapaxes(1, 2), arrays["acoustic_codes"])
     np.testing.assert_array_equal(codes.semantic_BxTxK.swapaxes(1, 2), arrays["semantic_codes"])
+
+
+def test_the_audio_is_full_band_so_that_no_code_hangs_on_rounding(case):
+    """No bin is weak enough to be clipped or faded: both front ends give the stored codes."""
+    cfg, variables, arrays, _ = case
+    bins = cfg.encoder.n_fft // 2 + 1
+    magnitude = log_magnitude_and_phase(arrays["wav"], cfg.encoder.n_fft, cfg.encoder.hop)[..., :bins]
+    assert float(magnitude.min()) > np.log(FADE * CLIP)
+    codes = HCodec(fading_phase(cfg)).apply(variables, *inputs(arrays), method="encode")
+    np.testing.assert_array_equal(codes.acoustic_BxTxK.swapaxes(1, 2), arrays["acoustic_codes"])
 
 
 @pytest.mark.parametrize("scan", [True, False])

@@ -1,13 +1,14 @@
 """T5 and CLAP's text encoder against transformers, on random small ones."""
 
 import json
+import pickle
 
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.files import MissingWeightsError
+from quarkaudio_jax.bridge.hub import MissingWeightsError
 from quarkaudio_jax.bridge.rules import UnmatchedError
 from quarkaudio_jax.bridge.text import clap_config, import_text, load_text_extractor, t5_config
 from quarkaudio_jax.text.clap import CLAP_TEXT, ClapTextEncoder
@@ -132,6 +133,7 @@ def test_recipes_from_folders(folders):
     with torch.no_grad():
         expected = small_t5()(torch.tensor([[2, 3, 4, 5]])).last_hidden_state.numpy()[0]
     np.testing.assert_allclose(long, expected, atol=2e-5, rtol=1e-4)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(t5))(["dog"])[0], short)
     clap = load_text_extractor("clap", folders / "clap")
     (embedding,) = clap(["a dog is barking"])
     assert embedding.shape == (1, 16) and np.linalg.norm(embedding) == pytest.approx(1.0, abs=1e-5)

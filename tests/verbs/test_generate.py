@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -43,6 +44,26 @@ def inputs(tmp_path_factory):
 def call(trained_lm, trained, output, verb, *more):
     models = [f"--checkpoint={trained_lm}", f"--codec={trained}", f"--output={output}"]
     generate.main(["quarkaudio", verb, *map(str, more), *models])
+
+
+def test_a_model_can_be_pickled(model):
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy.tasks == model.tasks and copy.window_seconds == model.window_seconds
+    np.testing.assert_array_equal(copy("restoration", tone(0.3)), model("restoration", tone(0.3)))
+
+
+@pytest.mark.parametrize(
+    "wave, message",
+    [
+        (np.zeros(640, np.int16), "integers"),
+        (np.full(640, np.nan), "NaN"),
+        (np.zeros((640, 2)), r"should be \(samples,\)"),
+        ("speech.wav", "not samples"),
+    ],
+)
+def test_what_can_not_be_a_recording_is_refused(model, wave, message):
+    with pytest.raises(UserError, match=message):
+        model("restoration", wave)
 
 
 def test_a_folder_is_restored_at_the_rate_of_the_codec(trained_lm, trained, inputs, tmp_path):
@@ -159,7 +180,7 @@ def test_an_empty_file_is_named_and_the_others_go_on(trained_lm, trained, inputs
 def test_another_codec_is_refused(model):
     facts = dataclasses.replace(model.cfg.facts, codec_weights=7)
     cfg = dataclasses.replace(model.cfg, facts=facts)
-    with pytest.raises(UserError, match="codes of hcodec_48k_tiny with other weights"):
+    with pytest.raises(UserError, match="codes of hcodec_48k_tiny_faded with other weights"):
         TaskModel(cfg, {}, model.codec, None, None)
 
 

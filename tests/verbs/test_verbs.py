@@ -90,11 +90,68 @@ def test_errors_are_one_clear_line(trained, tmp_path):
         call(evaluate, tmp_path, "--checkpoint", trained, "--metrics", "mos")
 
 
-def test_two_inputs_with_one_target_are_refused(trained, tmp_path):
-    for name in ("a.wav", "a.flac"):
-        soundfile.write(tmp_path / name, noise(100), 16000)
-    with pytest.raises(SystemExit, match=r"a\.(wav|flac) would both be written to"):
-        call(encode, tmp_path, "--checkpoint", trained, "--output", tmp_path / "t")
+def test_cut_codes_go_through_files(trained, runner, tmp_path):
+    wave = noise(3840 * 3)
+    audio.write(tmp_path / "a.wav", wave, 48000)
+    call(encode, tmp_path / "a.wav", "--checkpoint", trained, "--output", tmp_path, "--num-codebooks", 2)
+    file = container.read(tmp_path / "a.qka")
+    assert file.header.codebooks == (2, 2) and file.header.codec_codebooks == (4, 4)
+    assert file.header.payload_bits == 3 * 4 * 8 and file.acoustic_TxK.shape == (3, 2)
+    want = runner.encode(audio.read(tmp_path / "a.wav")[0][:, 0], num_codebooks=2)
+    np.testing.assert_array_equal(file.acoustic_TxK, want.acoustic_BxTxK[0])
+    call(decode, tmp_path / "a.qka", "--checkpoint", trained, "--output", tmp_path / "out")
+    np.testing.assert_allclose(
+        audio.read(tmp_path / "out" / "a.wav")[0][:, 0], runner.decode(want).samples_BxS[0].clip(-1, 1), atol=1e-4
+    )
+    with pytest.raises(SystemExit, match="--num-codebooks is 5; hcodec_48k_tiny has 1 to 4"):
+        call(encode, tmp_path / "a.wav", "--checkpoint", trained, "--output", tmp_path / "t", "--num-codebooks", 5)
+
+
+def test_token_files_know_their_weights(trained, runner, tmp_path, caplog):
+    ours, theirs = f"{runner.fingerprint():08x}", f"{runner.fingerprint() ^ 1:08x}"
+    header = runner.header(3840, 48000, 1)
+    codes = np.zeros((1, 4), np.int32)
+    files = {"ours": ours, "theirs": theirs, "unknown": "", "unknown_too": ""}
+    for name, fingerprint in files.items():
+        file = container.TokenFile(dataclasses.replace(header, fingerprint=fingerprint), codes, codes)
+        container.write(tmp_path / f"{name}.qka", file)
+    arguments = (tmp_path, "--checkpoint", trained, "--output", tmp_path / "out")
+    with pytest.raises(SystemExit, match=f"theirs.qka: made with weights {theirs} .*has weights {ours}.*--any-weights"):
+        call(decode, *arguments)
+    assert sorted(p.stem for p in (tmp_path / "out").iterdir()) == ["ours", "unknown", "unknown_too"]
+    assert sum("does not say which weights" in r.message for r in caplog.records) == 1  # one line for all files
+    call(decode, tmp_path / "theirs.qka", *arguments[1:], "--any-weights")
+    assert audio.info(tmp_path / "out" / "theirs.wav") == (3840, 48000, 1)
+
+
+def test_resealed_token_files_of_impossible_chunks_are_refused(trained, runner, tmp_path):
+    header = dataclasses.replace(runner.header(3840 * 2000, 48000, 1), chunk_frames=10**6)
+    codes = np.zeros((2000, 4), np.int32)
+    container.write(tmp_path / "a.qka", container.TokenFile(header, codes, codes))
+    with pytest.raises(SystemExit, match="a.qka: its chunks are 160 s long; hcodec_48k_tiny decodes 120 s at once"):
+        call(decode, tmp_path / "a.qka", "--checkpoint", trained, "--output", tmp_path / "out")
+
+
+def test_a_channel_can_be_chosen(trained, runner, tmp_path):
+    left, right = noise(3840 * 2), noise(3840 * 2)
+    path = tmp_path / "stereo.wav"
+    audio.write(path, np.stack([left, right], axis=1), 48000)
+    channels = audio.read(path)[0]
+    for choice, wave in (("mean", channels.mean(1)), ("first", channels[:, 0]), ("2", channels[:, 1])):
+        folder = tmp_path / choice
+        call(encode, path, "--checkpoint", trained, "--output", folder, "--channel", choice)
+        codes = runner.encode(wave)
+        np.testing.assert_array_equal(container.read(folder / "stereo.qka").acoustic_TxK, codes.acoustic_BxTxK[0])
+    with pytest.raises(SystemExit, match="stereo.wav: has no channel 3, only 2"):
+        call(encode, path, "--checkpoint", trained, "--output", tmp_path, "--channel", "3")
+    with pytest.raises(SystemExit):
+        call(encode, path, "--checkpoint", trained, "--output", tmp_path, "--channel", "0")
+
+
+def test_samples_that_were_never_scaled_are_named(trained, tmp_path):
+    soundfile.write(tmp_path / "loud.wav", noise(3840) * 32768, 48000, "FLOAT")
+    with pytest.raises(SystemExit, match="loud.wav: the recording reaches .*divide 16-bit integers by 32768"):
+        call(encode, tmp_path / "loud.wav", "--checkpoint", trained, "--output", tmp_path)
 
 
 def test_evaluate_writes_table_and_csv(trained, tmp_path, capsys):
