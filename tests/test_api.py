@@ -13,13 +13,13 @@ import pytest
 import quarkaudio_jax
 from quarkaudio_jax.api import Codec
 from quarkaudio_jax.bridge.files import write_tensors
-from quarkaudio_jax.bridge.hcodec import export_hcodec
+from quarkaudio_jax.bridge.hcodec import export_hcodec, import_hcodec
 from quarkaudio_jax.codec.chunked import Grid
-from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.types import Codes, Wave
+from tests.parity.codecs import golden_state_dict
 
 RNG = np.random.default_rng(0)
 
@@ -28,14 +28,12 @@ def noise(*shape):
     return 0.1 * RNG.standard_normal(shape).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=["hcodec_16k_tiny", "hcodec_16k_adaptive_tiny"])
+@pytest.fixture(
+    scope="module", params=["hcodec_16k_tiny", pytest.param("hcodec_16k_adaptive_tiny", marks=pytest.mark.slow)]
+)
 def codec(request):
-    import flax.linen as nn
-
     cfg = get_variant(request.param)
-    wave, feats = np.zeros((1, 1280), np.float32), np.zeros((1, 4, cfg.semantic.feature_dim), np.float32)
-    variables = nn.meta.unbox(jax.jit(HCodec(cfg).init)(jax.random.key(0), wave, feats))
-    return Codec(cfg, variables, Extractor(get_recipe("mel")))
+    return Codec(cfg, import_hcodec(cfg, golden_state_dict(cfg)), Extractor(get_recipe("mel")))
 
 
 def test_it_says_what_it_is(codec):

@@ -97,6 +97,7 @@ def test_it_goes_on_where_it_stopped_and_refuses_other_settings(tmp_path, capsys
         call(*given, "--seed=1")
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_work(tmp_path, capsys):
     sets.librispeech(tmp_path)
     copied(BENCHMARKS["librispeech"].read(tmp_path), tmp_path / "made")

@@ -48,6 +48,7 @@ def stepped():
     return program, state, states, metrics, batch, fit, step
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_not_finite_moves_nothing(stepped):
     """Neither the generator, its average and codebooks nor the discriminators, and no optimizer."""
     *_, states, _, batch, _, step = stepped
@@ -60,12 +61,14 @@ def test_a_batch_that_is_not_finite_moves_nothing(stepped):
     )
 
 
+@pytest.mark.slow
 def test_the_first_batch_sets_the_codebooks(stepped):
     _, fresh, states, *_ = stepped
     assert moved(fresh.model.codebooks, states[0].model.codebooks)
     assert not moved(fresh.model.params, states[0].model.params)
 
 
+@pytest.mark.slow
 def test_a_step_moves_what_it_should(stepped):
     _, _, states, metrics, *_ = stepped
     assert [int(s.step) for s in states] == [0, 1, 2]
@@ -88,6 +91,7 @@ def test_a_step_moves_what_it_should(stepped):
     assert {n.removeprefix("loss/") for n in metrics[0] if n.startswith("loss/")} == terms
 
 
+@pytest.mark.slow
 def test_terms_wait_for_their_step(stepped):
     """Before from_step the discriminators rest and the total leaves their terms and the perceptual one out."""
     program, _, states, metrics, *_ = stepped
@@ -100,12 +104,14 @@ def test_terms_wait_for_their_step(stepped):
         assert values["loss/total"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_average_follows(stepped):
     _, _, states, *_ = stepped
     want = jax.tree.map(lambda e, p: 0.5 * e + 0.5 * p, states[0].model.ema, states[1].model.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), states[1].model.ema, want)
 
 
+@pytest.mark.slow
 def test_evaluation_uses_the_average(stepped):
     program, _, states, _, batch, *_ = stepped
     metrics, outputs = jax.jit(program.eval_step)(states[2], batch)
@@ -125,6 +131,7 @@ EXTREMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXTREMES)
 def test_gradients_of_extreme_waves_are_finite(stepped, name):
     """A norm is finite only if every gradient is; nothing that the step leaves is anything else."""

@@ -151,6 +151,7 @@ def test_sizes():
     }
 
 
+@pytest.mark.slow
 def test_a_backbone_starts_with_hugging_face_weights(tmp_path):
     torch = pytest.importorskip("torch", reason="torch writes the folder here")
     transformers = pytest.importorskip("transformers", reason="transformers writes the folder here")

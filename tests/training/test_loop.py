@@ -93,6 +93,7 @@ def test_changes_are_told_where_they_are_allowed(caplog):
     assert "this run began with b = 2 (now 3)" in caplog.text
 
 
+@pytest.mark.slow
 def test_another_shape_is_refused_in_words(trained, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)

@@ -35,7 +35,7 @@ def equal(a, b):
         assert a[name].dtype == b[name].dtype
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [VARIANTS[0], *(pytest.param(v, marks=pytest.mark.slow) for v in VARIANTS[1:])])
 def test_import_then_export_gives_every_tensor_back(variant, tmp_path, capsys):
     state = golden_state_dict(get_variant(variant))
     write_tensors(tmp_path / "in.safetensors", state)
@@ -160,6 +160,7 @@ def test_stablehlo_programs_give_the_same(variant, tmp_path):
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_is_ready_to_use(tmp_path, monkeypatch):
     cfg = get_variant("hcodec_16k_tiny")
     state = golden_state_dict(cfg)

@@ -31,7 +31,7 @@ def call(verb, *args):
     verb.main(["quarkaudio", *map(str, args)])
 
 
-@pytest.mark.parametrize("count", [1, 2, 3839, 3840, 3841, 48000])
+@pytest.mark.parametrize("count", [1, *(pytest.param(c, marks=pytest.mark.slow) for c in (2, 3839, 3840, 3841, 48000))])
 def test_length_is_kept(runner, count):
     assert len(runner.reconstruct(noise(count))) == count
 
@@ -53,6 +53,7 @@ def test_round_trip_through_files(trained, tmp_path, capsys):
     assert audio.info(tmp_path / "out" / "deep" / "b.flac") == (6, 48000, 1)
 
 
+@pytest.mark.slow
 def test_chunks_do_not_depend_on_how_the_file_was_fed(runner):
     runner.grid, grid = Grid(6, 2), runner.grid
     try:
