@@ -49,7 +49,7 @@ def main() -> None:
         float(metrics["loss/total"])
         trained += time.perf_counter() - start
         step += 1
-    trainer.checkpoints.save(step, trainer.state, trainer.batches, trainer.cfg)
+    trainer.checkpoints.save(step, trainer.state, trainer.batches, trainer.cfg, trainer.bad_steps.state())
     trainer.checkpoints.close()
     audio_seconds = step * trainer.cfg.data.batch_size * trainer.program.crop.seconds
     print(

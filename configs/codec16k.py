@@ -7,13 +7,14 @@ Variants, after the colon:
     large  the official size, 137 M parameters (the default). Not yet run.
     tiny   for a laptop's CPU, on the `mel` stand-in features; two steps in the tests.
 
-HuBERT: --config.features.weights=FOLDER with facebook/hubert-base-ls960, or its place in the
+HuBERT: --config.features.weights=FOLDER with bosonai/hubert_base, or its place in the
 Hugging Face cache. Fine-tuning: --config.init_from=CHECKPOINT (one of `convert import`, say).
 Your own audio: see configs/codec48k.py.
 """
 
-from configs.codec48k import tiny_training
 from quarkaudio_jax.schema import CodecTrainConfig, to_config_dict
+
+from .codec48k import tiny_training
 
 
 def get_config(variant: str = "large"):

@@ -11,7 +11,7 @@ Each item of a batch is grouped at a threshold drawn between 0.7 and 1.0 (the va
 `train_thresholds`). Weights of the SSL model and fine-tuning: see configs/codec16k.py.
 """
 
-from configs import codec16k
+from . import codec16k
 
 
 def get_config(variant: str = "large"):

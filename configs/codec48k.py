@@ -9,6 +9,10 @@ Variants, after the colon:
     base   78 M parameters, meant for one accelerator. Eight steps on a CPU (docs/benchmarks.md), no more yet.
     tiny   3.4 M parameters, for a laptop's CPU; results in docs/benchmarks.md.
 
+Phases fade where the spectrum is empty, so that codes do not hang on rounding (docs/choices.md). The published
+weights know no fading: to fine-tune them with --config.init_from, add --config.codec.variant=hcodec_48k. So does a run
+that began before there was fading, as hcodec_48k, hcodec_48k_base or hcodec_48k_tiny.
+
 Your own audio: --config.data.speech.paths=/my/folder (folders, globs, .scp lists, TFDS sets, by
 commas), and --config.data.music.paths= --config.data.events.paths= to leave those out.
 """
@@ -43,7 +47,7 @@ def get_config(variant: str = "large"):
     """The experiment of that variant."""
     config = to_config_dict(CodecTrainConfig())
     if variant == "large":
-        config.codec.variant = "hcodec_48k"
+        config.codec.variant = "hcodec_48k_faded"
         config.codec.dtype = "bfloat16"
         config.codec.remat = "full"
         config.data.batch_size = 128
@@ -53,14 +57,14 @@ def get_config(variant: str = "large"):
         config.losses.perceptual = 1.0
         config.ema_decay = 0.999
     elif variant == "base":
-        config.codec.variant = "hcodec_48k_base"
+        config.codec.variant = "hcodec_48k_base_faded"
         config.codec.dtype = "bfloat16"
         config.data.batch_size = 16
         config.data.workers = 8
         config.loop.steps = 400_000
     elif variant == "tiny":
         tiny_training(config)
-        config.codec.variant = "hcodec_48k_tiny"
+        config.codec.variant = "hcodec_48k_tiny_faded"
     else:
         raise ValueError(f"configs/codec48k.py has no variant {variant!r}; choose large, base or tiny")
     return config

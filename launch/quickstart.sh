@@ -11,8 +11,9 @@ echo "training $steps steps in $workdir (compiling the step takes about a minute
 
 samples=$(find "$workdir"/samples -mindepth 1 -maxdepth 1 -type d | sort | tail -n 1)
 clip=$(find "$samples" -name '*.target.wav' | sort | head -n 1)
-.venv/bin/python -m quarkaudio_jax.encode "$clip" --checkpoint="$workdir" --output="$workdir/tokens"
-.venv/bin/python -m quarkaudio_jax.decode "$workdir/tokens" --checkpoint="$workdir" --output="$workdir/decoded"
+.venv/bin/python -m quarkaudio_jax.encode "$clip" --checkpoint="$workdir" --output="$workdir/tokens" --overwrite
+.venv/bin/python -m quarkaudio_jax.decode "$workdir/tokens/$(basename "$clip" .wav).qka" --checkpoint="$workdir" \
+  --output="$workdir/decoded" --overwrite
 
 cat <<END
 

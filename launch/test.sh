@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them; arguments go to pytest (-m "" adds the slow ones).
+# Installs what the tests need and runs the quick ones, in under 5 minutes on two cores; arguments go to pytest (-m "" adds
+# the slow ones, half an hour).
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" test
 for package in pesq 'visqol-python[lattice]'; do
   module=${package%%-*}

@@ -323,19 +323,22 @@ class Codec:
             logger.warning("%s: does not say which weights made it, as no file of version 1 does; not checked", name)
 
 
-def load_codec(source: str | os.PathLike, features: str | os.PathLike = "", encoding: bool = True) -> Codec:
+def load_codec(
+    source: str | os.PathLike, features: str | os.PathLike = "", encoding: bool = True, download: bool = False
+) -> Codec:
     """A codec from a checkpoint or from PyTorch weights.
 
     source: a work directory of `train` or `convert`, one of its checkpoints, or a weight file
     of the public code (.safetensors, .pt, .pth, .ckpt, .bin), whose variant is recognised.
     features: folder or hub name of the SSL model's weights, where they can't be found by
-    themselves. encoding: False leaves the SSL model out, for decoding alone. Averaged weights
-    are used if the checkpoint has them.
+    themselves. encoding: False leaves the SSL model out, for decoding alone. download: the SSL
+    model may be downloaded from the Hugging Face hub. Averaged weights are used if the checkpoint
+    has them.
     """
-    from quarkaudio_jax.bridge.ssl import load_extractor
+    from quarkaudio_jax.bridge.ssl import codec_extractor
     from quarkaudio_jax.training.saved_codec import read_any
 
     cfg, variables, wanted = read_any(source)
     if not encoding:
         return Codec(cfg, variables, Extractor(get_recipe(wanted.recipe)))
-    return Codec(cfg, variables, load_extractor(wanted.recipe, features or wanted.weights))
+    return Codec(cfg, variables, codec_extractor(wanted, features, download))

@@ -1,13 +1,14 @@
 """Files that are there whole or not at all, also when several processes write the same one at once.
 
-A file is written under a hidden name of the writer's own, `.NAME.<random>.part`, and renamed when it is complete.
-Only a process that is killed leaves such a name behind.
+A file is written under a hidden name of the writer's own, `.<checksum of its name>-<random>.part`, and renamed when it
+is complete. Only a process that is killed leaves such a name behind.
 """
 
 import contextlib
 import os
 import pathlib
 import uuid
+import zlib
 from collections.abc import Iterator
 
 
@@ -15,7 +16,18 @@ def beside(path: str | os.PathLike) -> pathlib.Path:
     """A hidden name in the folder of `path`, made if need be, that no other writer has."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    return path.with_name(f".{_mark(path)}-{uuid.uuid4().hex[:12]}.part")
+
+
+def leftovers(path: str | os.PathLike) -> list[pathlib.Path]:
+    """What writers of `path` that were killed, or that are still at work, have written so far."""
+    path = pathlib.Path(path)
+    return sorted(path.parent.glob(f".{_mark(path)}-*.part"))
+
+
+def _mark(path: pathlib.Path) -> str:
+    """Short, so that a file's temporary name is allowed wherever its own is."""
+    return f"{zlib.crc32(os.fsencode(path.name)):08x}"
 
 
 @contextlib.contextmanager

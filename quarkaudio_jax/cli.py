@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import logging
 import os
 import pathlib
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from quarkaudio_jax.errors import QuarkAudioError, UserError
+from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, system_errors
 
 VERBS = {
     "train": "train a codec or a language model",
@@ -38,7 +39,10 @@ TASK_VERBS = {
 
 
 def set_up_logging() -> None:
-    """Lines with a time on stderr; other packages only from warnings on."""
+    """Lines with a time on stderr; other packages only from warnings on. Any file name can be printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -70,40 +74,63 @@ def read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[An
     """(configuration `cls`, the other flags) of a verb that takes --config=FILE:VARIANT and --config.field=value.
 
     define: adds the verb's own flags to the absl FlagValues it is given. Flags are the verb's
-    own, so that several verbs can run in one process. SystemExit for unknown flags and fields.
+    own, so that several verbs can run in one process. `~` at the start of a value is the user's
+    folder. SystemExit for unknown flags and fields, and for files that are no configuration.
     """
+    with report_errors():
+        return _read_config(argv, cls, about, define)
+
+
+def _read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[Any], None]) -> tuple[Any, Any]:
     from absl import flags
     from ml_collections import config_flags
 
-    from quarkaudio_jax.schema import from_config_dict
+    from quarkaudio_jax.schema import from_config_dict, spelled_out
+    from quarkaudio_jax.schema.files import expanded, load_config, require_kind
 
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "Experiment, with a variant after a colon.",
-        lock_config=True,
-        flag_values=values,
-        sys_argv=list(argv),
-    )
     define(values)
     if set(argv[1:]) & {"--help", "-h", "--helpshort", "--helpfull"}:
-        print(f"{about}\n\nflags:\n{values.get_help()}\nand --config.FIELD=VALUE for every field of the configuration")
+        print(
+            f"{about}\n\nflags:\n{values.get_help()}\n\n  --config=FILE[:VARIANT]: the experiment, or the config.json of a "
+            "run\nand --config.FIELD=VALUE for every field of the configuration"
+        )
         raise SystemExit(0)
-    sys.path.append(os.getcwd())  # so that config files can import each other, also from a console script
-    check_fields(argv[1:], cls)
+    name, arguments = _config_named(argv)
+    config = load_config(name) if name is not None else None
+    kind = cls if config is None else require_kind(config, cls, name)
+    check_fields(arguments[1:], kind)
+    arguments = spelled_out(arguments, kind)
     try:
-        rest = values(list(argv))[1:]
-        config = values.config
         if config is not None:
-            config.items()  # a file that could not be loaded says so only now
-    except (flags.Error, OSError, ValueError) as error:  # of a config file, the last line says what is wrong
-        raise SystemExit("error: " + str(error).strip().splitlines()[-1].strip()) from error
+            config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
+        rest = values(arguments)[1:]
+    except (KeyError, AttributeError) as error:
+        raise UserError(f"{name} lacks a field that is set: {str(error).strip()}") from error
+    except (flags.Error, ValueError) as error:
+        missing = [flag for flag in values if values[flag].value is None and f"--{flag}=None" in str(error)]
+        reason = f"--{missing[0]} is missing" if missing else str(error).strip().splitlines()[-1].strip()
+        raise UserError(reason) from error
     if rest:
-        raise SystemExit(f"error: {rest[0]!r} is not a flag; flags start with --")
+        raise UserError(f"{rest[0]!r} is not a flag; flags start with --")
     if config is None:
-        raise SystemExit("error: --config is missing, for example --config=configs/codec48k.py:tiny")
-    return from_config_dict(config, cls), values
+        raise UserError("--config is missing, for example --config=configs/codec48k.py:tiny")
+    for flag in values:
+        if isinstance(values[flag].value, str):
+            values[flag].value = os.path.expanduser(values[flag].value)
+    return expanded(from_config_dict(values.config, cls)), values
+
+
+def _config_named(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """(what the last --config says, the other arguments)."""
+    name, rest, arguments = None, [], iter(argv)
+    for argument in arguments:
+        plain, equals, value = argument.partition("=")
+        if plain not in ("--config", "-config"):
+            rest.append(argument)
+        elif (name := value if equals else next(arguments, "")) == "":
+            raise UserError("--config names no file; for example --config=configs/codec48k.py:tiny")
+    return name, rest
 
 
 def check_fields(arguments: Sequence[str], cls: type) -> None:
@@ -117,34 +144,28 @@ def check_fields(arguments: Sequence[str], cls: type) -> None:
         if argument.startswith("-") and name.startswith("config."):
             plain = name.removeprefix("config.")
             if not {plain, plain.removeprefix("no")} & (set(known) | groups):
-                raise SystemExit(f"--config.{plain} does not exist; {nearest_name(plain, known)}")
+                raise SystemExit(f"error: --config.{plain} does not exist; {nearest_name(plain, known)}")
+
+
+def share(text: str) -> tuple[int, int]:
+    """(i, n) of --share=i/n, the i-th of n processes, counted from 1; UserError otherwise."""
+    index, slash, count = text.partition("/")
+    if slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count):
+        return int(index), int(count)
+    raise UserError(f"--share={text} is not i/n with i from 1 to n, such as 1/4")
 
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
     """Ends the process with one line, no traceback, for errors that the user can act on."""
     try:
-        yield
+        with system_errors():
+            yield
     except QuarkAudioError as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # whoever reads the output has had enough, `| head` say
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from error
         raise SystemExit(f"error: {error}") from error
-
-
-def collect_inputs(
-    inputs: Sequence[str], find: Callable[[pathlib.Path], list[pathlib.Path]], output: str, suffix: str
-) -> list[tuple[pathlib.Path, pathlib.Path]]:
-    """(source, target) of every file; below a folder the sub-folders are kept. UserError if a target comes up twice."""
-    out: dict[pathlib.Path, pathlib.Path] = {}
-    for name in inputs:
-        path = pathlib.Path(name)
-        if not path.exists():
-            raise UserError(f"{name}: no such file or folder")
-        for source in find(path) if path.is_dir() else [path]:
-            inner = source.relative_to(path) if path.is_dir() else pathlib.Path(source.name)
-            target = pathlib.Path(output) / inner.with_suffix(suffix)
-            if target in out:
-                raise UserError(f"{out[target]} and {source} would both be written to {target}; rename one")
-            out[target] = source
-    return [(source, target) for target, source in out.items()]
 
 
 def progress(items: Iterable[Any], total: int, what: str = "") -> Iterator[Any]:
@@ -162,13 +183,30 @@ def progress(items: Iterable[Any], total: int, what: str = "") -> Iterator[Any]:
 
 
 def each(files: Sequence[tuple[Any, Any]], one: Callable[[Any, Any], str]) -> None:
-    """Calls one(source, target) for every file and prints its line; SystemExit lists those that failed."""
-    failed = []
-    for source, target in progress(files, len(files)):
+    """Calls one(source, target) for every file and prints its line; SystemExit lists those that failed.
+
+    Where space, descriptors or memory run out the rest is not tried.
+    """
+    failed: list[str] = []
+    for count, (source, target) in enumerate(progress(files, len(files))):
         try:
-            print(one(source, target))
+            with system_errors(target):
+                print(one(source, target))
         except QuarkAudioError as error:
-            failed.append(str(error))
+            failed.append(named(source, error))
+            if is_exhausted(error):
+                failed[-1] += f"; stopped after {count} of {len(files)} files, go on with --skip-existing"
+                break
+    end_with(failed)
+
+
+def named(source: Any, error: Exception) -> str:
+    """What went wrong with a file, its name in front unless the error has it."""
+    return str(error) if str(source) in str(error) else f"{source}: {error}"
+
+
+def end_with(failed: Sequence[str]) -> None:
+    """SystemExit with a line for each of the failures, if there are any."""
     if failed:
         raise SystemExit("\n".join(f"error: {line}" for line in failed))
 

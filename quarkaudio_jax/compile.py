@@ -9,6 +9,7 @@ from typing import Any
 from quarkaudio_jax import atomic
 from quarkaudio_jax.cli import read_config, report_errors, set_up
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.outputs import require_free
 from quarkaudio_jax.schema import TrainConfig
 
 
@@ -23,6 +24,7 @@ def _define(values) -> None:
     flags.DEFINE_integer("batch", 1, "Items at once, for all but train.", flag_values=values)
     flags.DEFINE_bool("search", False, "Find the largest training batch that fits.", flag_values=values)
     flags.DEFINE_string("output", "", "A .json file for the result.", flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "Write over the file of --output.", flag_values=values)
     codec = "Of a language model without prepared data at hand: the codec whose codes it learns."
     flags.DEFINE_string("codec", "hcodec_48k", codec, flag_values=values)
 
@@ -31,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `python -m quarkaudio_jax.compile` and `quarkaudio compile`."""
     with report_errors():
         config, flags = read_config(sys.argv if argv is None else argv, TrainConfig, __doc__, _define)
+        if flags.output:
+            require_free(flags.output, flags.overwrite)
         if flags.topology:
             import jax
 
@@ -63,10 +67,7 @@ def _devices(topology: str, slices: int) -> list[Any]:
 
     if not topology:
         return jax.devices()
-    try:
-        return topology_devices(topology, slices)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return topology_devices(topology, slices)
 
 
 def _tell_attempt(each: int, needs: Any) -> None:

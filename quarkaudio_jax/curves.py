@@ -4,7 +4,8 @@ import argparse
 import pathlib
 import sys
 
-from quarkaudio_jax.cli import report_errors, set_up
+from quarkaudio_jax import outputs
+from quarkaudio_jax.cli import end_with, report_errors, set_up
 from quarkaudio_jax.errors import UserError
 
 
@@ -16,13 +17,17 @@ def main(argv: list[str] | None = None) -> None:
         description="Draws what reconstructions lose against what their codes cost, by number of codebooks and, for an "
         "adaptive codec, by threshold: curves.csv and curves.png.",
     )
-    parser.add_argument("reference", help="a folder of audio, or one file")
-    parser.add_argument("--checkpoint", nargs="+", required=True, help="one codec or several")
-    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
+    parser.add_argument("reference", type=outputs.path, help="a folder of audio, or one file")
+    parser.add_argument("--checkpoint", nargs="+", required=True, type=outputs.path, help="one codec or several")
+    parser.add_argument(
+        "--features", default="", type=outputs.path, help="folder or hub name of the SSL model, if it is not found"
+    )
     parser.add_argument("--metrics", default="mel_distance", help="names by commas, of metrics that need no weights")
     for kind, name in (("encodec", "EnCodec"), ("dac", "DAC"), ("mimi", "Mimi")):
-        parser.add_argument(f"--{kind}", default="", help=f"draw {name} as well: hub name or folder (transformers)")
-    parser.add_argument("--output", required=True, help="folder for the table and the picture")
+        about = f"draw {name} as well: hub name or folder (transformers)"
+        parser.add_argument(f"--{kind}", default="", type=outputs.path, help=about)
+    parser.add_argument("--output", required=True, type=outputs.path, help="folder for the table and the picture")
+    outputs.add_overwrite(parser)
     args = parser.parse_args(argv[1:])
     set_up()
     with report_errors():
@@ -42,17 +47,24 @@ def run(args: argparse.Namespace) -> None:
     metrics, judges, refused = choose(names, True, {})
     if refused or judges:
         raise UserError(f"curves take metrics that need no weights: {'; '.join(refused)}")
+    outputs.require_folder(folder)
+    table, picture = folder / "curves.csv", folder / "curves.png"
+    for made in (table, picture):
+        outputs.require_free(made, args.overwrite)
     others = [peers.Peer(kind, weights) for kind in peers.KINDS if (weights := getattr(args, kind))]
+    originals, failed = curves.read_all([item.source for item in layouts.folder(root)])
+    if not originals:
+        end_with(failed)
     codecs = [load_codec(path, args.features) for path in args.checkpoint]
-    paths = [item.source for item in layouts.folder(root)]
     points = []
-    for point in curves.measure(paths, codecs, others, [m.name for m in metrics]):
+    for point in curves.measure(originals, codecs, others, [m.name for m in metrics]):
         points.append(point)
         values = ", ".join(f"{k} {v:.3f}" for k, v in point.values.items())
         print(f"{point.codec}, {point.setting}: {point.rate:.3f} kbit/s, {values}", flush=True)
-    curves.write_csv(folder / "curves.csv", points)
-    curves.draw(folder / "curves.png", points, f"{len(paths)} recordings of {root.name}")
-    print(f"{folder / 'curves.csv'} and {folder / 'curves.png'}")
+    curves.write_csv(table, points)
+    curves.draw(picture, points, f"{len(originals)} recordings of {root.name}")
+    print(f"{table} and {picture}")
+    end_with(failed)
 
 
 if __name__ == "__main__":

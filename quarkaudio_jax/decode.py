@@ -4,7 +4,8 @@ import argparse
 import pathlib
 import sys
 
-from quarkaudio_jax.cli import collect_inputs, each, report_errors, set_up
+from quarkaudio_jax import outputs
+from quarkaudio_jax.cli import each, report_errors, set_up
 from quarkaudio_jax.errors import UserError
 
 
@@ -12,9 +13,12 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `python -m quarkaudio_jax.decode` and `quarkaudio decode`."""
     argv = sys.argv if argv is None else argv
     parser = argparse.ArgumentParser(prog=argv[0], description="Decodes token files to mono audio at the codec's rate.")
-    parser.add_argument("input", nargs="+", help="token files (.qka) or folders of them")
-    parser.add_argument("--checkpoint", required=True, help="the checkpoint that the files were encoded with")
-    parser.add_argument("--output", required=True, help="folder for the audio files")
+    parser.add_argument("input", nargs="+", type=outputs.path, help="token files (.qka) or folders of them")
+    parser.add_argument(
+        "--checkpoint", required=True, type=outputs.path, help="the checkpoint that the files were encoded with"
+    )
+    parser.add_argument("--output", required=True, type=outputs.path, help="folder for the audio files")
+    outputs.add_overwrite(parser, skip=True)
     parser.add_argument("--format", choices=("wav", "flac"), default="wav")
     parser.add_argument(
         "--any-weights", action="store_true", help="decode also what was made with other weights of the same codec"
@@ -35,9 +39,12 @@ def run(args: argparse.Namespace) -> None:
     def find(folder):
         return sorted(pathlib.Path(folder).rglob(f"*{container.SUFFIX}"))
 
-    files = collect_inputs(args.input, find, args.output, f".{args.format}")
+    files = outputs.collect_inputs(args.input, find, args.output, f".{args.format}")
     if not files:
         raise UserError(f"no token files ({container.SUFFIX}) in {', '.join(args.input)}")
+    files = outputs.still_to_do(files, args)
+    if not files:
+        return
     codec = load_codec(args.checkpoint, encoding=False)
 
     def one(source, target) -> str:

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from quarkaudio_jax.cli import collect_inputs, each, report_errors, set_up
+from quarkaudio_jax import outputs
+from quarkaudio_jax.cli import each, report_errors, set_up
 from quarkaudio_jax.errors import UserError
 
 
@@ -11,10 +12,17 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `python -m quarkaudio_jax.encode` and `quarkaudio encode`."""
     argv = sys.argv if argv is None else argv
     parser = argparse.ArgumentParser(prog=argv[0], description="Encodes audio files of any rate and length, as mono.")
-    parser.add_argument("input", nargs="+", help="audio files or folders of them")
-    parser.add_argument("--checkpoint", required=True, help="a work directory of train, or one of its checkpoints")
-    parser.add_argument("--output", required=True, help="folder for the token files (NAME.qka, folders kept)")
-    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
+    parser.add_argument("input", nargs="+", type=outputs.path, help="audio files or folders of them")
+    parser.add_argument(
+        "--checkpoint", required=True, type=outputs.path, help="a work directory of train, or one of its checkpoints"
+    )
+    parser.add_argument(
+        "--output", required=True, type=outputs.path, help="folder for the token files (NAME.qka, folders kept)"
+    )
+    outputs.add_overwrite(parser, skip=True)
+    parser.add_argument(
+        "--features", default="", type=outputs.path, help="folder or hub name of the SSL model, if it is not found"
+    )
     parser.add_argument(
         "--threshold", type=float, help="adaptive codec: similarity of neighbouring frames at which a new code starts"
     )
@@ -48,9 +56,12 @@ def run(args: argparse.Namespace) -> None:
     from quarkaudio_jax.data import audio
     from quarkaudio_jax.data.stream import ResampledReader
 
-    files = collect_inputs(args.input, audio.find, args.output, container.SUFFIX)
+    files = outputs.collect_inputs(args.input, audio.find, args.output, container.SUFFIX)
     if not files:
         raise UserError(f"no audio files in {', '.join(args.input)}")
+    files = outputs.still_to_do(files, args)
+    if not files:
+        return
     codec = load_codec(args.checkpoint, args.features)
     if (args.threshold is not None or args.max_group is not None) and not codec.is_adaptive:
         raise UserError(f"{codec.name} has a fixed frame rate: --threshold and --max-group are for adaptive codecs")

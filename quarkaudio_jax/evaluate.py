@@ -7,8 +7,8 @@ import sys
 import tempfile
 from typing import Any
 
-from quarkaudio_jax import atomic
-from quarkaudio_jax.cli import report_errors, set_up
+from quarkaudio_jax import atomic, outputs
+from quarkaudio_jax.cli import report_errors, set_up, share
 from quarkaudio_jax.errors import UserError
 
 
@@ -19,30 +19,44 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "codec or a language model, and measures what comes out. Outputs are compared with targets at the lower of "
         "both rates, mixed to mono.",
     )
-    parser.add_argument("reference", nargs="?", help="a folder of audio, or one file, to reconstruct")
-    parser.add_argument("--benchmark", help="a row of the published report; see --list")
-    parser.add_argument("--data", help="the folder that holds its data set")
-    parser.add_argument("--list", action="store_true", help="print the rows, their layouts and what to fetch")
-    parser.add_argument("--checkpoint", help="a codec or, for tasks, a language model")
-    parser.add_argument("--codec", help="of a language model: the codec that its data was prepared with")
-    made = "instead of a checkpoint, a folder of outputs made elsewhere with the items' names (any audio extension)"
-    parser.add_argument("--reconstructions", help=made)
-    parser.add_argument("--features", default="", help="folder or hub name of the SSL model, if it is not found")
-    parser.add_argument("--text-features", default="", help="the same of a language model's text encoder")
     parser.add_argument(
-        "--output", help="folder for the results (a run that was stopped goes on there), or a .csv file"
+        "reference", nargs="?", type=outputs.path, help="a folder of audio, or one file, to reconstruct"
     )
+    parser.add_argument("--benchmark", help="a row of the published report; see --list")
+    parser.add_argument("--data", type=outputs.path, help="the folder that holds its data set")
+    parser.add_argument("--list", action="store_true", help="print the rows, their layouts and what to fetch")
+    parser.add_argument("--checkpoint", type=outputs.path, help="a codec or, for tasks, a language model")
+    parser.add_argument(
+        "--codec", type=outputs.path, help="of a language model: the codec that its data was prepared with"
+    )
+    made = "instead of a checkpoint, a folder of outputs made elsewhere with the items' names (any audio extension)"
+    parser.add_argument("--reconstructions", type=outputs.path, help=made)
+    parser.add_argument(
+        "--features", default="", type=outputs.path, help="folder or hub name of the SSL model, if it is not found"
+    )
+    parser.add_argument(
+        "--text-features", default="", type=outputs.path, help="the same of a language model's text encoder"
+    )
+    parser.add_argument(
+        "--output",
+        type=outputs.path,
+        help="folder for the results (a run that was stopped goes on there), or a .csv file",
+    )
+    outputs.add_overwrite(parser)
     parser.add_argument("--metrics", help="names by commas (default: the row's, or all that compare with a target)")
-    parser.add_argument("--report", help="folder for a page to listen to")
+    parser.add_argument("--report", type=outputs.path, help="folder for a page to listen to")
     parser.add_argument("--limit", type=int, default=0, help="only the first so many files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="processes that compute metrics")
     parser.add_argument("--batch", type=int, default=8, help="files that trained metrics hear at once")
     parser.add_argument(
-        "--share", default="1/1", help="i/n: this process takes every nth file; all write to one --output"
+        "--share",
+        default="1/1",
+        help="i/n, from 1/n to n/n: this process takes every nth file; all write to one --output",
     )
     for kind in ("recogniser", "speaker", "clap", "fad"):
-        parser.add_argument(f"--{kind}", default="", help=f"weights by name or folder, for metrics that ask {kind}")
+        asks = f"weights by name or folder, for metrics that ask {kind}"
+        parser.add_argument(f"--{kind}", default="", type=outputs.path, help=asks)
     return parser
 
 
@@ -50,13 +64,13 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `python -m quarkaudio_jax.evaluate` and `quarkaudio evaluate`."""
     argv = sys.argv if argv is None else argv
     args = _parser(argv[0]).parse_args(argv[1:])
-    set_up()
     with report_errors():
         if args.list:
             from quarkaudio_jax.evaluation.benchmarks import listing
 
             print(listing())
             return
+        set_up()
         run(args)
 
 
@@ -67,23 +81,24 @@ def run(args: argparse.Namespace) -> None:
     items, task, usual, about = _what(args)
     names = tuple(n.strip() for n in args.metrics.split(",")) if args.metrics else usual
     weights = {kind: getattr(args, kind) for kind in ("recogniser", "speaker", "clap", "fad") if getattr(args, kind)}
-    share = _share(args.share)
-    if share[1] > 1 and (not args.output or args.output.endswith(".csv")):
+    part = share(args.share)
+    if part[1] > 1 and (not args.output or args.output.endswith(".csv")):
         raise UserError("--share needs a folder that all processes see: --output=FOLDER")
-    options = Options(names, weights, bool(args.metrics), args.workers, share, max(args.batch, 1), bool(args.report))
+    lasting = args.output and not args.output.endswith(".csv")
+    _check_outputs(args, lasting, [path for item in items for path in (item.source, *item.targets)])
+    options = Options(names, weights, bool(args.metrics), args.workers, part, max(args.batch, 1), bool(args.report))
     with tempfile.TemporaryDirectory() as temporary:
-        lasting = args.output and not args.output.endswith(".csv")
         folder = pathlib.Path(args.output if lasting else temporary)
-        system = _system(args, task, max(1, *(len(item.targets) for item in items)))
+        system = _system(args, task, items)
         measuring = Run(items, system, about, folder, options)
         for line in measuring.left_out:
             print(f"left out: {line}", file=sys.stderr)
         if not measuring.go():
             return
-        text = (folder / "results.md").read_text()
+        text = (folder / "results.md").read_text("utf-8")
         print(text, end="")
         if args.output and not lasting:
-            atomic.write_text(args.output, (folder / "results.csv").read_text())
+            atomic.write_text(args.output, (folder / "results.csv").read_text("utf-8"))
         if args.report:
             from quarkaudio_jax.evaluation.page import write_report
 
@@ -91,6 +106,20 @@ def run(args: argparse.Namespace) -> None:
         failed = [row for row in measuring.rows() if "error" in row]
     if failed:
         raise SystemExit("\n".join(["not measured:", *(f"  {row['file']}: {row['error']}" for row in failed)]))
+
+
+def _check_outputs(args: argparse.Namespace, lasting: bool, read: list[pathlib.Path]) -> None:
+    """UserError where something is in the way of what will be written at the end."""
+    from quarkaudio_jax.evaluation.page import page_path
+
+    if lasting:
+        outputs.require_folder(args.output)
+    elif args.output:
+        outputs.require_free(args.output, args.overwrite, read=read)
+    if args.report:
+        page = page_path(pathlib.Path(args.report))
+        outputs.require_folder(page.parent, "--report")
+        outputs.require_free(page, args.overwrite, "--report", read=read)
 
 
 def _what(args: argparse.Namespace) -> tuple[list[Any], str, tuple[str, ...], dict[str, Any]]:
@@ -123,14 +152,7 @@ def _what(args: argparse.Namespace) -> tuple[list[Any], str, tuple[str, ...], di
     return items[: args.limit or None], task, usual, about
 
 
-def _share(text: str) -> tuple[int, int]:
-    parts = text.split("/")
-    if len(parts) == 2 and all(p.isdigit() for p in parts) and 1 <= int(parts[0]) <= int(parts[1]):
-        return int(parts[0]), int(parts[1])
-    raise UserError(f"--share={text} is not i/n with i from 1 to n")
-
-
-def _system(args: argparse.Namespace, task: str, outputs: int) -> Any:
+def _system(args: argparse.Namespace, task: str, items: list[Any]) -> Any:
     from quarkaudio_jax.evaluation import systems
     from quarkaudio_jax.evaluation.benchmarks import RECONSTRUCTION
     from quarkaudio_jax.tasks.separation import SEPARATION
@@ -138,10 +160,11 @@ def _system(args: argparse.Namespace, task: str, outputs: int) -> Any:
     if bool(args.checkpoint) == bool(args.reconstructions):
         raise UserError("give a model (--checkpoint) or outputs made elsewhere (--reconstructions)")
     if args.reconstructions:
+        several = max(1, *(len(item.targets) for item in items))
         folder = pathlib.Path(args.reconstructions)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-        return systems.FileSystem(folder, outputs)
+        return systems.FileSystem(folder, several, [item.name for item in items])
     if task == RECONSTRUCTION:
         from quarkaudio_jax.api import load_codec
 

@@ -10,8 +10,19 @@ import sys
 
 import numpy as np
 
-from quarkaudio_jax.cli import TASK_VERBS, collect_inputs, each, progress, report_errors, set_up
+from quarkaudio_jax import outputs
+from quarkaudio_jax.cli import TASK_VERBS, each, progress, report_errors, set_up
 from quarkaudio_jax.errors import UserError
+
+_MODELS = {
+    "checkpoint": "the language model: a work directory of train",
+    "codec": "the codec that its data was prepared with",
+    "output": "folder for the answers, .wav at the codec's rate",
+}
+_FEATURES = {
+    "features": "weights of the SSL model, if they are not found by themselves",
+    "text-features": "weights of the text encoder, likewise",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -21,17 +32,19 @@ def _parser() -> argparse.ArgumentParser:
         one = verbs.add_parser(verb, help=about, description=f"{about[0].upper()}{about[1:]}.")
         if verb in ("query", "edit"):
             one.add_argument("text", help="the sound to find" if verb == "query" else "what to change")
-        one.add_argument("input", nargs="+", help="audio files or folders of them, at any rate")
-        one.add_argument("--checkpoint", required=True, help="the language model: a work directory of train")
-        one.add_argument("--codec", required=True, help="the codec that its data was prepared with")
-        one.add_argument("--output", required=True, help="folder for the answers, .wav at the codec's rate")
-        one.add_argument("--features", default="", help="weights of the SSL model, if they are not found by themselves")
-        one.add_argument("--text-features", default="", help="weights of the text encoder, likewise")
+        one.add_argument("input", nargs="+", type=outputs.path, help="audio files or folders of them, at any rate")
+        for option, about_it in _MODELS.items():
+            one.add_argument(f"--{option}", required=True, type=outputs.path, help=about_it)
+        for option, about_it in _FEATURES.items():
+            one.add_argument(f"--{option}", default="", type=outputs.path, help=about_it)
+        outputs.add_overwrite(one, skip=True)
         if verb == "extract":
-            one.add_argument("--enrol", default="", help="a recording of the voice to extract")
+            one.add_argument("--enrol", default="", type=outputs.path, help="a recording of the voice to extract")
             one.add_argument("--reverse", action="store_true", help="everything but that voice")
         if verb == "convert-voice":
-            one.add_argument("--reference", default="", help="a recording of the voice to speak with")
+            one.add_argument(
+                "--reference", default="", type=outputs.path, help="a recording of the voice to speak with"
+            )
         if verb == "edit":
             one.add_argument("--scene", action="store_true", help="the input is a scene of sounds, not speech")
         one.add_argument("--temperature", type=float, default=0.0, help="0 (the default) takes the likeliest code")
@@ -59,9 +72,13 @@ def run(args: argparse.Namespace) -> None:
     if not getattr(args, "text", "x").strip():
         raise UserError(f"{args.verb} needs a text, which is empty")
     _check_numbers(args)
-    files = collect_inputs(args.input, audio.find, args.output, ".wav")
+    files = outputs.collect_inputs(args.input, audio.find, args.output, ".wav")
     if not files:
         raise UserError(f"no audio files in {', '.join(args.input)}")
+    read = [getattr(args, option, "") for option in ("enrol", "reference")]
+    files = outputs.still_to_do(files, args, _both if args.verb == "separate" else lambda target: [target], read)
+    if not files:
+        return
     model = load_task_model(args.checkpoint, args.codec, args.features, args.text_features, batch=args.batch)
     asking = _Asking(model, args, alone=len(files) == 1)
     if args.verb == "separate":
@@ -103,6 +120,11 @@ def _voice(args: argparse.Namespace, rate: int) -> np.ndarray | None:
     return resample(to_mono(samples)[:, None], source_rate, rate)[:, 0]
 
 
+def _both(target: pathlib.Path) -> list[pathlib.Path]:
+    """The files of the two talkers."""
+    return [target.with_name(f"{target.stem}.{i}{target.suffix}") for i in (1, 2)]
+
+
 class _Asking:
     """Files through a model. alone: there is only one file, so that progress is shown inside it."""
 
@@ -128,7 +150,7 @@ class _Asking:
         with ResampledReader(source, model.sample_rate) as reader:
             opening = reader(0, min(reader.num_samples, round(model.window_seconds * model.sample_rate)))
         voice = model(first, opening, **self._how)
-        targets = [target.with_name(f"{target.stem}.{i}{target.suffix}") for i in (1, 2)]
+        targets = _both(target)
         for task, path in zip(rest, targets, strict=True):
             self._write(model.request(task, voice_S=voice), source, path)
         return f"{targets[0]} and {targets[1]}"

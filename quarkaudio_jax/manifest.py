@@ -5,7 +5,9 @@ import logging
 import pathlib
 import sys
 
+from quarkaudio_jax import outputs
 from quarkaudio_jax.cli import report_errors, set_up_logging
+from quarkaudio_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +23,11 @@ def main(argv: list[str] | None = None) -> None:
         "(speaker = first folder below it; NAME.txt beside NAME.wav = transcript or caption), an .scp list "
         "(rir: `id path`; speech: `id speaker path`; noise: `id rate start frames path`), or tfds:NAME:SPLIT.",
     )
-    parser.add_argument("source", nargs="+", help="folders, .scp lists, tfds: sets")
-    parser.add_argument("--output", required=True, help="the manifest (.jsonl)")
+    parser.add_argument("source", nargs="+", type=outputs.path, help="folders, .scp lists, tfds: sets")
+    parser.add_argument("--output", required=True, type=outputs.path, help="the manifest (.jsonl)")
+    outputs.add_overwrite(parser)
     parser.add_argument("--domain", default="speech", choices=DOMAINS)
-    parser.add_argument("--tfds-dir", default="", help="where TFDS keeps its sets")
+    parser.add_argument("--tfds-dir", default="", type=outputs.path, help="where TFDS keeps its sets")
     args = parser.parse_args(argv[1:])
     set_up_logging()
     with report_errors():
@@ -32,12 +35,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes the manifest; what can't be used is named and left out."""
-    from quarkaudio_jax.cli import UserError
+    """Writes the manifest; what can't be used is named and left out, the exit status tells."""
     from quarkaudio_jax.data import manifest
 
     if not args.output.endswith(manifest.SUFFIX):
         raise UserError(f"--output={args.output}: a manifest's name ends in {manifest.SUFFIX}")
+    outputs.require_free(args.output, args.overwrite, read=args.source)
     skipped: list[str] = []
     seconds = 0.0
     speakers: set[str] = set()
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
         f"{args.output}: {count} utterances, {seconds / 3600:.2f} h, {known} speakers"
         + (f", {len(skipped)} files left out" if skipped else "")
     )
+    if skipped:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,20 @@ import pathlib
 import sys
 
 from quarkaudio_jax.cli import progress, read_config, report_errors, set_up_logging
-from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.outputs import require_empty
 from quarkaudio_jax.schema import PrepareConfig
 
 
 def _define(values) -> None:
     from absl import flags
 
-    from quarkaudio_jax.data.simulate.simulate import SIMULATORS
+    from quarkaudio_jax.tasks import TASKS
 
-    flags.DEFINE_enum("task", None, sorted(SIMULATORS), "Task.", required=True, flag_values=values)
+    flags.DEFINE_enum("task", None, sorted(TASKS), "Task.", required=True, flag_values=values)
     flags.DEFINE_string("output", None, "Folder for audio, pictures and a page.", required=True, flag_values=values)
     flags.DEFINE_integer("count", 10, "How many examples.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("rate", 16000, "Sample rate in Hz.", lower_bound=4000, flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "Write into a folder that is not empty.", flag_values=values)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,17 +28,16 @@ def main(argv: list[str] | None = None) -> None:
     with report_errors():
         cfg, flags = read_config(argv, PrepareConfig, __doc__, _define)
         set_up_logging()
-        run(cfg, flags.task, pathlib.Path(flags.output), flags.count, flags.rate)
+        run(cfg, flags.task, pathlib.Path(flags.output), flags.count, flags.rate, flags.overwrite)
 
 
-def run(cfg: PrepareConfig, task: str, folder: pathlib.Path, count: int, rate: int) -> None:
+def run(cfg: PrepareConfig, task: str, folder: pathlib.Path, count: int, rate: int, overwrite: bool = False) -> None:
     """Writes NNN.source.wav, .target.wav, .reference.wav, NNN.png and NNN.json of each example, and index.html."""
     from quarkaudio_jax.data.simulate.example import Inputs
     from quarkaudio_jax.data.simulate.simulate import simulate
     from quarkaudio_jax.training.samples import save_sample
 
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"--output={folder} is not empty; name a new folder")
+    require_empty(folder, overwrite)
     inputs = Inputs(cfg.pools, cfg.simulation, rate)
     rows = []
     for index in progress(range(count), count):

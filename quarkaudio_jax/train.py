@@ -4,6 +4,7 @@ import logging
 import sys
 
 from quarkaudio_jax.cli import read_config, report_errors, set_up
+from quarkaudio_jax.outputs import require_folder
 from quarkaudio_jax.schema import TrainConfig
 
 
@@ -21,6 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     with report_errors():
         config, flags = read_config(sys.argv if argv is None else argv, TrainConfig, __doc__, _define)
+        require_folder(flags.workdir, "--workdir")
         from quarkaudio_jax.training.loop import Trainer
         from quarkaudio_jax.training.preemption import AGAIN, EXIT_CODES
 

@@ -13,13 +13,13 @@ import pytest
 import quarkaudio_jax
 from quarkaudio_jax.api import Codec
 from quarkaudio_jax.bridge.files import write_tensors
-from quarkaudio_jax.bridge.hcodec import export_hcodec
+from quarkaudio_jax.bridge.hcodec import export_hcodec, import_hcodec
 from quarkaudio_jax.codec.chunked import Grid
-from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.types import Codes, Wave
+from tests.parity.codecs import golden_state_dict
 
 RNG = np.random.default_rng(0)
 
@@ -28,14 +28,12 @@ def noise(*shape):
     return 0.1 * RNG.standard_normal(shape).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=["hcodec_16k_tiny", "hcodec_16k_adaptive_tiny"])
+@pytest.fixture(
+    scope="module", params=["hcodec_16k_tiny", pytest.param("hcodec_16k_adaptive_tiny", marks=pytest.mark.slow)]
+)
 def codec(request):
-    import flax.linen as nn
-
     cfg = get_variant(request.param)
-    wave, feats = np.zeros((1, 1280), np.float32), np.zeros((1, 4, cfg.semantic.feature_dim), np.float32)
-    variables = nn.meta.unbox(jax.jit(HCodec(cfg).init)(jax.random.key(0), wave, feats))
-    return Codec(cfg, variables, Extractor(get_recipe("mel")))
+    return Codec(cfg, import_hcodec(cfg, golden_state_dict(cfg)), Extractor(get_recipe("mel")))
 
 
 def test_it_says_what_it_is(codec):
@@ -365,7 +363,7 @@ def test_weights_of_the_public_code_load_by_path(codec, tmp_path, monkeypatch):
     params = {"params": stacked(codec), "codebooks": codec._variables["codebooks"]}
     path = tmp_path / "codec.safetensors"
     write_tensors(path, export_hcodec(codec.cfg, params))
-    monkeypatch.setattr("quarkaudio_jax.bridge.ssl.load_extractor", lambda recipe, weights: codec.extractor)
+    monkeypatch.setattr("quarkaudio_jax.bridge.ssl.codec_extractor", lambda *_: codec.extractor)
     loaded = quarkaudio_jax.load_codec(path)
     wave = noise(6400)
     assert loaded.name == codec.name and loaded.fingerprint() == codec.fingerprint()

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.nn.blocks import Blocks, blocked_conv2d, blocks_of
 from quarkaudio_jax.nn.init import logical, torch_bias, torch_kernel
+from quarkaudio_jax.nn.norm import safe_norm
 from quarkaudio_jax.nn.partition import constrain, gathered, platform
 from quarkaudio_jax.nn.stft import reflect_stft
 from quarkaudio_jax.types import ceil_div
@@ -58,7 +59,7 @@ class WeightNormConv2d(nn.Module):
         shape = (*sides, x.values.shape[-1] // x.block, self.features)
         fan_in = shape[0] * shape[1] * shape[2]
         v = self.param("v", logical(torch_kernel, None, None, "embed", "mlp"), shape)
-        norm = jnp.sqrt(jnp.square(v).sum((0, 1, 2)))
+        norm = safe_norm(v, (0, 1, 2))
         start = jax.lax.stop_gradient(norm)
         g = self.param("g", logical(lambda key, shape, dtype=jnp.float32: start, "mlp"), (self.features,))
         bias = self.param("bias", logical(torch_bias(fan_in), "mlp"), (self.features,))

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from quarkaudio_jax.bridge import blocks
-from quarkaudio_jax.bridge.files import WeightFileError, open_tensors
+from quarkaudio_jax.bridge.files import FOLDER_NAMES, open_tensors
+from quarkaudio_jax.bridge.names import WeightFileError
 from quarkaudio_jax.bridge.rules import SAME, Rule, UnmatchedError, export_tensors, import_tensors
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
 from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig
 
@@ -38,20 +40,20 @@ def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
 
 
 def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> BackboneConfig:
-    """The switches from a transformers configuration; ValueError for what the backbone does not have."""
+    """The switches from a transformers configuration; UserError for what the backbone does not have."""
     kind = config.get("model_type")
     if kind not in ("llama", "qwen2"):
-        raise ValueError(f"{name}: model_type is {kind!r}, but should be llama or qwen2")
+        raise UserError(f"{name}: model_type is {kind!r}, but should be llama or qwen2")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise ValueError(
+        raise UserError(
             f"{name}: rotary positions of type {rope.get('rope_type', rope.get('type'))!r} are not supported"
         )
     for field, value in (("hidden_act", "silu"), ("mlp_bias", False), ("use_sliding_window", False)):
         if config.get(field, value) != value:
-            raise ValueError(f"{name}: {field} is {config[field]!r}; only {value!r} is supported")
+            raise UserError(f"{name}: {field} is {config[field]!r}; only {value!r} is supported")
     if kind == "llama" and config.get("attention_bias"):
-        raise ValueError(f"{name}: attention_bias, also on the output, is not supported")
+        raise UserError(f"{name}: attention_bias, also on the output, is not supported")
     return BackboneConfig(
         dim=config["hidden_size"],
         num_layers=config["num_hidden_layers"],
@@ -113,10 +115,10 @@ def read_backbone(cfg: BackboneConfig, folder: str | os.PathLike) -> dict[str, A
     if shape:
         told = ", ".join(f"{name} {getattr(found, name)!r} (here {getattr(cfg, name)!r})" for name in shape)
         raise WeightFileError(f"{folder} holds a model of another size: {told}; choose config.lm.size to match")
-    paths = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    if not paths:
-        raise WeightFileError(f"{folder}: no .safetensors and no pytorch_model.bin in it")
-    tensors = {f"model.{k.removeprefix('model.')}": v for path in paths for k, v in open_tensors(path).items()}
+    path = next((folder / name for name in FOLDER_NAMES if (folder / name).is_file()), None)
+    if path is None:
+        raise WeightFileError(f"{folder}: none of {', '.join(FOLDER_NAMES)} in it")
+    tensors = {f"model.{k.removeprefix('model.')}": v for k, v in open_tensors(path).items()}
     return import_backbone(cfg, {k: v for k, v in tensors.items() if k != "model.lm_head.weight"})
 
 

@@ -10,8 +10,9 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.bridge import blocks, files
+from quarkaudio_jax.bridge import blocks, hub
 from quarkaudio_jax.bridge.rules import Layout, Rule, import_tensors
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.clap import CLAP_AUDIO, ClapAudioConfig, ClapAudioEncoder
 from quarkaudio_jax.text.features import get_recipe
 
@@ -60,19 +61,19 @@ def clap_audio_config(
 ) -> ClapAudioConfig:
     """The audio side of a transformers CLAP configuration and of its feature extractor's settings.
 
-    ValueError for what this encoder does not have.
+    UserError for what this encoder does not have.
     """
     audio = config.get("audio_config", config)
     supported = dict(hidden_act="gelu", projection_hidden_act="relu", patch_embed_input_channels=1, qkv_bias=True)
     supported |= dict(enable_patch_layer_norm=True, flatten_patch_embeds=True)
     for field, value in supported.items():
         if audio.get(field, value) != value:
-            raise ValueError(f"{name}: {field} is {audio[field]!r}; only {value!r} is supported")
+            raise UserError(f"{name}: {field} is {audio[field]!r}; only {value!r} is supported")
     patch, stride = audio.get("patch_size", CLAP_AUDIO.patch), audio.get("patch_stride", CLAP_AUDIO.patch)
     if any(value not in (patch, [patch] * 2, (patch,) * 2) for value in (patch, stride)) or not isinstance(patch, int):
-        raise ValueError(f"{name}: patches of {patch} every {stride} bins; only square ones side by side are supported")
+        raise UserError(f"{name}: patches of {patch} every {stride} bins; only square ones side by side are supported")
     if audio.get("num_mel_bins", CLAP_AUDIO.bands) != settings.get("feature_size", CLAP_AUDIO.bands):
-        raise ValueError(f"{name}: {audio.get('num_mel_bins')} mel bands, but the feature extractor makes "
+        raise UserError(f"{name}: {audio.get('num_mel_bins')} mel bands, but the feature extractor makes "
                          f"{settings.get('feature_size')}")  # fmt: skip
     return ClapAudioConfig(
         dim=audio.get("patch_embeds_hidden_size", CLAP_AUDIO.dim),
@@ -108,14 +109,12 @@ def import_clap_audio(cfg: ClapAudioConfig, tensors: Mapping[str, Any]) -> dict[
 def load_clap_audio(weights: str = "") -> tuple[ClapAudioConfig, dict[str, Any]]:
     """Switches and parameters of a Hugging Face folder or hub name, by default those of the text features.
 
-    files.MissingWeightsError says what to download and where to.
+    hub.MissingWeightsError says what to download and where to.
     """
-    hub = get_recipe("clap").hub
-    source = weights or os.environ.get("QUARKAUDIO_CLAP", "") or hub
+    usual = get_recipe("clap").hub
+    source = weights or os.environ.get("QUARKAUDIO_CLAP", "") or usual
     how = "its path instead of a hub name, or QUARKAUDIO_CLAP=FOLDER"
-    model = files.find_model(source, ["config.json", SETTINGS], "CLAP's audio features", hub, how)
+    model = hub.find_model(source, ["config.json", SETTINGS], "CLAP's audio features", usual, how)
     settings = next(model.json(name) for name in SETTINGS.split("|") if (model.folder / name).is_file())
-    cfg = clap_audio_config(
-        model.json(), settings.get("feature_extractor", settings), str(model.folder / "config.json")
-    )
+    cfg = model.settings(clap_audio_config, settings.get("feature_extractor", settings))
     return cfg, import_clap_audio(cfg, model.tensors())

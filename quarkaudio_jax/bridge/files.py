@@ -1,42 +1,119 @@
 """Weight files of other stacks, read and written without trusting them."""
 
 import dataclasses
+import importlib.util
 import json
+import logging
 import os
 import pathlib
-import pickle
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from quarkaudio_jax import atomic
-from quarkaudio_jax.errors import QuarkAudioError
+from quarkaudio_jax.bridge import pickles
+from quarkaudio_jax.bridge.names import WeightFileError, canonical
+
+log = logging.getLogger(__name__)
+
+PICKLES = (".pt", ".pth", ".ckpt", ".bin")
+SUFFIXES = (".safetensors", *PICKLES)
+INDEX = ".index.json"
+"""Of the file that says which of several files (shards) holds a tensor."""
+
+FOLDER_NAMES = tuple(n + end for end in ("", INDEX) for n in ("model.safetensors", "pytorch_model.bin"))
+"""Names of a Hugging Face model's weights, the first that is there."""
 
 
-class WeightFileError(QuarkAudioError, ValueError):
-    """A weight file that can't be read, or that can't be trusted."""
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """What a weight file holds.
+
+    tensors: by the public classes' names; values have a shape and the file's dtype, and are read by np.asarray as
+    float32, so that a large file need not be in memory at once. metadata: what the file says of itself. notes: lines
+    that say what was left out.
+    """
+
+    tensors: dict[str, Any]
+    metadata: dict[str, str]
+    notes: list[str]
 
 
-def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a weight file in memory; see `open_tensors`."""
-    return {name: np.asarray(tensor) for name, tensor in open_tensors(path).items()}
+def is_weight_file(path: str | os.PathLike) -> bool:
+    """Whether `open_weights` reads files of that name."""
+    path = pathlib.Path(path)
+    return path.is_file() and (path.suffix in SUFFIXES or path.name.endswith(INDEX))
 
 
-def open_tensors(path: str | os.PathLike) -> dict[str, Any]:
-    """The tensors of a .safetensors file, or of a PyTorch pickle (.bin, .pt, .pth, .ckpt; weights only).
+def open_weights(path: str | os.PathLike) -> Weights:
+    """A .safetensors file, a PyTorch pickle (.bin, .pt, .pth, .ckpt; weights only), or the index of several.
 
-    Values have a shape and are read by np.asarray, so that a large file need not be in memory
-    at once. Lightning checkpoints and other wrappers are opened at `state_dict`, and a
-    `generator.` or `module.` prefix that hides the model is taken off. Half-precision values
-    become float32.
+    Lightning checkpoints and other wrappers are opened at `state_dict`, and prefixes that hide the model are taken off
+    (`names.canonical`).
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise WeightFileError(f"{path}: no such file")
-    if path.suffix == ".safetensors":
-        return _from_safetensors(path)
-    return _named(_from_pickle(path), path)
+    tensors, metadata = _open_index(path) if path.name.endswith(INDEX) else _open_one(path)
+    try:
+        tensors, notes = canonical(tensors)
+    except WeightFileError as error:
+        raise WeightFileError(f"{path}: {error}") from error
+    return Weights(tensors, metadata, notes)
+
+
+def open_tensors(path: str | os.PathLike) -> dict[str, Any]:
+    """The tensors of a weight file; what was left out is logged. See `open_weights`."""
+    weights = open_weights(path)
+    for note in weights.notes:
+        log.info("%s: %s", path, note)
+    return weights.tensors
+
+
+def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The tensors of a weight file in memory; see `open_weights`."""
+    return {name: np.asarray(tensor) for name, tensor in open_tensors(path).items()}
+
+
+def _open_one(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        size = re.search(rb"\nsize (\d+)", start)
+        told = f" of {int(size[1]) / 2**20:.1f} MiB" if size else ""
+        raise WeightFileError(
+            f"{path}: a Git LFS pointer, not the weights{told} that it stands for; fetch them with `git lfs pull`, or "
+            "download the file itself"
+        )
+    if not start or start.startswith(b"<"):
+        told = "a web page, not weights" if start else "empty"
+        raise WeightFileError(f"{path}: {told}; download the file again")
+    return _open_safetensors(path) if path.suffix == ".safetensors" else pickles.load(path)
+
+
+def _open_index(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tensors of all shards that an index names; each must hold what the index says."""
+    places = read_json(path).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise WeightFileError(f"{path}: no index of weights, there is no weight_map in it")
+    tensors, metadata = {}, {}
+    for shard in sorted({str(name) for name in places.values()}):
+        if pathlib.PurePath(shard).name != shard or pathlib.PurePath(shard).suffix not in SUFFIXES:
+            raise WeightFileError(f"{path}: names {shard!r}, which is no weight file beside it")
+        if not (path.parent / shard).is_file():
+            raise WeightFileError(f"{path}: {shard} is not beside it; download all shards")
+        found, about = _open_one(path.parent / shard)
+        metadata |= about
+        names = [name for name, place in places.items() if place == shard]
+        if missing := [name for name in names if name not in found]:
+            raise WeightFileError(f"{path}: {shard} does not hold {missing[0]}; the shards are not of one model")
+        tensors |= {name: found[name] for name in names}
+    return tensors, metadata
+
+
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,157 +123,73 @@ class _StoredTensor:
     path: pathlib.Path
     name: str
     shape: tuple[int, ...]
+    dtype: str
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        # Opened anew each time: an open file keeps the pages that were read in memory.
-        with safe_open(self.path, framework="numpy") as file:
-            array = _float32(file.get_tensor(self.name))
+        try:
+            # Opened anew each time: an open file keeps the pages that were read in memory.
+            with safe_open(self.path, framework="numpy") as file:
+                array = _float32(file.get_tensor(self.name))
+        except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+            raise WeightFileError(f"{self.path}: {self.name} of type {self.dtype} can't be read ({error})") from error
         return array if dtype is None else array.astype(dtype)
 
 
-def _from_safetensors(path: pathlib.Path) -> dict[str, _StoredTensor]:
+def _open_safetensors(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
     import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
     from safetensors import SafetensorError, safe_open
 
+    tensors = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            names = file.keys()
-            return _stripped({k: _StoredTensor(path, k, tuple(file.get_slice(k).get_shape())) for k in names})
+            for name in file.keys():  # noqa: SIM118  (not a mapping)
+                piece = file.get_slice(name)
+                dtype = DTYPES.get(piece.get_dtype(), piece.get_dtype())
+                tensors[name] = _StoredTensor(path, name, tuple(piece.get_shape()), dtype)
+            return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightFileError(f"{path}: can't be read as safetensors ({error})") from error
-
-
-def _from_pickle(path: pathlib.Path):
-    try:
-        import torch
-    except ImportError as error:
-        raise WeightFileError(
-            f"{path}: reading a PyTorch pickle needs PyTorch (pip install torch), or convert the file to .safetensors"
-        ) from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except pickle.UnpicklingError as error:
-        raise WeightFileError(
-            f"{path}: refused, the pickle asks for more than weights ({str(error).splitlines()[0]}); "
-            "get the weights as .safetensors from someone you trust"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise WeightFileError(f"{path}: can't be read as a PyTorch file ({str(error).splitlines()[0]})") from error
-
-
-def _is_zip(path: pathlib.Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(2) == b"PK"
-
-
-def _named(loaded, path: pathlib.Path) -> dict[str, np.ndarray]:
-    for wrapper in ("state_dict", "model", "generator"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping):
-        raise WeightFileError(f"{path}: holds a {type(loaded).__name__}, not a state dict")
-    tensors = {k: v for k, v in loaded.items() if hasattr(v, "detach")}
-    if not tensors:
-        raise WeightFileError(f"{path}: holds no tensors")
-    return _stripped({k: _from_torch(v) for k, v in tensors.items()})
-
-
-def _from_torch(tensor) -> np.ndarray:
-    tensor = tensor.detach()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16", "float64") else array
 
 
-def _stripped(tensors: dict[str, Any]) -> dict[str, Any]:
-    """Without the prefix of a wrapper; what stands beside a `generator.` (discriminators) is training state."""
-    for prefix in ("generator.", "module.", "model."):
-        inside = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        if inside and (prefix == "generator." or len(inside) == len(tensors)):
-            return _stripped(inside)
-    return tensors
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A file of settings; WeightFileError if it is not a JSON object."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightFileError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise WeightFileError(f"{path}: holds a {type(found).__name__}, not an object of settings")
+    return found
 
 
-def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] = {}) -> None:
-    """Writes .safetensors, or for .pt and .pth a PyTorch state dict; whole or not at all."""
+def check_writable(path: str | os.PathLike) -> pathlib.Path:
+    """WeightFileError unless `write_tensors` can write files of that name here."""
     path = pathlib.Path(path)
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise WeightFileError(f"{path}: the name should end in .safetensors, .pt or .pth")
+    if path.suffix != ".safetensors" and importlib.util.find_spec("torch") is None:
+        raise WeightFileError(
+            f"{path}: writing {path.suffix} needs PyTorch (pip install torch); or name it .safetensors"
+        )
+    return path
+
+
+def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] = {}) -> None:
+    """Writes .safetensors, or for .pt and .pth a PyTorch state dict; complete or not at all."""
+    path = check_writable(path)
     with atomic.written(path) as temporary:
         if path.suffix == ".safetensors":
             from safetensors.numpy import save_file
 
+            temporary.touch()
+            mode = temporary.stat().st_mode
             save_file(dict(tensors), temporary, metadata=dict(metadata))
+            temporary.chmod(mode)  # safetensors makes files that only their owner can read
         else:
-            import torch
-
-            torch.save({k: torch.from_numpy(v) for k, v in tensors.items()}, temporary)
-
-
-def hub_snapshot(name: str, wanted: Sequence[str]) -> pathlib.Path | None:
-    """The folder of a hub model in the Hugging Face cache, downloaded if it is not there yet; None if impossible."""
-    try:
-        import huggingface_hub
-    except ImportError:
-        return None
-    for offline in (True, False):
-        try:
-            return pathlib.Path(
-                huggingface_hub.snapshot_download(name, allow_patterns=list(wanted), local_files_only=offline)
-            )
-        except Exception:  # the library raises network, cache and validation errors of many kinds
-            continue
-    return None
-
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Names of a Hugging Face model's weights, the first that is there."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelFolder:
-    """A Hugging Face model on disk: its folder and its file of weights."""
-
-    folder: pathlib.Path
-    weights: pathlib.Path
-
-    def json(self, name: str = "config.json") -> dict[str, Any]:
-        """A file of settings; WeightFileError if it is not JSON."""
-        try:
-            return json.loads((self.folder / name).read_text())
-        except ValueError as error:
-            raise WeightFileError(f"{self.folder / name}: not JSON ({error})") from error
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """The weights, see `read_tensors`."""
-        return read_tensors(self.weights)
-
-
-class MissingWeightsError(QuarkAudioError, FileNotFoundError):
-    """The weights of a model are not at hand."""
-
-
-def find_model(source: str, beside: Sequence[str], wanted: str, hub: str, how: str) -> ModelFolder:
-    """A Hugging Face model in a folder, or by hub name in the cache or from the network.
-
-    beside: files that must lie beside the weights; of those in one entry, `a|b`, one is enough. MissingWeightsError says
-    what to download and where to, with what wants the weights (wanted), the usual model (hub) and how to name a folder
-    (how).
-    """
-    either = [entry.split("|") for entry in (*beside, "|".join(WEIGHTS))]
-    folder: pathlib.Path | None = pathlib.Path(source)
-    if not folder.is_dir():
-        folder = hub_snapshot(source, [name for names in either for name in names])
-    found = [next((name for name in names if folder and (folder / name).is_file()), "") for names in either]
-    if all(found):
-        return ModelFolder(folder, folder / found[-1])
-    needed = [f"{names[0]} (or {names[1]})" if names[1:] else names[0] for names in either]
-    listed = f"{', '.join(needed[:-1])} and {needed[-1]}"
-    raise MissingWeightsError(
-        f"{wanted} need the weights of {hub}, and {source} is neither a folder with {listed} nor in the Hugging Face "
-        f"cache. Download them from https://huggingface.co/{hub} into a folder, and name it by {how}"
-    )
+            pickles.save(temporary, tensors, metadata)

@@ -1,5 +1,6 @@
 """Tables of the H-Codecs, from the slots of a configuration, and what applies them."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,8 +26,8 @@ from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
 from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
-from quarkaudio_jax.codec.variants import VARIANTS
-from quarkaudio_jax.nn.stft import hann_window
+from quarkaudio_jax.codec.variants import VARIANTS, published_front_end
+from quarkaudio_jax.nn.window import hann_window
 
 
 def _params(rules: list[Rule]) -> list[Rule]:
@@ -197,20 +198,24 @@ def export_hcodec(
     return export_tensors(table(cfg), flat, initted, contiguous)
 
 
+@functools.cache
 def torch_shapes(cfg: HCodecConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the codec's PyTorch state dict, without its memory."""
     empty = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), abstract_variables(cfg))
     return {name: array.shape for name, array in export_hcodec(cfg, empty, contiguous=False).items()}
 
 
-def recognise(tensors: Mapping[str, Any]) -> HCodecConfig:
+def recognise(tensors: Mapping[str, Any], variant: str = "") -> HCodecConfig:
     """The variant that a PyTorch state dict belongs to, by its names and shapes.
 
-    UnmatchedError if none fits, with what is left over on both sides from the nearest one.
+    variant: the name that the file gives itself, which decides between variants of the same shapes (without it, the
+    front end is the published one). UnmatchedError if none fits, with what is left over on both sides from the nearest.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if variant in VARIANTS and torch_shapes(VARIANTS[variant]) == shapes:
+        return VARIANTS[variant]
     distances = {}
-    for cfg in VARIANTS.values():
+    for cfg in dict.fromkeys(published_front_end(cfg) for cfg in VARIANTS.values()):
         expected = torch_shapes(cfg)
         if expected == shapes:
             return cfg

@@ -111,7 +111,8 @@ def import_tensors(
     tensors: name -> array. expected: our path -> shape (what the model needs). consume: take
     each tensor out of `tensors` (a dict) once it is used. place: where each finished array goes,
     one at a time. Raises UnmatchedError naming every tensor left over or missing on either side,
-    and every wrong shape or constant; nothing is returned then, nor taken out.
+    and every wrong shape or constant; nothing is returned then, nor taken out. The same error names
+    tensors that hold NaN or infinity, or no real numbers.
     """
     compiled = [(rule, _regex(rule.torch)) for rule in rules]
     problems, unknown = [], []
@@ -125,8 +126,7 @@ def import_tensors(
             raise AssertionError(f"{name} matches several rules: {[r.torch for r, _ in found]}")
         (rule, match) = found[0]
         if isinstance(rule, Constant):
-            array, value = np.asarray(tensor), rule.value(**_fields(match))
-            if array.shape != value.shape or not np.allclose(array, value, rtol=0, atol=rule.atol):
+            if not _agrees(tensor, rule.value(**_fields(match)), rule.atol):
                 problems.append(f"{name} is not the constant that this model computes there")
             continue
         layer = int(match["layer"]) if "*" in rule.torch else None
@@ -142,15 +142,33 @@ def import_tensors(
             problems.append(problem)
     if problems:
         raise UnmatchedError("; ".join(problems))
-    out = {}
+    out, unusable = {}, []
     for path, layers in collected.items():
-        arrays = [layout.to_jax(np.asarray(tensors[name])) for _, (name, layout) in sorted(layers.items(), key=_layer)]
-        out[path] = place(arrays[0] if None in layers else np.stack(arrays))
+        arrays = []
+        for _, (name, layout) in sorted(layers.items(), key=_layer):
+            array = np.asarray(tensors[name])
+            if array.dtype.kind != "f" or not (np.isfinite(array.min()) and np.isfinite(array.max())):
+                unusable.append(f"{name} ({array.dtype})")
+            arrays.append(layout.to_jax(array))
+        if not unusable:
+            out[path] = place(arrays[0] if None in layers else np.stack(arrays))
         del arrays
         if consume:
             for name, _ in layers.values():
                 del tensors[name]
+    if unusable:
+        raise UnmatchedError(f"{len(unusable)} tensors hold NaN or infinity, or no real numbers: {listed(unusable)}")
     return out
+
+
+ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Half a unit in the last place, relative, of the dtypes that weights are stored in to save room."""
+
+
+def _agrees(tensor, value: np.ndarray, atol: float) -> bool:
+    """Whether a file's tensor is that value, as its dtype can hold it."""
+    rtol = ROUNDING.get(str(getattr(tensor, "dtype", "")), 0.0)
+    return tuple(tensor.shape) == value.shape and np.allclose(np.asarray(tensor), value, rtol=rtol, atol=atol)
 
 
 def _layer(item) -> int:
@@ -159,9 +177,13 @@ def _layer(item) -> int:
 
 def _misfit(path: str, layers: dict, tensors: Mapping[str, Any], shape: tuple[int, ...]) -> str | None:
     """What is wrong with the tensors found for a path, in words."""
-    found = {
-        layout.to_jax(np.broadcast_to(np.float32(0), tensors[name].shape)).shape for name, layout in layers.values()
-    }
+    try:
+        found = {
+            layout.to_jax(np.broadcast_to(np.float32(0), tensors[name].shape)).shape for name, layout in layers.values()
+        }
+    except (ValueError, IndexError):  # of another rank
+        shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name, _ in layers.values())
+        return f"{path} has shape {tuple(shape)} in the model; the file has {shapes}"
     stacked = None not in layers
     if stacked and sorted(layers) != list(range(shape[0])):
         return f"{path} needs layers 0 to {shape[0] - 1}, the file has {sorted(layers)}"

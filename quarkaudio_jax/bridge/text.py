@@ -11,8 +11,9 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.bridge import blocks, files
+from quarkaudio_jax.bridge import blocks, hub
 from quarkaudio_jax.bridge.rules import SAME, Rule, import_tensors
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.text.clap import ClapTextConfig, ClapTextEncoder
 from quarkaudio_jax.text.features import TextExtractor, get_recipe
 from quarkaudio_jax.text.t5 import T5Config, T5Encoder
@@ -68,10 +69,10 @@ def clap_table() -> list[Rule]:
 
 
 def t5_config(config: Mapping[str, Any], name: str = "config.json") -> T5Config:
-    """The switches from a transformers configuration; ValueError for what this encoder does not have."""
+    """The switches from a transformers configuration; UserError for what this encoder does not have."""
     kind = config.get("feed_forward_proj", "relu")
     if config.get("model_type", "t5") != "t5" or kind not in ("relu", "gated-gelu"):
-        raise ValueError(
+        raise UserError(
             f"{name}: a {config.get('model_type')} with {kind}; only T5 with relu or gated-gelu is supported"
         )
     return T5Config(
@@ -92,7 +93,7 @@ def clap_config(config: Mapping[str, Any], name: str = "config.json") -> ClapTex
     """The text side of a transformers CLAP configuration (or a configuration of that side alone)."""
     text = config.get("text_config", config)
     if "clap" not in str(config.get("model_type", "clap")) or text.get("hidden_act", "gelu") != "gelu":
-        raise ValueError(f"{name}: model_type is {config.get('model_type')!r}; only CLAP with gelu is supported")
+        raise UserError(f"{name}: model_type is {config.get('model_type')!r}; only CLAP with gelu is supported")
     plain = ClapTextConfig(50265, 768, 12, 12, 3072)
     return ClapTextConfig(
         vocabulary=text.get("vocab_size", plain.vocabulary),
@@ -123,13 +124,13 @@ def import_text(cfg: T5Config | ClapTextConfig, tensors: Mapping[str, Any]) -> d
 def load_text_extractor(recipe: str, weights: str | os.PathLike = "") -> TextExtractor:
     """The text features of a recipe, with weights and tokeniser (tokenizer.json) of a Hugging Face folder or hub name.
 
-    files.MissingWeightsError says what to download and where to.
+    hub.MissingWeightsError says what to download and where to.
     """
     chosen = get_recipe(recipe)
     if chosen.hub is None:
         return TextExtractor(chosen)
     source = str(weights or os.environ.get(f"QUARKAUDIO_{recipe.upper()}", "") or chosen.hub)
-    model = files.find_model(
+    model = hub.find_model(
         source,
         ["config.json", "tokenizer.json"],
         f"text features {recipe!r}",
@@ -139,10 +140,10 @@ def load_text_extractor(recipe: str, weights: str | os.PathLike = "") -> TextExt
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise files.MissingWeightsError(
+        raise hub.MissingWeightsError(
             f"text features {recipe!r} need the package tokenizers: pip install tokenizers"
         ) from error
-    cfg = (t5_config if recipe == "t5" else clap_config)(model.json(), str(model.folder / "config.json"))
+    cfg = model.settings(t5_config if recipe == "t5" else clap_config)
     tokenizer = Tokenizer.from_file(str(model.folder / "tokenizer.json"))
     tokenizer.no_padding()
     params = jax.device_put(import_text(cfg, model.tensors()))

@@ -1,46 +1,29 @@
-"""A checkout of the public PyTorch code beside ours: the same weights, the same audio, output by output.
+"""The models of a checkout of the public PyTorch code: imported, built, and given our weights."""
 
-The original's parts are driven by the names of its state dict (encoder, semantic_encoder,
-quantizer, ...), so nothing of its top-level class is relied on but that it can be built.
-"""
-
-import dataclasses
+import contextlib
 import importlib
+import importlib.abc
+import importlib.machinery
 import inspect
 import pathlib
 import sys
-from collections.abc import Mapping
+import types
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from quarkaudio_jax.bridge.hcodec import export_hcodec, table, torch_shapes
-from quarkaudio_jax.bridge.rules import Rule, match_torch
-from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, expand_codes
+from quarkaudio_jax.bridge.hcodec import export_hcodec
+from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.errors import QuarkAudioError
-from quarkaudio_jax.nn.stack import STACKED, unstack_params
-from quarkaudio_jax.types import Codes
 
-OWN_OUTPUT = ("qkv", "scale1", "scale2")
-"""Parameters that we hold in a module larger than PyTorch's: their outputs are not comparable."""
+UNUSED = ("dac", "audiotools", "funasr", "easydict")
+"""Packages that the public code imports and inference does not use; where they are missing, nothing stands in."""
 
 
 class UpstreamError(QuarkAudioError, ValueError):
     """A checkout that can't be used."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Compared:
-    """One output. difference: largest, as a share of the largest value; equal: share of equal codes, or None."""
-
-    name: str
-    difference: float
-    equal: float | None = None
-
-    def holds(self, tolerance: float, min_equal: float) -> bool:
-        """Whether both sides agree."""
-        return self.difference <= tolerance if self.equal is None else self.equal >= min_equal
 
 
 def place(cfg: HCodecConfig) -> tuple[str, str]:
@@ -66,12 +49,11 @@ def arguments(cfg: HCodecConfig) -> dict[str, Any]:
         encoder = dict(dim=cfg.encoder.dim, intermediate_dim=cfg.encoder.hidden, dimension=cfg.encoder.out_dim)
         layers = dict(transformer_layers=cfg.encoder.transformer_layers)
         return {
-            "sampling_rate": cfg.sample_rate,
-            "encoder_config": encoder | stft | layers | {"convnext_layers": cfg.encoder.convnext_layers},
-            "decoder_config": decoder | stft | layers | {"convnext_layers": cfg.decoder.convnext_layers},
-            "quantizer_config": vq | {"quantize_dropout": False},
-            "semantic_encoder_config": into | branch,
-            "semantic_decoder_config": back | branch,
+            "encoder_kwargs": encoder | stft | layers | {"convnext_layers": cfg.encoder.convnext_layers},
+            "decoder_kwargs": decoder | stft | layers | {"convnext_layers": cfg.decoder.convnext_layers},
+            "quantizer_kwargs": vq | {"quantize_dropout": False},
+            "semantic_encoder_kwargs": into | branch,
+            "semantic_decoder_kwargs": back | branch,
         }
     if cfg.aggregation is None:
         return {}
@@ -89,14 +71,14 @@ def arguments(cfg: HCodecConfig) -> dict[str, Any]:
     transformer |= dict(input_dimension=mix.dim, output_dimensions=[mix.dim])
     low, high = cfg.aggregation.train_thresholds or (cfg.aggregation.threshold, 1.0)
     return {
-        "encoder_config": {
+        "encoder_kwargs": {
             "ratios": strides,
             "encoder": seanet | {"use_transformer": True},
             "semantic_encoder": into | branch,
         },
-        "decoder_config": {"decoder": decoder, "semantic_decoder": back | branch},
-        "quantizer_config": {"quantizer": vq, "semantic_quantizer": vq},
-        "adaptive_config": {
+        "decoder_kwargs": {"decoder": decoder, "semantic_decoder": back | branch},
+        "quantizer_kwargs": {"quantizer": vq, "semantic_quantizer": vq},
+        "adaptive_kwargs": {
             "training": False,
             "use_similarity_alignment": True,
             "use_dynamic_similarity_threshold": False,
@@ -114,31 +96,86 @@ def arguments(cfg: HCodecConfig) -> dict[str, Any]:
     }
 
 
-def load_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig, variables: Mapping[str, Any]):
-    """The original's model in evaluation mode, with our weights loaded strictly.
+class _Nothing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds any module of a package that is not installed; every name in it is a class that does nothing."""
 
-    UpstreamError if there is no such module or class in the checkout, or if it does not take
-    the weights; the class is the one of its module with an encoder and a decoder.
+    def __init__(self, package: str):
+        self.package = package
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == self.package:
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return None
+
+    def create_module(self, spec):
+        return _NothingModule(spec.name)
+
+    def exec_module(self, module):
+        pass
+
+
+class _NothingModule(types.ModuleType):
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+def import_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig) -> tuple[types.ModuleType, list[str]]:
+    """(the module of the original's class, packages of `UNUSED` that are missing).
+
+    UpstreamError if there is no such module in the checkout, or if it can't be imported.
     """
-    import torch
-
     folder, name = place(cfg)
-    root = pathlib.Path(checkout)
+    root = pathlib.Path(checkout).absolute()
     root = root / folder if (root / folder).is_dir() else root
     path = root / (name.replace(".", "/") + ".py")
     if not path.is_file():
         raise UpstreamError(f"{path}: no such file; --upstream should be a checkout of alibaba/unified-audio")
+    finders: list[_Nothing] = []
+    _forget(root.parent)
     sys.path.insert(0, str(root))
     try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise UpstreamError(f"{path} can't be imported ({error}); install what the checkout asks for") from error
+        while True:
+            try:
+                return importlib.import_module(name), [f.package for f in finders]
+            except ModuleNotFoundError as error:
+                package = (error.name or "").split(".")[0]
+                if package not in UNUSED or any(f.package == package for f in finders):
+                    raise UpstreamError(
+                        f"{path} needs the package {package} ({error}); install what the checkout asks for"
+                    ) from error
+                finders.append(_Nothing(package))
+                sys.meta_path.append(finders[-1])
+                _forget(root)
+            except Exception as error:  # whatever another project's module raises
+                told = str(error).strip().splitlines() or [""]
+                raise UpstreamError(f"{path} can't be imported ({type(error).__name__}: {told[0]})") from error
     finally:
         sys.path.remove(str(root))
-    state = {k: torch.from_numpy(v) for k, v in export_hcodec(cfg, variables).items()}
+        for finder in finders:
+            sys.meta_path.remove(finder)
+            for module in [m for m in sys.modules if m.split(".")[0] == finder.package]:
+                del sys.modules[module]
+
+
+def _forget(root: pathlib.Path) -> None:
+    """Lets the modules below a folder be imported anew: the versions of the public code share their names."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(f"{root}/"):
+            del sys.modules[name]
+
+
+def load_upstream(module: types.ModuleType, cfg: HCodecConfig, variables: Mapping[str, Any]):
+    """The original's model in evaluation mode, with our weights loaded strictly.
+
+    The class is the one of its module with an encoder and a decoder; UpstreamError if none takes the weights.
+    """
+    import torch
+
     known, reasons = arguments(cfg), []
     for kind in vars(module).values():
-        if not (inspect.isclass(kind) and issubclass(kind, torch.nn.Module) and kind.__module__ == name):
+        if not (inspect.isclass(kind) and issubclass(kind, torch.nn.Module) and kind.__module__ == module.__name__):
             continue
         wanted = inspect.signature(kind.__init__).parameters.values()
         needed = [p.name for p in wanted if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -150,16 +187,19 @@ def load_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig, variables: Ma
             continue
         if not (hasattr(model, "encoder") and hasattr(model, "decoder")):
             continue
+        state = {k: torch.from_numpy(v) for k, v in export_hcodec(cfg, variables).items()}
         try:
-            model.load_state_dict(state, strict=True)
+            model.load_state_dict(state, strict=True, assign=True)
         except RuntimeError as error:
             reasons.append(f"{kind.__name__}: {str(error).splitlines()[0]} {' '.join(str(error).split()[-12:])}")
             continue
         return model.eval()
-    raise UpstreamError(f"{path}: no class took the weights of {cfg.name} ({'; '.join(reasons) or 'none found'})")
+    raise UpstreamError(
+        f"{module.__file__}: no class took the weights of {cfg.name} ({'; '.join(reasons) or 'none found'})"
+    )
 
 
-def _first(output):
+def first(output):
     while isinstance(output, list | tuple):
         output = output[0]
     return output
@@ -172,109 +212,46 @@ class Watched:
         import torch
 
         self._torch, self.model, self.outputs = torch, model, {}
-        for name, module in model.named_modules():
-            module.register_forward_hook(lambda _, __, out, name=name: self._keep(name, _first(out)))
+        self._hooks = [
+            module.register_forward_hook(lambda _, __, out, name=name: self._keep(name, first(out)))
+            for name, module in model.named_modules()
+        ]
 
     def _keep(self, name: str, output) -> None:
         if hasattr(output, "detach") and name not in self.outputs:
             self.outputs[name] = output.detach().numpy()
 
-    def __call__(self, part: str, *inputs) -> Any:
-        """What a part gives for NumPy inputs."""
+    def close(self) -> None:
+        """Stops watching."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def __call__(self, part: str, *inputs, method: str = "__call__") -> Any:
+        """What a part, or a method of it, gives for NumPy inputs."""
         tensors = [self._torch.from_numpy(np.array(x)) if isinstance(x, np.ndarray | jax.Array) else x for x in inputs]
         with self._torch.inference_mode():
-            return self.model.get_submodule(part)(*tensors)
+            return getattr(self.model.get_submodule(part), method)(*tensors)
 
+    @contextlib.contextmanager
+    def spectrum(self, given_BxFxT: np.ndarray) -> Iterator[None]:
+        """Within, the encoder's STFT gives this spectrum."""
+        value = self._torch.from_numpy(np.array(given_BxFxT))
+        hook = self.model.encoder.stft.register_forward_hook(lambda *_: value)
+        try:
+            yield
+        finally:
+            hook.remove()
 
-def _channels_last(x) -> np.ndarray:
-    return _first(x).detach().numpy().swapaxes(1, 2)
-
-
-def _relative(ours, theirs) -> float:
-    theirs = np.asarray(theirs)
-    return float(np.abs(np.asarray(ours) - theirs).max() / max(np.abs(theirs).max(), 1e-9))
-
-
-def compare(
-    cfg: HCodecConfig,
-    variables: Mapping[str, Any],
-    model,
-    wave_BxS: np.ndarray,
-    features_BxTxD: np.ndarray,
-    tolerance: float,
-) -> tuple[list[Compared], str | None]:
-    """Every output of one recording, and the first module where the two sides part by more than `tolerance`."""
-    codec, watched = HCodec(cfg, scan=False), Watched(model)
-    variables = {**variables, "params": unstack_params(variables["params"])}
-    captured: dict[str, np.ndarray] = {}
-
-    def ours(method, *args):
-        out, found = codec.apply(variables, *args, method=method, capture_intermediates=True, mutable=["intermediates"])
-        for path, leaf in jax.tree_util.tree_leaves_with_path(found.get("intermediates", {})):
-            name = "/".join(str(getattr(k, "key", k)) for k in path if getattr(k, "key", "") != "__call__")
-            captured.setdefault(name.rsplit("/[", 1)[0].removesuffix("/0"), leaf)
-        return out
-
-    def vectors(x):
-        return np.asarray(x).swapaxes(1, 2)
-
-    frames = ours("encode_frames", wave_BxS, features_BxTxD)
-    wave = wave_BxS[:, None] if cfg.sample_rate == 16000 else wave_BxS
-    theirs = (
-        _channels_last(watched("encoder", wave)),
-        _channels_last(watched("semantic_encoder", vectors(features_BxTxD))),
-    )
-    results = [
-        Compared("acoustic embedding", _relative(frames.acoustic_BxTxD, theirs[0])),
-        Compared("semantic embedding", _relative(frames.semantic_BxTxD, theirs[1])),
-    ]
-    emb, streams = frames, theirs
-    if cfg.aggregation is not None:
-        emb = ours("embed", wave_BxS, features_BxTxD)
-        count = int(emb.mask_BxT.sum())
-        alignment = np.asarray(jax.nn.one_hot(emb.groups.segment_BxT, count)).swapaxes(1, 2)
-        streams = tuple(
-            _channels_last(watched(f"{s}_aggregator", vectors(x), alignment, [count]))
-            for s, x in zip(("acoustic", "semantic"), theirs, strict=True)
-        )
-        mine = emb.acoustic_BxTxD[:, :count], emb.semantic_BxTxD[:, :count]
-        for stream, a, b in zip(("acoustic", "semantic"), mine, streams, strict=True):
-            results.append(Compared(f"{stream} groups (grouped as ours)", _relative(a, b)))
-    codes = codec.apply(variables, emb, method="quantize")
-    used = streams[0].shape[1]
-    pairs = (("acoustic", "quantizer", codes.acoustic_BxTxK), ("semantic", "semantic_quantizer", codes.semantic_BxTxK))
-    for (stream, part, mine), x in zip(pairs, streams, strict=True):
-        indices = watched(part, np.ascontiguousarray(x))[1].numpy()
-        equal = float((np.asarray(mine)[:, :used] == indices).mean())
-        results.append(Compared(f"{stream} codes", 1 - equal, equal))
-    plain = Codes(codes.acoustic_BxTxK, codes.semantic_BxTxK, cfg.frame_rate, None, codes.durations_BxT)
-    total = frames.acoustic_BxTxD.shape[1]
-    acoustic, semantic = ours("dequantize", expand_codes(plain, total))
-    mixed = np.concatenate([vectors(acoustic), vectors(semantic)], axis=1)
-    if cfg.aggregation is not None:
-        mixed = _first(watched("bottleneck_transformer", mixed)).numpy()
-    wave = _first(watched("decoder", mixed)).numpy().reshape(wave_BxS.shape)
-    results.append(Compared("wave of the same codes", _relative(ours("synthesize", acoustic, semantic), wave)))
-    predicted = _channels_last(watched("semantic_decoder", vectors(semantic)))
-    results.append(Compared("features of the same codes", _relative(ours("predict_features", semantic), predicted)))
-    return results, _first_parting(cfg, watched.outputs, captured, tolerance)
-
-
-def _first_parting(cfg: HCodecConfig, theirs: Mapping, ours: Mapping, tolerance: float) -> str | None:
-    """The first of the original's modules, in order of execution, whose output ours does not give."""
-    pairs = {}
-    rules = [rule for rule in table(cfg) if isinstance(rule, Rule)]
-    for name, path, layer in match_torch(rules, list(torch_shapes(cfg))):
-        head, _, leaf = path.replace(f"/{STACKED}/", f"/{STACKED}_{layer}/").rpartition("/")
-        if leaf not in OWN_OUTPUT and head.startswith("params/"):
-            pairs[name.rpartition(".")[0]] = head.removeprefix("params/")
-    for name, output in theirs.items():
-        mine = ours.get(pairs.get(name, ""))
-        if mine is None:
-            continue
-        mine = np.asarray(mine)
-        if mine.shape != output.shape and mine.ndim == 3:
-            mine = mine.swapaxes(1, 2)
-        if mine.shape == output.shape and not _relative(mine, output) <= tolerance:
-            return f"{name} (ours: {pairs[name]}), off by {_relative(mine, output):.1e}"
-    return None
+    @contextlib.contextmanager
+    def double_stft(self) -> Iterator[None]:
+        """Within, the encoder's STFT is computed in float64."""
+        module = self.model.encoder.stft
+        before = module.register_forward_pre_hook(lambda _, inputs: tuple(x.double() for x in inputs))
+        after = module.register_forward_hook(lambda _, __, out: out.to(self._torch.complex64))
+        module.double()
+        try:
+            yield
+        finally:
+            module.float()
+            before.remove()
+            after.remove()

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.mimi import MimiTransformer
+from quarkaudio_jax.nn.norm import safe_norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Groups(NamedTuple):
 def neighbour_similarity(x_BxTxD: jax.Array) -> jax.Array:
     """Cosine similarity of each frame with the next, (B, T - 1), float32."""
     x = x_BxTxD.astype(jnp.float32)
-    x = x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-8)
+    x = x / jnp.maximum(safe_norm(x, keepdims=True), 1e-8)
     return (x[:, 1:] * x[:, :-1]).sum(-1)
 
 
@@ -122,14 +123,14 @@ class QueryAggregator(nn.Module):
         valid = jnp.ones((batch, length), bool) if mask_BxT is None else mask_BxT
         x = jnp.where(valid[..., None], x_BxTxD, 0.0).astype(jnp.float32)
         rows = jnp.arange(batch)[:, None]
-        sums = jnp.zeros((batch, durations.shape[1], dim)).at[rows, segment].add(x)
+        sums = jnp.zeros((batch, durations.shape[1], dim), jnp.float32).at[rows, segment].add(x)
         queries = sums / jnp.maximum(durations, 1)[..., None] + embedding
 
         num_groups = groups.mask_BxG.sum(-1, keepdims=True)
         time, slot = jnp.arange(length), jnp.arange(durations.shape[1])
         frame_at = jnp.where(valid, time + segment, time + num_groups)
         query_at = jnp.where(groups.mask_BxG, jnp.cumsum(durations, axis=1), length) + slot
-        sequence = jnp.zeros((batch, length + durations.shape[1], dim))
+        sequence = jnp.zeros((batch, length + durations.shape[1], dim), jnp.float32)
         sequence = sequence.at[rows, frame_at].set(x).at[rows, query_at].set(queries)
         if self.cfg.mask_padding:
             used = valid.sum(-1, keepdims=True) + num_groups

@@ -37,6 +37,11 @@ class SpectralDecoderConfig:
     subpixel: bool = False
 
 
+def limited_exp(x: jax.Array) -> jax.Array:
+    """min(exp(x), 100) with a finite gradient for every x: the inner limit, over log(100), changes no value."""
+    return jnp.minimum(jnp.exp(jnp.minimum(x, 5.0)), 100.0)
+
+
 class ISTFTHead(nn.Module):
     """(B, T, D) -> (B, T * hop): a linear layer to [log magnitude | phase], then the inverse STFT."""
 
@@ -48,7 +53,7 @@ class ISTFTHead(nn.Module):
     def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         x = Linear(self.n_fft + 2, dtype=self.dtype, torch_init=True, axes=("embed", None), name="out")(x_BxTxD)
         log_magnitude, phase = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-        magnitude = jnp.minimum(jnp.exp(log_magnitude), 100.0)
+        magnitude = limited_exp(log_magnitude)
         spectrum = jax.lax.complex(magnitude * jnp.cos(phase), magnitude * jnp.sin(phase))
         return istft(spectrum, self.hop, mask_BxT)
 

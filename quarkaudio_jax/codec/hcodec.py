@@ -21,7 +21,7 @@ from quarkaudio_jax.codec.aggregate import (
     segments_of,
 )
 from quarkaudio_jax.codec.decoder import SpectralDecoder, SpectralDecoderConfig
-from quarkaudio_jax.codec.quantize import Quantized, QuantizerConfig, ResidualVQ
+from quarkaudio_jax.codec.quantize import Quantized, QuantizerConfig, QuantizerRules, ResidualVQ
 from quarkaudio_jax.codec.seanet import SeanetEncoder, SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig, SemanticDecoder, SemanticEncoder
 from quarkaudio_jax.codec.spectral import SpectralEncoder, SpectralEncoderConfig
@@ -250,7 +250,7 @@ class HCodec(nn.Module):
         if cfg is None or cfg.train_thresholds is None:
             return None
         low, high = cfg.train_thresholds
-        return jax.random.uniform(self.make_rng("codec"), (batch,), minval=low, maxval=high)
+        return jax.random.uniform(self.make_rng("codec"), (batch,), jnp.float32, minval=low, maxval=high)
 
     def _reconstruct(self, emb: Embeddings, acoustic: Quantized, semantic: Quantized) -> TrainOutputs:
         vectors = acoustic.quantized_BxTxD, semantic.quantized_BxTxD
@@ -265,11 +265,11 @@ class HCodec(nn.Module):
         self.quantizer.fit(emb.acoustic_BxTxD, emb.mask_BxT)
         self.semantic_quantizer.fit(emb.semantic_BxTxD, emb.mask_BxT)
 
-    def train(self, wave_BxS, features_BxTxD, lengths_B=None) -> TrainOutputs:
+    def train(self, rules: QuantizerRules, wave_BxS, features_BxTxD, lengths_B=None) -> TrainOutputs:
         """A training pass, updating the codebooks (mutable `codebooks`, rng `codec`)."""
         emb = self.embed(wave_BxS, features_BxTxD, lengths_B, self._training_threshold(len(wave_BxS)))
-        acoustic = self.quantizer.update(emb.acoustic_BxTxD, emb.mask_BxT)
-        return self._reconstruct(emb, acoustic, self.semantic_quantizer.update(emb.semantic_BxTxD, emb.mask_BxT))
+        acoustic = self.quantizer.update(rules, emb.acoustic_BxTxD, emb.mask_BxT)
+        return self._reconstruct(emb, acoustic, self.semantic_quantizer.update(rules, emb.semantic_BxTxD, emb.mask_BxT))
 
     def __call__(self, wave_BxS, features_BxTxD, lengths_B=None) -> TrainOutputs:
         """Reconstruction in evaluation mode (initialises every parameter)."""
@@ -277,7 +277,7 @@ class HCodec(nn.Module):
 
         def quantize(quantizer, x_BxTxD):
             codes = quantizer.encode(x_BxTxD)
-            return Quantized(quantizer.decode(codes), codes, jnp.zeros(codes.shape[-1]))
+            return Quantized(quantizer.decode(codes), codes, jnp.zeros(codes.shape[-1], jnp.float32))
 
         streams = (
             quantize(self.quantizer, emb.acoustic_BxTxD),

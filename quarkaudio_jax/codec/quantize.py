@@ -18,12 +18,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class QuantizerConfig:
-    """Shape and training rules of a residual VQ.
-
-    rotation_trick: False gives the plain straight-through gradient. dropout: during training
-    one random cut per batch, codebooks above it unused. revive_below: codes whose EMA cluster
-    size falls below it are replaced by random vectors of the batch (0: never; ours).
-    """
+    """Shape of a residual VQ, and the constants of its statistics."""
 
     num_codebooks: int
     codebook_size: int
@@ -31,9 +26,20 @@ class QuantizerConfig:
     decay: float = 0.99
     eps: float = 1e-5
     kmeans_iters: int = 50
-    rotation_trick: bool = True
-    dropout: bool = False
-    revive_below: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizerRules:
+    """How a residual VQ is trained; `schema.CodecConfig` is the home of the defaults.
+
+    rotation_trick: False gives the plain straight-through gradient. dropout: one random cut per
+    batch, codebooks above it unused. revive_below: codes whose EMA cluster size falls below it
+    are replaced by random vectors of the batch (0: never; ours).
+    """
+
+    rotation_trick: bool
+    dropout: bool
+    revive_below: float
 
 
 class Codebooks(NamedTuple):
@@ -55,8 +61,8 @@ class Quantized(NamedTuple):
 def random_codebooks(cfg: QuantizerConfig, key: jax.Array) -> Codebooks:
     """Codebooks before k-means: small random vectors, every cluster of size 1."""
     shape = (cfg.num_codebooks, cfg.codebook_size, cfg.dim)
-    embed = jax.random.normal(key, shape) * cfg.dim**-0.5
-    return Codebooks(embed, jnp.ones(shape[:2]), embed)
+    embed = jax.random.normal(key, shape, jnp.float32) * cfg.dim**-0.5
+    return Codebooks(embed, jnp.ones(shape[:2], jnp.float32), embed)
 
 
 def nearest(x_NxD: jax.Array, embed_VxD: jax.Array) -> jax.Array:
@@ -119,7 +125,7 @@ def decode(embed_KxVxD: jax.Array, codes_BxTxK: jax.Array) -> jax.Array:
 
 def _updated(cfg: QuantizerConfig, book: Codebooks, x_NxD, codes_N, weight_N) -> Codebooks:
     """One codebook after its EMA step: sizes and sums move by 1 - decay towards the batch's."""
-    onehot_NxV = jax.nn.one_hot(codes_N, cfg.codebook_size) * weight_N[:, None]
+    onehot_NxV = jax.nn.one_hot(codes_N, cfg.codebook_size, dtype=jnp.float32) * weight_N[:, None]
     sums_VxD = jnp.matmul(onehot_NxV.T, x_NxD, precision=HIGHEST)
     rate = 1 - cfg.decay
     size_V = book.cluster_size_KxV + rate * (onehot_NxV.sum(0) - book.cluster_size_KxV)
@@ -129,26 +135,32 @@ def _updated(cfg: QuantizerConfig, book: Codebooks, x_NxD, codes_N, weight_N) ->
     return Codebooks(avg_VxD / smoothed_V[:, None], size_V, avg_VxD)
 
 
+def _weights(x_NxD: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
+    """1 for each valid row, else 0, (N,)."""
+    return jnp.ones(len(x_NxD), jnp.float32) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
+
+
 def _sample_valid(key, x_NxD, weight_N, count: int) -> jax.Array:
     """`count` random valid rows, without repetition while there are enough, else round and round."""
-    order_N = jnp.argsort(jnp.where(weight_N > 0, jax.random.uniform(key, weight_N.shape), 2.0))
+    order_N = jnp.argsort(jnp.where(weight_N > 0, jax.random.uniform(key, weight_N.shape, jnp.float32), 2.0))
     num_valid = jnp.maximum((weight_N > 0).sum(), 1)
     return x_NxD[order_N[jnp.arange(count) % num_valid]]
 
 
-def _revived(cfg: QuantizerConfig, book: Codebooks, key, x_NxD, weight_N) -> Codebooks:
+def _revived(revive_below: float, book: Codebooks, key, x_NxD, weight_N) -> Codebooks:
     """Replaces codes whose cluster is too small by random vectors of the batch."""
-    dead_V = book.cluster_size_KxV < cfg.revive_below
-    fresh_VxD = _sample_valid(key, x_NxD, weight_N, cfg.codebook_size)
+    dead_V = book.cluster_size_KxV < revive_below
+    fresh_VxD = _sample_valid(key, x_NxD, weight_N, len(dead_V))
     return Codebooks(
         jnp.where(dead_V[:, None], fresh_VxD, book.embed_KxVxD),
-        jnp.where(dead_V, cfg.revive_below, book.cluster_size_KxV),
-        jnp.where(dead_V[:, None], fresh_VxD * cfg.revive_below, book.embed_avg_KxVxD),
+        jnp.where(dead_V, revive_below, book.cluster_size_KxV),
+        jnp.where(dead_V[:, None], fresh_VxD * revive_below, book.embed_avg_KxVxD),
     )
 
 
 def quantize_and_update(
     cfg: QuantizerConfig,
+    rules: QuantizerRules,
     books: Codebooks,
     x_BxTxD: jax.Array,
     key: jax.Array,
@@ -160,10 +172,10 @@ def quantize_and_update(
     statistics. key: randomness of quantiser dropout and of dead-code revival.
     """
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
-    weight_N = jnp.ones(len(x_NxD)) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
+    weight_N = _weights(x_NxD, mask_BxT)
     count = jnp.maximum(weight_N.sum(), 1.0)
     cut_key, revive_key = jax.random.split(key)
-    cut = jax.random.randint(cut_key, (), 0, cfg.num_codebooks) if cfg.dropout else cfg.num_codebooks
+    cut = jax.random.randint(cut_key, (), 0, cfg.num_codebooks) if rules.dropout else cfg.num_codebooks
     revive_keys = jax.random.split(revive_key, cfg.num_codebooks)
 
     def step(carry, inputs):
@@ -173,14 +185,14 @@ def quantize_and_update(
         codes_N = nearest(jax.lax.stop_gradient(residual), book.embed_KxVxD)
         code_NxD = jax.lax.stop_gradient(book.embed_KxVxD[codes_N])
         loss = (jnp.square(residual - code_NxD).mean(-1) * weight_N).sum() / count
-        if cfg.rotation_trick:
+        if rules.rotation_trick:
             passed = rotate_to(residual, code_NxD)
         else:
             passed = residual + jax.lax.stop_gradient(code_NxD - residual)
         still = jax.lax.stop_gradient(residual)
         new_book = _updated(cfg, book, still, codes_N, weight_N)
-        if cfg.revive_below > 0:
-            new_book = _revived(cfg, new_book, key, still, weight_N)
+        if rules.revive_below > 0:
+            new_book = _revived(rules.revive_below, new_book, key, still, weight_N)
         new_book = jax.tree.map(lambda new, old: jnp.where(active, new, old), new_book, book)
         carry = (jnp.where(active, residual - code_NxD, residual), jnp.where(active, total + passed, total))
         return carry, (jnp.where(active, codes_N, -1), jnp.where(active, loss, 0.0), new_book)
@@ -202,19 +214,21 @@ def kmeans_codebooks(
     Clusters start at random valid vectors; an empty cluster keeps its centre.
     """
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
-    weight_N = jnp.ones(len(x_NxD)) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
+    weight_N = _weights(x_NxD, mask_BxT)
 
     def fit(residual_NxD, key):
         def lloyd(_, state):
             means_VxD, _ = state
-            onehot_NxV = jax.nn.one_hot(nearest(residual_NxD, means_VxD), cfg.codebook_size) * weight_N[:, None]
+            codes_N = nearest(residual_NxD, means_VxD)
+            onehot_NxV = jax.nn.one_hot(codes_N, cfg.codebook_size, dtype=jnp.float32) * weight_N[:, None]
             size_V = onehot_NxV.sum(0)
             sums_VxD = jnp.matmul(onehot_NxV.T, residual_NxD, precision=HIGHEST)
             new_VxD = sums_VxD / jnp.maximum(size_V, 1.0)[:, None]
             return jnp.where(size_V[:, None] > 0, new_VxD, means_VxD), size_V
 
         start = _sample_valid(key, residual_NxD, weight_N, cfg.codebook_size)
-        means_VxD, size_V = jax.lax.fori_loop(0, cfg.kmeans_iters, lloyd, (start, jnp.zeros(cfg.codebook_size)))
+        none_V = jnp.zeros(cfg.codebook_size, jnp.float32)
+        means_VxD, size_V = jax.lax.fori_loop(0, cfg.kmeans_iters, lloyd, (start, none_V))
         book = Codebooks(means_VxD, size_V, means_VxD * size_V[:, None])
         return residual_NxD - means_VxD[nearest(residual_NxD, means_VxD)], book
 
@@ -237,10 +251,10 @@ class ResidualVQ(nn.Module):
         """Codes (B, T, K) -> (B, T, D)."""
         return decode(self.books.value.embed_KxVxD, codes_BxTxK)
 
-    def update(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> Quantized:
+    def update(self, rules: QuantizerRules, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> Quantized:
         """A training pass; needs the rng stream `codec` and mutable `codebooks`."""
         key = self.make_rng("codec")
-        out, self.books.value = quantize_and_update(self.cfg, self.books.value, x_BxTxD, key, mask_BxT)
+        out, self.books.value = quantize_and_update(self.cfg, rules, self.books.value, x_BxTxD, key, mask_BxT)
         return out
 
     def fit(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> None:

@@ -1,6 +1,7 @@
 """The acoustic encoder of H-Codec 2.0: STFT, ConvNeXt, Transformer, strided output."""
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -14,10 +15,20 @@ from quarkaudio_jax.nn.stack import Stack
 from quarkaudio_jax.nn.stft import stft
 from quarkaudio_jax.nn.transformer import TransformerBlock
 
+CLIP = 1e-5
+"""Magnitudes below it are clipped before their logarithm is taken."""
+
+FADE = 100.0
+"""Times the clip: the magnitude from which a faded phase counts in full. 16-bit quantization noise is at 24 times."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SpectralEncoderConfig:
-    """dim: width; hidden: ConvNeXt MLP; out_dim: embedding; n_fft, hop: samples; stride: STFT frames per code frame."""
+    """dim: width; hidden: ConvNeXt MLP; out_dim: embedding; n_fft, hop: samples; stride: STFT frames per code frame.
+
+    fade_phase: scale the phase to 0 where the magnitude is clipped, instead of the published front end's
+    angle of rounding noise, which differs between chips and FFTs (docs/choices.md).
+    """
 
     dim: int
     hidden: int
@@ -29,19 +40,27 @@ class SpectralEncoderConfig:
     num_heads: int
     mlp_hidden: int
     stride: int
+    fade_phase: bool = False
 
 
-def log_magnitude_and_phase(wave_BxS: jax.Array, n_fft: int, hop: int) -> jax.Array:
-    """The front end: (B, S // hop, n_fft + 2), ln(max(|X|, 1e-5)) then angle(X) / pi.
+def log_magnitude_and_phase(wave_BxS: jax.Array, n_fft: int, hop: int, fade_phase: bool = False) -> jax.Array:
+    """The front end: (B, S // hop, n_fft + 2), ln(max(|X|, CLIP)) then angle(X) / pi.
 
     The wave is zero-padded by (n_fft - hop) / 2 on both sides; S is a multiple of hop. Zero
-    bins have phase 0, as in PyTorch, whatever the sign of their zeros.
+    bins have phase 0, as in PyTorch, whatever the sign of their zeros. fade_phase: the phase
+    rises with the log magnitude, from 0 at CLIP to its full value at FADE * CLIP.
     """
     pad = (n_fft - hop) // 2
     spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad, pad))), n_fft, hop)
     magnitude = jnp.abs(spectrum)
-    phase = jnp.where(magnitude == 0, 0.0, jnp.angle(spectrum))
-    return jnp.concatenate([jnp.log(jnp.maximum(magnitude, 1e-5)), phase / jnp.pi], axis=-1)
+    log_magnitude = jnp.log(jnp.maximum(magnitude, CLIP))
+    if fade_phase:
+        imag = jnp.where(spectrum.imag == 0, 0.0, spectrum.imag)  # not -0, whose angle can be -pi instead of pi
+        share = jnp.clip((log_magnitude - math.log(CLIP)) / math.log(FADE), 0.0, 1.0)
+        phase = jnp.where(magnitude > CLIP, share * jnp.arctan2(imag, spectrum.real), 0.0)
+    else:
+        phase = jnp.where(magnitude == 0, 0.0, jnp.angle(spectrum))
+    return jnp.concatenate([log_magnitude, phase / jnp.pi], axis=-1)
 
 
 class SpectralEncoder(nn.Module):
@@ -58,7 +77,7 @@ class SpectralEncoder(nn.Module):
         stack = dict(scan=self.scan, remat=self.remat)
         if mask_BxT is not None:
             mask_BxT = jnp.repeat(mask_BxT, cfg.stride, axis=1)
-        x = log_magnitude_and_phase(wave_BxS, cfg.n_fft, cfg.hop)
+        x = log_magnitude_and_phase(wave_BxS, cfg.n_fft, cfg.hop, cfg.fade_phase)
         x = Conv1d(cfg.dim, 3, dtype=self.dtype, name="embed")(x, mask_BxT)
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
         block = dict(hidden=cfg.hidden, layer_scale=1 / cfg.convnext_layers, dtype=self.dtype)

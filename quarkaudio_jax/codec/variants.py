@@ -9,6 +9,7 @@ from quarkaudio_jax.codec.quantize import QuantizerConfig
 from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
+from quarkaudio_jax.errors import UserError
 
 
 def hcodec1(
@@ -32,7 +33,7 @@ def hcodec1(
     The encoder's embedding is 16 * filters wide. strides: of the SEANet, 320 samples in all.
     """
     latent = 16 * filters
-    quantizer = QuantizerConfig(4, codebook_size, latent, kmeans_iters=kmeans_iters, dropout=True)
+    quantizer = QuantizerConfig(4, codebook_size, latent, kmeans_iters=kmeans_iters)
     return HCodecConfig(
         name=name,
         sample_rate=16000,
@@ -228,6 +229,33 @@ HCODEC_48K_TINY = hcodec2(
 )
 """A codec that trains on a laptop's CPU (ours), for tests and first runs."""
 
+
+def fading_phase(cfg: HCodecConfig) -> HCodecConfig:
+    """The same codec with phases that fade where the spectrum is empty (see `SpectralEncoderConfig`)."""
+    encoder = dataclasses.replace(cfg.encoder, fade_phase=True)
+    return dataclasses.replace(cfg, name=f"{cfg.name}_faded", encoder=encoder)
+
+
+def published_front_end(cfg: HCodecConfig) -> HCodecConfig:
+    """The variant of the same shapes whose front end is that of the public code: what a PyTorch file can mean."""
+    if not getattr(cfg.encoder, "fade_phase", False):
+        return cfg
+    encoder = dataclasses.replace(cfg.encoder, fade_phase=False)
+    return dataclasses.replace(cfg, name=cfg.name.removesuffix("_faded"), encoder=encoder)
+
+
+HCODEC_48K_FADED = fading_phase(HCODEC_48K)
+"""H-Codec 2.0 large as `configs/codec48k.py` trains it from scratch."""
+
+HCODEC_48K_6HZ_FADED = fading_phase(HCODEC_48K_6HZ)
+"""The 6.25 Hz sibling, to be trained from scratch."""
+
+HCODEC_48K_BASE_FADED = fading_phase(HCODEC_48K_BASE)
+"""`base` as `configs/codec48k.py` trains it."""
+
+HCODEC_48K_TINY_FADED = fading_phase(HCODEC_48K_TINY)
+"""`tiny` as `configs/codec48k.py` trains it."""
+
 VARIANTS = {
     v.name: v
     for v in (
@@ -240,6 +268,10 @@ VARIANTS = {
         HCODEC_48K_6HZ,
         HCODEC_48K_BASE,
         HCODEC_48K_TINY,
+        HCODEC_48K_FADED,
+        HCODEC_48K_6HZ_FADED,
+        HCODEC_48K_BASE_FADED,
+        HCODEC_48K_TINY_FADED,
     )
 }
 
@@ -251,14 +283,5 @@ UPSTREAM_FEATURES = {768: "hubert", 1024: "wav2vec2"}
 def get_variant(name: str) -> HCodecConfig:
     """The constant of that name; ValueError lists the known names."""
     if name not in VARIANTS:
-        raise ValueError(f"codec {name!r} is not known; choose one of {', '.join(sorted(VARIANTS))}")
+        raise UserError(f"codec {name!r} is not known; choose one of {', '.join(sorted(VARIANTS))}")
     return VARIANTS[name]
-
-
-def with_quantizers(cfg: HCodecConfig, **changes) -> HCodecConfig:
-    """A copy whose two quantisers have some fields changed (training rules, never released shapes)."""
-    return dataclasses.replace(
-        cfg,
-        acoustic_quantizer=dataclasses.replace(cfg.acoustic_quantizer, **changes),
-        semantic_quantizer=dataclasses.replace(cfg.semantic_quantizer, **changes),
-    )

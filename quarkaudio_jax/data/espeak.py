@@ -11,6 +11,7 @@ import threading
 import numpy as np
 
 from quarkaudio_jax.data.utterance import Word
+from quarkaudio_jax.errors import UserError
 
 _SYNCHRONOUS, _UTF8 = 2, 1
 _EVENT_END, _EVENT_WORD, _EVENT_FINISHED = 0, 1, 6
@@ -52,7 +53,7 @@ def _library() -> tuple[ctypes.CDLL, str]:
     try:
         import espeakng_loader
     except ImportError as error:
-        raise ImportError(
+        raise UserError(
             "generated speech needs the package espeakng-loader: pip install 'quarkaudio_jax[speech]', "
             "or set config.data.speech.paths to audio of your own"
         ) from error
@@ -94,7 +95,7 @@ def _speak(library, data: str, text: str, voice: Voice):
     ctypes.CDLL(None).srand(1)  # the Klatt voices draw their noise from the C library
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), 0)
     if rate <= 0:
-        raise RuntimeError(f"eSpeak NG did not start (code {rate}) with its data in {data}")
+        raise UserError(f"eSpeak NG did not start (code {rate}) with its data in {data}")
     try:
         library.espeak_SetSynthCallback(callback)
         if library.espeak_SetVoiceByName(voice.name.encode()) != 0:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from quarkaudio_jax import atomic
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.lists import list_lines
 from quarkaudio_jax.data.tfds_source import TfdsSource
 from quarkaudio_jax.data.utterance import DOMAINS, Utterance, from_json, to_json
 
@@ -54,7 +55,7 @@ class Manifest:
     def _parse(self, line: bytes, number: int) -> Utterance:
         try:
             return from_json(json.loads(line))
-        except ValueError as error:  # also of JSON and of UTF-8
+        except (ValueError, RecursionError) as error:  # also of JSON and of UTF-8
             raise SourceError(f"{self.path}, line {number}: {error}") from error
 
     def __len__(self) -> int:
@@ -102,12 +103,13 @@ def from_folder(
         raise SourceError(f"{folder}: no such folder")
     for path in audio.find(root):
         try:
+            audio.check(path, thorough=True)
             frames, rate, _ = audio.info(path)
+            text = _sidecar(path)
         except audio.AudioError as error:
             skipped.append(str(error))
             continue
         inner = path.relative_to(root)
-        text = _sidecar(path)
         speech = domain == "speech"
         yield Utterance(
             id=inner.with_suffix("").as_posix() + ("" if _only_one(path) else inner.suffix),
@@ -129,7 +131,10 @@ def _sidecar(path: pathlib.Path) -> str:
     for suffix in SIDECARS:
         beside = path.with_suffix(suffix)
         if beside.is_file():
-            return beside.read_text(encoding="utf-8").strip()
+            try:
+                return beside.read_text(encoding="utf-8-sig").strip()
+            except UnicodeDecodeError as error:
+                raise audio.AudioError(f"{beside}: not UTF-8 ({error.reason})") from error
     return ""
 
 
@@ -151,15 +156,14 @@ def from_scp(
     if domain not in SCP_FIELDS:
         raise SourceError(f"{path}: scp lists hold {', '.join(SCP_FIELDS)}, not {domain}")
     fields = SCP_FIELDS[domain]
-    for number, line in enumerate(pathlib.Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
+    for number, line in list_lines(path):
         values = line.split(maxsplit=len(fields) - 1)
         if len(values) != len(fields):
             raise SourceError(f"{path}, line {number}: {line!r} is not `{' '.join(fields)}`")
         row = dict(zip(fields, values, strict=True))
         file = pathlib.Path(path).parent / row["path"].strip()
         try:
+            audio.check(file, thorough=True)
             frames, rate, _ = audio.info(file)
         except audio.AudioError as error:
             skipped.append(str(error))
@@ -225,7 +229,7 @@ def make(spec: str, domain: str, skipped: list[str], data_dir: str = "", relativ
         raise SourceError(f"domain {domain!r} does not exist; choose one of {', '.join(DOMAINS)}")
     if spec.startswith("tfds:"):
         return from_tfds(spec, data_dir, domain, skipped)
-    if spec.endswith(".scp"):
+    if spec.lower().endswith(".scp"):
         if not pathlib.Path(spec).is_file():
             raise SourceError(f"{spec}: no such list")
         return from_scp(spec, domain, skipped, relative_to)

@@ -11,8 +11,9 @@ from absl import flags
 
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.crops import GRID_HZ
+from quarkaudio_jax.data.position import ExampleBatches
 from quarkaudio_jax.data.sources import Source, open_source, split_heldout
-from quarkaudio_jax.data.transforms import resample, scale_peak, to_mono, wrap_pad
+from quarkaudio_jax.data.transforms import SILENCE, resample, scale_peak, to_mono, wrap_pad
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.schema import DataConfig
 from quarkaudio_jax.types import round_up
@@ -87,38 +88,69 @@ class _Load:
 
     def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         position, peak = rng.random(), rng.uniform(*self._peak)
+        name = self._source.name(int(index))
         try:
             example = make_crop(self._source, int(index), self._spec, position)
         except AudioError as error:
-            return {"problem": str(error)}
+            return {"problem": str(error), "name": name}
         example["wave"] = scale_peak(example["wave"], peak)
-        return {**example, "problem": ""}
+        return {**example, "problem": "", "name": name}
+
+
+PATIENCE = 1000
+"""So many examples in a row that can't be used end a run, however many files there are: a disk is gone, say."""
+
+SILENT = 100
+"""So many silent crops at the beginning of a run are worth a warning."""
 
 
 class SkipMonitor:
-    """Drops examples that carry a problem: counts them, names each file once, gives up when nothing is left."""
+    """Drops examples that carry a problem: counts them, names each file once, gives up when nothing is left.
 
-    def __init__(self, strict: bool, patience: int):
-        self._strict, self._patience = strict, patience
-        self._in_a_row = 0
+    files: how many there are. Once each of them has failed since one could be used (some twice, if they are few), or
+    `PATIENCE` examples have, that ends the run.
+    """
+
+    def __init__(self, strict: bool, files: int):
+        self._strict, self._files = strict, files
+        self._in_a_row, self._failing = 0, set()
+        self._silent: int | None = 0
         self.count = 0
         self.problems: set[str] = set()
+        self._named: set[str] = set()
 
     def __call__(self, example: Mapping[str, Any]) -> bool:
         problem = example["problem"]
         if not problem:
-            self._in_a_row = 0
+            self._in_a_row, self._failing = 0, set()
+            self._notice_silence(example)
             return True
         if self._strict:
             raise DataError(f"{problem} (config.data.strict is on; turn it off to skip such files)")
+        name = problem.partition(": ")[0]
         self.count += 1
         self._in_a_row += 1
-        if problem not in self.problems:
-            self.problems.add(problem)
-            log.warning("skipped %s (%d files skipped so far)", problem, len(self.problems))
-        if self._in_a_row > self._patience:
-            raise DataError(f"{self._in_a_row} files in a row can't be used, the last: {problem}")
+        self._failing.add(name)
+        self.problems.add(problem)
+        if name not in self._named:
+            self._named.add(name)
+            log.warning("skipped %s (%d files skipped so far)", problem, len(self._named))
+        if len(self._failing) >= self._files and self._in_a_row >= 10:
+            raise DataError(f"none of the {self._files} files can be used, the last: {problem}")
+        if self._in_a_row >= PATIENCE:
+            raise DataError(f"{self._in_a_row} examples in a row can't be used, the last: {problem}")
         return False
+
+    def _notice_silence(self, example: Mapping[str, Any]) -> None:
+        """Says it once if nothing but silence has come so far."""
+        if self._silent is None or "wave" not in example:
+            return
+        if np.abs(example["wave"]).max() >= SILENCE:
+            self._silent = None
+            return
+        self._silent += 1
+        if self._silent == min(SILENT, self._files):
+            log.warning("the first %d crops are all silent: are these the right recordings?", self._silent)
 
 
 def open_domains(cfg: DataConfig) -> dict[str, tuple[Source, Source, float]]:
@@ -142,34 +174,36 @@ def _check(cfg: DataConfig, process_count: int) -> None:
 
 def training_batches(
     cfg: DataConfig, spec: CropSpec, seed: int, process_index: int = 0, process_count: int = 1
-) -> tuple[grain.DatasetIterator, SkipMonitor]:
+) -> tuple[ExampleBatches, SkipMonitor]:
     """This host's endless batches {'wave': (B, S)[, 'features': (B, T, D)]}, and what was skipped.
 
     The mixture of domains, its order, crops and gains follow from `seed` alone; hosts take every
-    process_count-th example. The iterator's get_state / set_state continue at the exact example.
+    process_count-th example. The iterator's get_state / set_states continue at the exact example, with another number
+    of hosts too.
     """
     _check(cfg, process_count)
-    datasets, weights, files = [], [], 0
-    for number, (train, _, weight) in enumerate(open_domains(cfg).values()):
+    datasets, weights, sources = [], [], {}
+    for number, (domain, (train, _, weight)) in enumerate(open_domains(cfg).items()):
         domain_seed = seed * len(DOMAINS) + number
         clips = grain.MapDataset.range(len(train)).seed(domain_seed).shuffle().repeat()
         datasets.append(clips.random_map(_Load(train, spec, tuple(cfg.peak))))
         weights.append(weight)
-        files += len(train)
-    mixed = grain.MapDataset.mix(datasets, weights)[process_index::process_count]
-    examples = mixed.to_iter_dataset(grain.ReadOptions(num_threads=cfg.threads, prefetch_buffer_size=cfg.prefetch))
-    if cfg.workers:
-        if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags; a notebook or a test never parses any
-            flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=4)
-        examples = examples.mp_prefetch(options)
-    monitor = SkipMonitor(cfg.strict, patience=max(100, 3 * files))
-    batches = examples.filter(monitor).map(_without_problem).batch(cfg.batch_size // process_count, drop_remainder=True)
-    return iter(batches), monitor
+        sources[f"number of {domain} recordings"] = len(train)
+    mixed = grain.MapDataset.mix(datasets, weights)
 
+    def open_order(start: int, step: int) -> grain.DatasetIterator:
+        options = grain.ReadOptions(num_threads=cfg.threads, prefetch_buffer_size=cfg.prefetch)
+        examples = mixed[start::step].to_iter_dataset(options)
+        if cfg.workers:
+            if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags; a notebook or a test never parses any
+                flags.FLAGS.mark_as_parsed()
+            workers = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=4)
+            examples = examples.mp_prefetch(workers)
+        return iter(examples)
 
-def _without_problem(example: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {name: value for name, value in example.items() if name != "problem"}
+    monitor = SkipMonitor(cfg.strict, sum(sources.values()))
+    size = cfg.batch_size // process_count
+    return ExampleBatches(open_order, monitor, size, process_index, process_count, sources), monitor
 
 
 def heldout_clips(
@@ -181,16 +215,20 @@ def heldout_clips(
     """
     domains = [held for _, held, _ in open_domains(cfg).values()]
     wanted = [(domain, i) for i in range(max(len(d) for d in domains)) for domain in domains if i < len(domain)]
-    clips = []
+    clips, silent = [], 0
     for domain, index in wanted:
         if len(clips) == count:
             break
         try:
             clip = make_crop(domain, index, spec, 0.5)
-            if clip["wave"].any():  # silence tells nothing about a codec
+            if np.abs(clip["wave"]).max() >= SILENCE:  # silence tells nothing about a codec
                 clips.append({**clip, "name": domain.name(index)})
+            else:
+                silent += 1
         except AudioError as error:
             if cfg.strict:
                 raise DataError(f"{error} (config.data.strict is on)") from error
             log.warning("held-out clip skipped: %s", error)
+    if silent and not clips:
+        log.warning("all %d held-out clips are silent: none is evaluated", silent)
     return clips[process_index::process_count]

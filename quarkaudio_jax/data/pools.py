@@ -11,6 +11,7 @@ import numpy as np
 
 from quarkaudio_jax.data import audio, embedded, grammar, manifest
 from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.lists import split_specs
 from quarkaudio_jax.data.tfds_source import TfdsSource
 from quarkaudio_jax.data.transforms import resample, to_mono
 from quarkaudio_jax.data.utterance import Utterance, Word
@@ -205,7 +206,7 @@ def located(pool: Pool, index: int) -> tuple[Pool, int]:
 def open_pool(specs: str, domain: str, tfds_dir: str = "") -> Pool | None:
     """Manifests (.jsonl), folders, embedded:KIND and tfds: sets, by commas, as one; None for an empty text."""
     pools: list[Pool] = []
-    for spec in (s.strip() for s in specs.split(",") if s.strip()):
+    for spec in split_specs(specs):
         if spec.startswith("embedded:"):
             pools.append(EmbeddedPool(spec.removeprefix("embedded:")))
         elif spec.endswith(manifest.SUFFIX):

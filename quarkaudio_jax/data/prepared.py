@@ -9,7 +9,7 @@ import json
 import logging
 import pathlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -18,6 +18,7 @@ from absl import flags
 
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.pipeline import DataError, SkipMonitor
+from quarkaudio_jax.data.position import Share, merge, own_state
 from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.data.shards import PLAN
 from quarkaudio_jax.schema import PreparedConfig, PreparedFacts, from_config_dict, to_dict
@@ -41,25 +42,38 @@ class Blocks:
 
 
 @dataclasses.dataclass(frozen=True)
-class Problems:
-    """Why sequences were dropped on the way to a batch."""
+class Place:
+    """Where a sequence is in its task's order, and the index of its record."""
 
-    texts: tuple[str, ...]
+    task: str
+    position: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.task}/{self.index}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What went into a batch, and what was dropped on the way to it: (place, why)."""
+
+    used: tuple[Place, ...]
+    dropped: tuple[tuple[Place, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Lay:
-    """index -> the laid-out sequence of a record; one that can't be used carries the reason."""
+    """Place -> the laid-out sequence of a record; one that can't be used carries the reason."""
 
     records: Records
     length: int
     tail: int
 
-    def __call__(self, index: int) -> dict[str, Any]:
+    def __call__(self, place: Place) -> dict[str, Any]:
         try:
-            return {**self.sequence(int(index)), "problem": ""}
+            return {**self.sequence(place.index), "problem": "", "place": place}
         except AudioError as error:
-            return {"problem": str(error)}
+            return {"problem": str(error), "place": place}
 
     def sequence(self, index: int) -> dict[str, Any]:
         """The sequence of record `index`; AudioError if it is corrupt or longer than `length`."""
@@ -167,45 +181,107 @@ class Sieve:
 
     def __call__(self, example: Mapping[str, Any]) -> bool:
         if not self._monitor(example):
-            self._found.append(example["problem"])
+            self._found.append((example["place"], example["problem"]))
             return False
         return True
 
-    def drain(self) -> tuple[str, ...]:
-        """The problems since the last time."""
+    def drain(self) -> tuple[tuple[Place, str], ...]:
+        """What was dropped since the last time."""
         found, self._found = tuple(self._found), []
         return found
 
 
-class PackedBatches(grain.DatasetIterator):
-    """Batches, with a state that knows the mixture it belongs to. count, problems: of what was skipped so far."""
+Starts = dict[str, tuple[int, frozenset[int]]]
+"""Of each task, the first position in its order to read, and those after it that were read already."""
 
-    def __init__(self, inner: grain.DatasetIterator, weights: Mapping[str, float], change: bool):
-        super().__init__(inner)
-        self._weights, self._change = dict(weights), change
+
+class PackedBatches(grain.DatasetIterator):
+    """Batches, with a state that knows the mixture it belongs to and which examples were in them.
+
+    count, problems: of what was skipped so far. names: of the examples in the last batch.
+    """
+
+    sources: Mapping[str, Any] = {}  # `facts` say what the data are
+
+    def __init__(
+        self,
+        open_batches: Callable[[Starts], grain.DatasetIterator],
+        weights: Mapping[str, float],
+        change: bool,
+        host: int,
+        hosts: int,
+    ):
+        super().__init__()
+        self._open, self._weights, self._change, self._host, self._hosts = (
+            open_batches,
+            dict(weights),
+            change,
+            host,
+            hosts,
+        )
         self.count = 0
         self.problems: set[str] = set()
+        self.names: tuple[str, ...] = ()
+        self._inner: grain.DatasetIterator | None = None
+        self._begin(dict.fromkeys(weights, (0, frozenset())))
+
+    def _begin(self, starts: Starts) -> None:
+        self.close()
+        self._starts, self._inner = starts, self._open(starts)
+        self._shares = {task: Share(start + self._host, self._hosts, taken) for task, (start, taken) in starts.items()}
 
     def __next__(self) -> dict[str, np.ndarray]:
-        batch, found = next(self._parent)
-        self.count += len(found.texts)
-        self.problems |= set(found.texts)
+        batch, origin = next(self._inner)
+        self.count += len(origin.dropped)
+        self.problems |= {problem for _, problem in origin.dropped}
+        for place in (*origin.used, *(place for place, _ in origin.dropped)):
+            self._shares[place.task].mark(place.position)
+        self.names = tuple(map(str, origin.used))
         return batch
 
     def get_state(self) -> dict[str, Any]:
-        """What set_state takes, plain JSON values."""
-        return {"weights": self._weights, "batches": self._parent.get_state()}
+        """What set_states takes, plain JSON values."""
+        return {
+            "host": self._host,
+            "hosts": self._hosts,
+            "weights": self._weights,
+            "starts": {task: [start, sorted(taken)] for task, (start, taken) in self._starts.items()},
+            "shares": {task: share.state() for task, share in self._shares.items()},
+            "batches": self._inner.get_state(),
+        }
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from there; DataError if the mixture is another one and was not meant to change."""
-        if state["weights"] != self._weights:
+    def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Goes on from what all hosts saved: with as many hosts exactly, else with what none of them has read.
+
+        DataError if the mixture is another one and was not meant to change.
+        """
+        before = states[0]["weights"]
+        if before != self._weights:
             if not self._change:
                 raise DataError(
-                    f"this run began with the mixture {state['weights']}, now it is {self._weights}; "
+                    f"this run began with the mixture {before}, now it is {self._weights}; "
                     "set config.data.change_mixture=True to go on with the new one"
                 )
-            log.warning("the mixture changes from %s to %s", state["weights"], self._weights)
-        self._parent.set_state(state["batches"])
+            log.warning("the mixture changes from %s to %s", before, self._weights)
+        mine = own_state(states, self._host, self._hosts)
+        if mine and before.keys() == self._weights.keys():
+            self._begin({task: (start, frozenset(taken)) for task, (start, taken) in mine["starts"].items()})
+            for task, share in mine["shares"].items():
+                self._shares[task] = Share(share["next"], share["step"], frozenset(share["ahead"]))
+            self._inner.set_state(mine["batches"])
+            return
+        nothing = (0, frozenset())
+        self._begin({t: merge(s["shares"][t] for s in states) if t in before else nothing for t in self._weights})
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what this host saved."""
+        self.set_states([state])
+
+    def close(self) -> None:
+        """Ends what makes batches ahead."""
+        if self._inner is not None:
+            self._inner.close()
+            self._inner = None
 
 
 def packed_batches(
@@ -220,41 +296,59 @@ def packed_batches(
     if cfg.batch_size % process_count:
         raise DataError(f"config.data.batch_size is {cfg.batch_size}, not a multiple of the {process_count} hosts")
     tasks = open_tasks(cfg)
-    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)  # threads would wait for the interpreter lock
-    parts, total = {}, 0
-    for task, (records, _) in tasks.items():
-        first = heldout_count(len(records), cfg.heldout)
-        order = grain.MapDataset.range(first, len(records)).seed(zlib.crc32(task.encode()) + seed)
-        mine = order.shuffle().repeat()[process_index::process_count]
-        parts[task] = mine.map(Lay(records, cfg.length, tail)).to_iter_dataset(options)
-        total += len(records)
     weights = {task: weight for task, (_, weight) in tasks.items()}
-    sieve = Sieve(SkipMonitor(cfg.strict, patience=max(100, 3 * total)))
-    mixed = grain.IterDataset.mix(parts, weights).filter(sieve)
-    packed = grain.experimental.FirstFitPackIterDataset(
-        mixed,
-        length_struct=dict.fromkeys(PACKED, cfg.length),
-        num_packing_bins=cfg.bins,
-        padding_struct={name: NO_CODE if name == "codes" else 0 for name in PACKED},
-        meta_features=BLOCKS,
-        seed=seed,
-    )
+    total = sum(len(records) for records, _ in tasks.values())
     with_text = all(records.width("text_features") > 1 for records, _ in tasks.values())
     rows = cfg.batch_size // process_count
-    batches = packed.batch(rows, drop_remainder=True, batch_fn=functools.partial(_assembled, with_text, sieve))
-    if cfg.workers:
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()
-        ahead = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=max(cfg.prefetch, 1))
-        batches = batches.mp_prefetch(ahead)
-    elif cfg.prefetch:
-        batches = grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=cfg.prefetch)
-    return PackedBatches(iter(batches), weights, cfg.change_mixture)
+
+    def share_of(task: str, start: int, taken: frozenset[int]) -> grain.IterDataset:
+        records = tasks[task][0]
+        order = grain.MapDataset.range(heldout_count(len(records), cfg.heldout), len(records))
+        order = order.seed(zlib.crc32(task.encode()) + seed).shuffle().repeat()
+        mine = order.map_with_index(functools.partial(_place, task))[start + process_index :: process_count]
+        if taken:
+            mine = mine.filter(functools.partial(_not_in, taken))
+        options = grain.ReadOptions(
+            num_threads=0, prefetch_buffer_size=0
+        )  # threads would wait for the interpreter lock
+        return mine.map(Lay(records, cfg.length, tail)).to_iter_dataset(options)
+
+    def open_batches(starts: Starts) -> grain.DatasetIterator:
+        sieve = Sieve(SkipMonitor(cfg.strict, total))
+        mixed = grain.IterDataset.mix({task: share_of(task, *starts[task]) for task in weights}, weights).filter(sieve)
+        packed = grain.experimental.FirstFitPackIterDataset(
+            mixed,
+            length_struct=dict.fromkeys(PACKED, cfg.length),
+            num_packing_bins=cfg.bins,
+            padding_struct={name: NO_CODE if name == "codes" else 0 for name in PACKED},
+            meta_features=(*BLOCKS, "place"),
+            seed=seed,
+        )
+        batches = packed.batch(rows, drop_remainder=True, batch_fn=functools.partial(_assembled, with_text, sieve))
+        if cfg.workers:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()
+            ahead = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=max(cfg.prefetch, 1))
+            batches = batches.mp_prefetch(ahead)
+        elif cfg.prefetch:
+            batches = grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=cfg.prefetch)
+        return iter(batches)
+
+    return PackedBatches(open_batches, weights, cfg.change_mixture, process_index, process_count)
 
 
-def _assembled(with_text: bool, sieve: Sieve, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], Problems]:
-    """A batch of packed rows, and what was dropped since the last one."""
-    return _arrays(with_text, rows), Problems(sieve.drain())
+def _place(task: str, position: int, index: int) -> Place:
+    return Place(task, int(position), int(index))
+
+
+def _not_in(taken: frozenset[int], place: Place) -> bool:
+    return place.position not in taken
+
+
+def _assembled(with_text: bool, sieve: Sieve, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], Origin]:
+    """A batch of packed rows, and where it came from."""
+    used = tuple(place for row in rows for place in row["place"])
+    return _arrays(with_text, rows), Origin(used, sieve.drain())
 
 
 def _arrays(with_text: bool, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -7,11 +7,13 @@ bytes of their type (`encoding="bytes"` in TFDS), shapes without their first axi
 """
 
 import bisect
+import collections
 import functools
 import itertools
 import json
 import os
 import pathlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 from quarkaudio_jax import atomic
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.errors import is_exhausted
 
 VERSION = "1.0.0"
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -136,6 +139,40 @@ def write_metadata(
     )
 
 
+class Readers:
+    """Open shards of this process, the `limit` that were used last; several threads may read. Forked processes open theirs."""
+
+    def __init__(self, limit: int):
+        self._limit, self._lock, self._pid = limit, threading.Lock(), os.getpid()
+        self._open: collections.OrderedDict[str, Any] = collections.OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def read(self, path: str, index: int) -> bytes:
+        """Record `index` of a shard; what ArrayRecord raises, or OSError where descriptors or memory have run out."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pid, self._open = os.getpid(), collections.OrderedDict()
+            if path not in self._open:
+                self._open[path] = self._opened(path)
+                if len(self._open) > self._limit:
+                    self._open.popitem(last=False)[1].__exit__(None, None, None)
+            self._open.move_to_end(path)
+            return self._open[path][index]
+
+    @staticmethod
+    def _opened(path: str) -> Any:
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        with open(path, "rb"):  # says why a file can't be opened, in Python's own errors
+            pass
+        return ArrayRecordDataSource(path)
+
+
+_READERS = Readers(64)
+
+
 class Records:
     """The records of one prepared part, by index; picklable. RecordError for what is missing or corrupt."""
 
@@ -157,13 +194,9 @@ class Records:
             if not os.path.exists(path):
                 raise RecordError(f"{path}: missing; run prepare again with the same configuration")
         self._ends = list(itertools.accumulate(lengths))
-        self._readers: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {}}
 
     def width(self, field: str) -> int:
         """The last axis of a field."""
@@ -178,14 +211,12 @@ class Records:
 
     def raw(self, index: int) -> bytes:
         """A record as it is stored."""
-        from array_record.python.array_record_data_source import ArrayRecordDataSource
-
         shard, inner = self.locate(index)
         try:
-            if shard not in self._readers:
-                self._readers[shard] = ArrayRecordDataSource(self._paths[shard])
-            return self._readers[shard][inner]
+            return _READERS.read(self._paths[shard], inner)
         except Exception as error:  # ArrayRecord raises several kinds
+            if is_exhausted(error):
+                raise
             raise RecordError(f"{self._paths[shard]}, record {inner}: can't be read ({_first_line(error)})") from error
 
     def __getitem__(self, index: int) -> dict[str, Any]:

@@ -111,8 +111,7 @@ class Board:
                     raise
                 yield False
                 return
-            path = self._path(shard)
-            for leftover in path.parent.glob(f".{path.name}.*.part"):
+            for leftover in atomic.leftovers(self._path(shard)):
                 leftover.unlink(missing_ok=True)
             yield True
 

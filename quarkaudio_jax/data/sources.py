@@ -18,6 +18,7 @@ import numpy as np
 
 from quarkaudio_jax.data import audio, embedded
 from quarkaudio_jax.data.crops import GRID_HZ, Crop, SourceError, cut, grid_sample, start_frame
+from quarkaudio_jax.data.lists import list_lines, split_specs
 from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.data.tfds_source import TfdsSource
 
@@ -155,13 +156,18 @@ class Joined:
         return source.read(inner, seconds, position)
 
 
+def read_list(path: str | os.PathLike) -> FileSource:
+    """A list with a path a line (.txt, .lst); relative ones are taken from the list's folder."""
+    root = pathlib.Path(path).parent
+    names = [line for _, line in list_lines(path)]
+    return FileSource([str(root / name) for name in names], names)
+
+
 def read_scp(path: str | os.PathLike) -> FileSource:
     """A Kaldi-style list, one `id path` a line; relative paths are taken from the list's folder."""
     root = pathlib.Path(path).parent
     names, paths = [], []
-    for number, line in enumerate(pathlib.Path(path).read_text().splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
+    for number, line in list_lines(path):
         fields = line.split(maxsplit=1)
         if len(fields) != 2 or fields[1].rstrip().endswith("|") or ".ark:" in fields[1]:
             raise SourceError(
@@ -170,6 +176,10 @@ def read_scp(path: str | os.PathLike) -> FileSource:
         names.append(fields[0])
         paths.append(str(root / fields[1].strip()))
     return FileSource(paths, names)
+
+
+LISTS = {".scp": read_scp, ".txt": read_list, ".lst": read_list}
+"""Endings of lists -> what reads them."""
 
 
 def _open_one(spec: str, tfds_dir: str) -> Source:
@@ -186,7 +196,8 @@ def _open_one(spec: str, tfds_dir: str) -> Source:
             raise SourceError(f"{path} holds no audio files ({', '.join(audio.EXTENSIONS)})")
         return FileSource([str(f) for f in files], [str(f.relative_to(path)) for f in files])
     if path.is_file():
-        return read_scp(path) if path.suffix == ".scp" else FileSource([str(path)], [path.name])
+        read = LISTS.get(path.suffix.lower())
+        return read(path) if read else FileSource([str(path)], [path.name])
     files = sorted(f for f in glob.glob(str(path), recursive=True) if os.path.isfile(f))
     if not files:
         raise SourceError(f"{spec}: no such file or folder, and no file matches it as a pattern")
@@ -196,7 +207,7 @@ def _open_one(spec: str, tfds_dir: str) -> Source:
 
 def open_source(specs: str, tfds_dir: str = "") -> Source:
     """Opens a comma-separated list of sources as one; SourceError says which of them is wrong."""
-    sources = [_open_one(spec.strip(), tfds_dir) for spec in specs.split(",") if spec.strip()]
+    sources = [_open_one(spec, tfds_dir) for spec in split_specs(specs)]
     if not sources or not sum(len(s) for s in sources):
         raise SourceError(f"no audio in {specs!r}")
     return sources[0] if len(sources) == 1 else Joined(sources)
@@ -209,7 +220,7 @@ def split_heldout(source: Source, share: float) -> tuple[Source, Source]:
     """
     if len(source) == 1:
         return source, source
-    hashes = [zlib.crc32(source.name(i).encode()) / 2**32 for i in range(len(source))]
+    hashes = [zlib.crc32(os.fsencode(source.name(i))) / 2**32 for i in range(len(source))]
     heldout = [i for i, h in enumerate(hashes) if h < share] or [int(np.argmin(hashes))]
     if len(heldout) == len(source):
         heldout.remove(int(np.argmax(hashes)))

@@ -9,7 +9,7 @@ from quarkaudio_jax import atomic
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.types import resampled_length
 
-BLOCK = 1 << 18
+BLOCK = audio.BLOCK
 
 
 class ResampledReader:
@@ -21,16 +21,16 @@ class ResampledReader:
     """
 
     def __init__(self, path: str | os.PathLike, rate: int, channel: int | None = None):
-        import soundfile
         import soxr
 
         self.path = pathlib.Path(path)
-        frames, self.source_rate, self.source_channels = audio.info(path)
-        self.num_samples = resampled_length(frames, self.source_rate, rate)
+        self._sound = audio.open_sound(path)
+        self.source_rate, self.source_channels = self._sound.samplerate, self._sound.channels
+        self.num_samples = resampled_length(self._sound.frames, self.source_rate, rate)
         if channel is not None and not 0 <= channel < self.source_channels:
+            self._sound.close()
             raise audio.AudioError(f"{path}: has no channel {channel + 1}, only {self.source_channels}")
         self._channel = channel
-        self._file = soundfile.SoundFile(str(path))
         self._resampler = None
         if self.source_rate != rate:
             self._resampler = soxr.ResampleStream(self.source_rate, rate, 1, dtype="float32", quality="VHQ")
@@ -41,12 +41,10 @@ class ResampledReader:
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
+        self._sound.close()
 
     def _more(self) -> None:
-        block = self._file.read(BLOCK, dtype="float32", always_2d=True)
-        if not np.isfinite(block).all():
-            raise audio.AudioError(f"{self.path}: samples are NaN or infinite")
+        block = self._sound.read(BLOCK)
         self._ended = len(block) < BLOCK
         mono = block.mean(axis=1, dtype=np.float32) if self._channel is None else block[:, self._channel]
         if self._resampler is not None:
@@ -86,23 +84,27 @@ class Writer:
         self.path = pathlib.Path(path)
         self._temporary = atomic.beside(self.path)
         try:
-            self._file = soundfile.SoundFile(
-                str(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
-            )
-        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+            with audio.writing(self.path):
+                self._file = soundfile.SoundFile(
+                    os.fsencode(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
+                )
+        except BaseException:
             self._temporary.unlink(missing_ok=True)
-            raise audio.AudioError(f"{self.path}: can't be written as audio; name it .wav or .flac") from error
+            raise
 
     def write(self, samples_S: np.ndarray) -> None:
         """Appends samples; those beyond [-1, 1] are clipped."""
-        self._file.write(np.clip(samples_S, -1, 1))
+        with audio.writing(self.path):
+            self._file.write(np.clip(samples_S, -1, 1))
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind, *_) -> None:
-        self._file.close()
-        if kind is None:
-            os.replace(self._temporary, self.path)
-        else:
+        try:
+            with audio.writing(self.path):
+                self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self.path)
+        finally:
             self._temporary.unlink(missing_ok=True)

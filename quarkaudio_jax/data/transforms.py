@@ -4,6 +4,9 @@ import numpy as np
 
 from quarkaudio_jax.types import resampled_length
 
+SILENCE = 1e-8
+"""-160 dBFS, below the smallest step of 24-bit audio: a recording that stays below it is silent."""
+
 
 def resample(samples_SxC: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
     """Resamples (S, C) by soxr at very high quality, to `resampled_length` samples."""
@@ -30,6 +33,6 @@ def wrap_pad(array: np.ndarray, length: int) -> np.ndarray:
 
 
 def scale_peak(samples_S: np.ndarray, peak: float) -> np.ndarray:
-    """Scales so that the largest magnitude is `peak`; silence stays silent."""
-    largest = np.abs(samples_S).max(initial=0.0)
-    return samples_S if largest == 0 else (samples_S * (peak / largest)).astype(np.float32)
+    """Scales so that the largest magnitude is `peak`; what is below `SILENCE` throughout stays as it is."""
+    largest = float(np.abs(samples_S).max(initial=0.0))
+    return samples_S if largest < SILENCE else (samples_S * (peak / largest)).astype(np.float32)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax import atomic
+from quarkaudio_jax.cli import named
+from quarkaudio_jax.errors import QuarkAudioError, is_exhausted, system_errors
 from quarkaudio_jax.evaluation import tables
 from quarkaudio_jax.evaluation.measures import compute
 from quarkaudio_jax.evaluation.systems import read_mono
@@ -46,13 +48,30 @@ def ours(codec: Any, waves: Sequence[np.ndarray]) -> Iterator[tuple[str, str, fl
         yield curve, setting, bits, outs
 
 
+Recording = tuple[np.ndarray, int]
+"""Samples (S,) and their rate."""
+
+
+def read_all(paths: Sequence[pathlib.Path]) -> tuple[list[Recording], list[str]]:
+    """(the recordings, a line for each file that can't be read)."""
+    found, failed = [], []
+    for path in paths:
+        try:
+            with system_errors(path):
+                found.append(read_mono(path))
+        except QuarkAudioError as error:
+            if is_exhausted(error):
+                raise
+            failed.append(named(path, error))
+    return found, failed
+
+
 def measure(
-    paths: Sequence[pathlib.Path], codecs: Sequence[Any], peers: Sequence[Any], metrics: Sequence[str]
+    originals: Sequence[Recording], codecs: Sequence[Any], peers: Sequence[Any], metrics: Sequence[str]
 ) -> Iterator[Point]:
     """The points of our codecs and of public ones, at the lower of a recording's rate and the codec's."""
     for codec, is_ours in [*((c, True) for c in codecs), *((p, False) for p in peers)]:
         rate = codec.sample_rate if is_ours else codec.rate
-        originals = [read_mono(path) for path in paths]
         waves = [resampled(wave, own, rate) for wave, own in originals]
         seconds = sum(len(wave) / own for wave, own in originals)
         if is_ours:
@@ -95,5 +114,5 @@ def draw(path: pathlib.Path, points: Sequence[Point], title: str) -> None:
         panel.grid(alpha=0.3)
         panel.legend()
     figure.suptitle(title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with atomic.written(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax.bridge.clap import load_clap_audio
-from quarkaudio_jax.bridge.files import MissingWeightsError
+from quarkaudio_jax.bridge.hub import MissingWeightsError
 from quarkaudio_jax.bridge.ssl import load_extractor
 from quarkaudio_jax.bridge.text import load_text_extractor
 from quarkaudio_jax.errors import QuarkAudioError

@@ -25,6 +25,11 @@ class Item:
     asks: str = ""
 
 
+def printable(name: str) -> str:
+    r"""A file's name as text that every file can hold: bytes that are not UTF-8 as \udc.."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def below(root: pathlib.Path, *names: str) -> pathlib.Path:
     """The first of the folders `names` (paths relative to any level above it) that `root` leads to, or is.
 
@@ -40,7 +45,8 @@ def below(root: pathlib.Path, *names: str) -> pathlib.Path:
 
 def some(items: Iterable[Item], root: pathlib.Path, wanted: str) -> list[Item]:
     """The items in order of their names; UserError if there are none."""
-    found = sorted(items, key=lambda item: item.name)
+    named = (dataclasses.replace(item, name=printable(item.name)) for item in items)
+    found = sorted(named, key=lambda item: item.name)
     if not found:
         raise UserError(f"{root} holds no {wanted}; see `evaluate --list` for the layout")
     return found
@@ -58,7 +64,7 @@ def _first(folder: pathlib.Path, stem: str) -> pathlib.Path | None:
 def folder(root: pathlib.Path) -> list[Item]:
     """Any audio: each file is to be reconstructed. Items are named as the files are, so that a.wav is not a.flac."""
     if root.is_file():
-        return [Item(root.name, root, (root,))]
+        return [Item(printable(root.name), root, (root,))]
     items = (Item(str(p.relative_to(root)), p, (p,)) for p in audio.find(root))
     return some(items, root, f"audio files ({', '.join(audio.EXTENSIONS)})")
 

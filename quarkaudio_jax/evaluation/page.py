@@ -15,8 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from quarkaudio_jax import atomic
+from quarkaudio_jax.cli import named
 from quarkaudio_jax.data import audio
-from quarkaudio_jax.evaluation.systems import read_mono
+from quarkaudio_jax.errors import is_exhausted
+from quarkaudio_jax.evaluation.layouts import printable
+from quarkaudio_jax.evaluation.systems import by_name, read_mono
 from quarkaudio_jax.metrics.registry import HIGHER
 
 PICTURE = (600, 130)
@@ -35,19 +38,35 @@ class Clip:
     values: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
 
 
-def write_page(path: pathlib.Path, title: str, clips: Iterable[Clip]) -> pathlib.Path:
-    """Writes the page, clip after clip; returns its path."""
-    path = path / "index.html" if path.suffix != ".html" else path
-    template = (pathlib.Path(__file__).parent / "page.html").read_text("utf-8").replace("TITLE", html.escape(title))
-    head, tail = template.split("DATA")
+def page_path(path: pathlib.Path) -> pathlib.Path:
+    """The page that a folder, or a name that ends in .html, stands for."""
+    return path if path.suffix == ".html" else path / "index.html"
+
+
+def write_page(path: pathlib.Path, title: str, clips: Iterable[Clip], skipped: list[str] | None = None) -> pathlib.Path:
+    """Writes the page, clip after clip; returns its path.
+
+    Clips that can't be read go to `skipped`, with the reason. AudioError, and no page, if there is no such list, or no
+    other clip.
+    """
+    path, failed = page_path(path), []
     marker = '<script id="data" type="application/json">'
+    template = (pathlib.Path(__file__).parent / "page.html").read_text("utf-8")
+    head, tail = template.split(f"{marker}DATA")
     described, columns, count = [], {}, 0
-    with atomic.written(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(head[: -len(marker)])
+    # "backslashreplace": of names that are not UTF-8
+    with atomic.written(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(head.replace("TITLE", html.escape(title)))
         for clip in clips:
+            try:
+                waves = [read() for _, read in clip.tracks]
+            except audio.AudioError as error:
+                if skipped is None or is_exhausted(error):
+                    raise
+                failed.append(named(clip.name, error))
+                continue
             tracks, seconds = [], 0.0
-            for name, read in clip.tracks:
-                wave, rate = read()
+            for (name, _), (wave, rate) in zip(clip.tracks, waves, strict=True):
                 sound, count = f"sound{count}", count + 1
                 file.write(f'<script type="text/plain" id="{sound}">{_encoded(_flac(wave, rate))}</script>\n')
                 picture = f"data:image/jpeg;base64,{_encoded(spectrogram(wave, rate))}"
@@ -56,8 +75,12 @@ def write_page(path: pathlib.Path, title: str, clips: Iterable[Clip]) -> pathlib
             values = {k: v for k, v in clip.values.items() if isinstance(v, str) or np.isfinite(v)}
             columns |= {k: HIGHER.get(k, True) for k, v in values.items() if not isinstance(v, str)}
             described.append({"name": clip.name, "seconds": seconds, "values": values, "tracks": tracks})
+        if failed and not described:
+            raise audio.AudioError("; ".join(failed))
         text = json.dumps({"clips": described, "columns": columns}, ensure_ascii=False).replace("</", "<\\/")
-        file.write(f"{marker}{text}{tail}")
+        file.write(f"{marker}{printable(text)}{tail}")
+    if skipped is not None:
+        skipped += failed
     return path
 
 
@@ -93,7 +116,7 @@ def spectrogram(wave_S: np.ndarray, rate: int) -> bytes:
 
 
 def write_report(folder: pathlib.Path, report: pathlib.Path) -> pathlib.Path:
-    """The page of an evaluation's results and kept audio; see `evaluation.run`."""
+    """Writes the page of an evaluation's results and kept audio; see `evaluation.run`."""
     results = json.loads((folder / "results.json").read_text("utf-8"))
     settings = results["settings"]
     what = settings.get("benchmark") or settings.get("reference") or "evaluation"
@@ -116,10 +139,13 @@ def _track(name: str, path: pathlib.Path) -> Track:
     return name, lambda: read_mono(path)
 
 
-def compare(paths: Sequence[pathlib.Path], report: pathlib.Path) -> pathlib.Path:
-    """The page of any files: of recordings side by side, or of folders, by the names that all of them have."""
+def compare(paths: Sequence[pathlib.Path], report: pathlib.Path, skipped: list[str] | None = None) -> pathlib.Path:
+    """Writes the page of any files: of recordings side by side, or of folders, by the names that all of them have.
+
+    skipped: see `write_page`.
+    """
     if all(path.is_dir() for path in paths):
-        found = [{str(p.relative_to(root).with_suffix("")): p for p in audio.find(root)} for root in paths]
+        found = [by_name(root) for root in paths]
         common = [name for name in found[0] if all(name in other for other in found)]
         if not common:
             raise audio.AudioError(f"{', '.join(map(str, paths))} have no file of one name")
@@ -134,7 +160,7 @@ def compare(paths: Sequence[pathlib.Path], report: pathlib.Path) -> pathlib.Path
         ]
     else:
         raise audio.AudioError(f"{', '.join(map(str, paths))}: give files, or folders, that exist")
-    return write_page(report, "comparison", clips)
+    return write_page(report, "comparison", clips, skipped)
 
 
 def _labels(paths: Sequence[pathlib.Path]) -> list[str]:

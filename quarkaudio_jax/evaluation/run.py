@@ -21,7 +21,7 @@ import numpy as np
 from quarkaudio_jax import atomic
 from quarkaudio_jax.cli import progress
 from quarkaudio_jax.data import audio
-from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, system_errors
 from quarkaudio_jax.evaluation import tables
 from quarkaudio_jax.evaluation.layouts import Item
 from quarkaudio_jax.evaluation.measures import choose, compute, pool, versions
@@ -69,12 +69,15 @@ class Run:
     ):
         self.items, self.system, self.folder, self.options = list(items), system, folder, options
         self.metrics, self.judges, self.left_out = choose(options.metrics, options.asked, options.weights)
+        self._fad = self.judges.get("fad")
+        if self._fad is not None and not any(item.targets for item in self.items):
+            self._fad = None
+            self.left_out.append("fad: it compares with targets, and no item has one")
         settings = {**about, "metrics": options.metrics, "weights": options.weights, "items": len(items)}
         settings["versions"] = versions()
         self.settings = self._same_settings(settings)
         i, n = options.share
         self._path = folder / f"results.{i}of{n}.jsonl"
-        self._fad = self.judges.get("fad")
 
     def _same_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Those that the folder was begun with, which are the ones given but for versions of packages."""
@@ -96,7 +99,7 @@ class Run:
         if len(mine) < len(share):
             log.info("%d of %d files are there already", len(share) - len(mine), len(share))
         drop_unfinished_line(self._path)
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             for row in progress(self._measured(mine), len(mine)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 file.flush()
@@ -106,7 +109,7 @@ class Run:
         """What all processes have measured so far, the newest of each file, in the order of the items."""
         found = {}
         for path in sorted(self.folder.glob("results.*of*.jsonl")):
-            for line in path.read_text().splitlines():
+            for line in path.read_text("utf-8").splitlines():
                 with contextlib.suppress(ValueError):  # a line that another process is writing
                     row = json.loads(line)
                     found[row["file"]] = row
@@ -119,17 +122,18 @@ class Run:
             print(f"{len(rows)} of {len(self.items)} files are measured; other processes have the rest")
             return False
         good, failed = [r for r in rows if "error" not in r], [r for r in rows if "error" in r]
-        whole = self._whole(good)
+        whole, compared = self._whole(good)
         result = {
             "settings": self.settings,
             "left_out": self.left_out,
             "means": {**tables.means(good), **whole},
+            "counts": {**tables.counts(good), **compared},
             "files": good,
             "failed": failed,
         }
         atomic.write_text(self.folder / "results.json", tables.to_json(result))
         atomic.write_text(self.folder / "results.csv", tables.to_csv(good))
-        atomic.write_text(self.folder / "results.md", tables.markdown(good, whole) + "\n")
+        atomic.write_text(self.folder / "results.md", tables.markdown(good, whole, compared) + "\n")
         return True
 
     def _measured(self, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
@@ -161,6 +165,8 @@ class Run:
         try:
             values = {**head, **future.result()}
         except Exception as error:  # whatever a metric's package raises: the file is listed, the others go on
+            if is_exhausted(error):
+                raise
             return {"file": head["file"], "error": f"{type(error).__name__}: {error}"}
         order = ["file", "seconds", *(c for m in self.metrics for c in m.columns)]
         return {k: values[k] for k in [*(c for c in order if c in values), *(c for c in values if c not in order)]}
@@ -168,18 +174,25 @@ class Run:
     def _output(self, item: Item) -> Output | dict[str, str]:
         """What the system makes of an item, or a row that says why it can't."""
         try:
-            waves = self.system(item)
-            rate, targets = self.system.rate, [read_mono(path) for path in item.targets]
-            lower = min([rate, *(own for _, own in targets)])
-            waves = [resampled(wave, rate, lower) for wave in waves]
-            targets = [resampled(wave, own, lower) for wave, own in targets]
-            if len(targets) > 1:
-                waves = in_order(waves, targets, lower)
-            if self.options.keep_audio:
-                self._keep(item, waves, targets, lower)
-            return Output(item, waves, targets, lower)
-        except (audio.AudioError, OSError, UserError) as error:
+            with system_errors(item.source):
+                return self._made(item)
+        except QuarkAudioError as error:
+            if is_exhausted(error):
+                raise
             return {"file": item.name, "error": str(error)}
+
+    def _made(self, item: Item) -> Output:
+        """What the system makes of an item."""
+        waves = self.system(item)
+        rate, targets = self.system.rate, [read_mono(path) for path in item.targets]
+        lower = min([rate, *(own for _, own in targets)])
+        waves = [resampled(wave, rate, lower) for wave in waves]
+        targets = [resampled(wave, own, lower) for wave, own in targets]
+        if len(targets) > 1:
+            waves = in_order(waves, targets, lower)
+        if self.options.keep_audio:
+            self._keep(item, waves, targets, lower)
+        return Output(item, waves, targets, lower)
 
     def _keep(self, item: Item, waves: list[np.ndarray], targets: list[np.ndarray], rate: int) -> None:
         """Everything there is to hear of an item; see `page.write_report`."""
@@ -207,7 +220,8 @@ class Run:
                     said[output.item.name][i] |= values
         if self._fad is not None:
             for output in outputs:
-                self._embed(output)
+                if output.targets:
+                    said[output.item.name][0] |= self._embed(output)
         return {name: _mean(rows) for name, rows in said.items()}
 
     def _ask(self, metric: Metric, these: Sequence[tuple[Output, int]], rate: int) -> list[dict[str, Any]]:
@@ -216,6 +230,8 @@ class Run:
         try:
             return ask([o.item for o, _ in these], [o.waves[i] for o, i in these], rate)
         except Exception as error:  # whatever a model's code raises
+            if is_exhausted(error):
+                raise
             if len(these) == 1:
                 return [{"error": f"{metric.name}: {type(error).__name__}: {error}"}]
             return [values for one in these for values in self._ask(metric, [one], rate)]
@@ -225,27 +241,34 @@ class Run:
         has = {"text": item.text, "voice": item.voice or item.targets, "caption": item.asks}
         return bool(has[metric.needs])
 
-    def _embed(self, output: Output) -> None:
-        """Keeps the embeddings of an item's outputs and targets for FAD."""
-        sides = {"outputs": self._fad(output.waves, output.rate), "targets": self._fad(output.targets, output.rate)}
+    def _embed(self, output: Output) -> dict[str, str]:
+        """Keeps the embeddings of an item's outputs and targets for FAD; an `error` if there can't be any."""
+        try:
+            sides = {"outputs": self._fad(output.waves, output.rate), "targets": self._fad(output.targets, output.rate)}
+        except Exception as error:  # whatever a model's code raises
+            if is_exhausted(error):
+                raise
+            return {"error": f"fad: {type(error).__name__}: {error}"}
         path = self.folder / "embeddings" / f"{output.item.name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **{side: np.concatenate(found) for side, found in sides.items() if found})
+        return {}
 
-    def _whole(self, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-        """Values of the whole set."""
+    def _whole(self, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, float], dict[str, int]]:
+        """(values of the whole set, over how many files each)."""
         if self._fad is None:
-            return {}
+            return {}, {}
         sides: dict[str, list[np.ndarray]] = {"outputs": [], "targets": []}
         for row in rows:
             path = self.folder / "embeddings" / f"{row['file']}.npz"
             found = np.load(path) if path.exists() else {}
-            for side, kept in sides.items():
-                if side in found:
+            if all(side in found for side in sides):
+                for side, kept in sides.items():
                     kept.append(found[side])
+        count = {"fad": len(sides["targets"])}
         if not all(sides.values()):
-            return {"fad": math.nan}
-        return {"fad": frechet_distance(np.concatenate(sides["targets"]), np.concatenate(sides["outputs"]))}
+            return {"fad": math.nan}, count
+        return {"fad": frechet_distance(np.concatenate(sides["targets"]), np.concatenate(sides["outputs"]))}, count
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

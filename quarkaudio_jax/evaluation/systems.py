@@ -1,5 +1,6 @@
 """What is measured: a codec, a language model with its codec, or files that were made elsewhere."""
 
+import collections
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import numpy as np
 from quarkaudio_jax.data import audio
 from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.transforms import resample, to_mono
-from quarkaudio_jax.evaluation.layouts import Item
+from quarkaudio_jax.evaluation.layouts import Item, printable
 from quarkaudio_jax.metrics.reconstruction import si_sdr
 
 
@@ -20,6 +21,16 @@ def read_mono(path: pathlib.Path, rate: int = 0) -> tuple[np.ndarray, int]:
         raise AudioError(f"{path}: holds no samples")
     wave = to_mono(samples)
     return (wave, own) if rate in (0, own) else (resample(wave[:, None], own, rate)[:, 0], rate)
+
+
+def by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The audio of a folder by path without extension; with it, where two files differ by it alone."""
+    found = [(path, path.relative_to(folder)) for path in audio.find(folder)]
+    stems = collections.Counter(inner.with_suffix("") for _, inner in found)
+    return {
+        printable(str(inner.with_suffix("") if stems[inner.with_suffix("")] == 1 else inner)): path
+        for path, inner in found
+    }
 
 
 class CodecSystem:
@@ -57,24 +68,34 @@ class TaskSystem:
         return self._model.codec.reconstruct(read_mono(path, self.rate)[0])
 
 
+def _stem(name: str) -> str:
+    """An item's name without the extension of an audio file."""
+    plain = pathlib.PurePath(name)
+    return str(plain.with_suffix("")) if plain.suffix.lower() in audio.EXTENSIONS else name
+
+
 class FileSystem:
     """Outputs made elsewhere: FOLDER/NAME.EXTENSION, or FOLDER/NAME.1.EXTENSION and so on where there are several."""
 
     reconstruct = None
 
-    def __init__(self, folder: pathlib.Path, outputs: int):
+    def __init__(self, folder: pathlib.Path, outputs: int, items: Sequence[str] = ()):
+        """items: names of all of them; those that differ by their extension alone need outputs that keep it."""
         self._folder, self._outputs = folder, outputs
-        self._found = {str(p.relative_to(folder).with_suffix("")): p for p in audio.find(folder)}
+        self._found = by_name(folder)
+        self._stems = collections.Counter(_stem(name) for name in items)
         self.rate = 0
 
     def __call__(self, item: Item) -> list[np.ndarray]:
         """The outputs, all at the rate of the first, which `rate` then says."""
-        plain = pathlib.PurePath(item.name)
-        stem = str(plain.with_suffix("")) if plain.suffix.lower() in audio.EXTENSIONS else item.name
-        names = [stem] if self._outputs == 1 else [f"{stem}.{i + 1}" for i in range(self._outputs)]
-        for name in names:
-            if name not in self._found:
-                raise AudioError(f"{name}: no file of that name in {self._folder}")
+        stems = [item.name] if self._stems[_stem(item.name)] > 1 else [item.name, _stem(item.name)]
+        for stem in stems:
+            names = [stem] if self._outputs == 1 else [f"{stem}.{i + 1}" for i in range(self._outputs)]
+            if all(name in self._found for name in names):
+                break
+        else:
+            missing = next(name for name in names if name not in self._found)
+            raise AudioError(f"{missing}: no file of that name in {self._folder}")
         first, self.rate = read_mono(self._found[names[0]])
         return [first, *(read_mono(self._found[name], self.rate)[0] for name in names[1:])]
 

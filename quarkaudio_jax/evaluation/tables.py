@@ -38,21 +38,37 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     return out
 
 
-def markdown(rows: Sequence[Row], extra: Mapping[str, float] | None = None) -> str:
-    """A table of all rows, their means last; extra: values of the whole set, such as FAD."""
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """Column -> how many rows have a value."""
+    return {
+        column: sum(isinstance(v := row.get(column), int | float) and not math.isnan(v) for row in rows)
+        for column in numbers(rows)
+    }
+
+
+def markdown(
+    rows: Sequence[Row], extra: Mapping[str, float] | None = None, extra_counts: Mapping[str, int] | None = None
+) -> str:
+    """A table of all rows, their means last; extra: values of the whole set, such as FAD.
+
+    A mean over fewer than all rows has their number behind it, in brackets, and so has a value of extra_counts.
+    """
     if not rows:
         return "nothing was measured"
     columns, last = numbers(rows), {**means(rows), **(extra or {})}
+    known = {**counts(rows), **(extra_counts or {})}
     columns += [column for column in last if column not in columns]
     lines = [["file", *columns], ["---", *["---:"] * len(columns)]]
     lines += [[row["file"], *(_shown(row.get(c)) for c in columns)] for row in rows]
-    lines.append([f"mean of {len(rows)}", *(_shown(last.get(c)) for c in columns)])
+    lines.append([f"mean of {len(rows)}", *(_shown(last.get(c), known.get(c, len(rows)), len(rows)) for c in columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
     return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
 
 
-def _shown(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.3f}"
+def _shown(value: float | None, count: int = 0, total: int = 0) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:.3f}" + (f" ({count})" if count < total else "")
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -1,5 +1,6 @@
 """Sizes of the language model."""
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.backbone import QWEN2_0B5, BackboneConfig
 
 SIZES = {
@@ -15,5 +16,5 @@ SIZES = {
 def get_size(name: str) -> BackboneConfig:
     """The backbone of that name; ValueError lists the known names."""
     if name not in SIZES:
-        raise ValueError(f"size {name!r} is not known; choose one of {', '.join(SIZES)}")
+        raise UserError(f"size {name!r} is not known; choose one of {', '.join(SIZES)}")
     return SIZES[name]

@@ -32,8 +32,8 @@ def kernel_and_bias(torch_init: bool, fan_in: int) -> tuple[Callable, Callable]:
 
 
 def logical(init: Callable, *axes: str | None) -> Callable:
-    """Wraps an initialiser so that the parameter carries logical axis names.
+    """Wraps an initialiser so that the parameter carries logical axis names, and is float32 whatever JAX's default is.
 
     The names are mapped to mesh axes in one place, the rules table of `parallel/`.
     """
-    return nn.with_logical_partitioning(init, axes)
+    return nn.with_logical_partitioning(lambda key, shape: init(key, shape, jnp.float32), axes)

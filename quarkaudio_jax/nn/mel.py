@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.stft import reflect_stft
 
 
@@ -42,6 +43,8 @@ def log_mel(wave_BxS: jax.Array, sample_rate: int, n_fft: int, hop: int, bands: 
 
 def mel_scales(windows: tuple[int, ...], bands: tuple[int, ...]) -> list[tuple[int, int, int]]:
     """(n_fft, hop, bands) of each scale of a multi-scale mel distance; the hop is a quarter of the window."""
+    if len(windows) != len(bands):
+        raise UserError(f"mel scales: {len(windows)} windows, but {len(bands)} numbers of bands; give one for each")
     return [(n_fft, max(n_fft // 4, 1), count) for n_fft, count in zip(windows, bands, strict=True)]
 
 

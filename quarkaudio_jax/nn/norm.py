@@ -6,7 +6,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.init import logical
+
+
+def safe_norm(x: jax.Array, axis=-1, keepdims: bool = False) -> jax.Array:
+    """Euclidean norm whose gradient is 0 where it is 0, instead of NaN."""
+    square = jnp.square(x).sum(axis, keepdims=keepdims)
+    return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
 
 
 class LayerNorm(nn.Module):
@@ -54,12 +61,12 @@ class GroupNorm(nn.Module):
     def __call__(self, x_BxTxC: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         channels = x_BxTxC.shape[-1]
         if channels % self.num_groups:
-            raise ValueError(f"GroupNorm: {channels} channels do not divide into {self.num_groups} groups")
+            raise UserError(f"GroupNorm: {channels} channels do not divide into {self.num_groups} groups")
         scale = self.param("scale", logical(nn.initializers.ones, "norm"), (channels,))
         bias = self.param("bias", logical(nn.initializers.zeros, "norm"), (channels,))
         x = x_BxTxC.astype(jnp.float32).reshape(*x_BxTxC.shape[:2], self.num_groups, -1)
         if mask_BxT is None:
-            weight = jnp.ones((1, x.shape[1], 1, 1))
+            weight = jnp.ones((1, x.shape[1], 1, 1), jnp.float32)
         else:
             weight = mask_BxT.astype(jnp.float32)[..., None, None]
         count = jnp.maximum(weight.sum(1, keepdims=True), 1.0) * x.shape[-1]

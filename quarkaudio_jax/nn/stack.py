@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.causal import KEPT
 from quarkaudio_jax.nn.partition import platform
 
@@ -53,7 +54,7 @@ class Stack(nn.Module):
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, context: Any = None, state: Any = None) -> Any:
         if self.remat not in REMAT_POLICIES:
-            raise ValueError(f"remat {self.remat!r} is not one of {', '.join(REMAT_POLICIES)}")
+            raise UserError(f"remat {self.remat!r} is not one of {', '.join(REMAT_POLICIES)}")
         return self._scanned(x_BxTxD, context, state) if self.scan else self._looped(x_BxTxD, context, state)
 
     def _looped(self, x: jax.Array, context: Any, state: Any) -> Any:

@@ -4,13 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.nn.window import hann_window
 from quarkaudio_jax.types import ceil_div
-
-
-def hann_window(length: int) -> np.ndarray:
-    """Periodic Hann window of `length` samples, float32, as PyTorch builds it."""
-    n = np.arange(length, dtype=np.float64)
-    return (0.5 - 0.5 * np.cos(2 * np.pi * n / length)).astype(np.float32)
 
 
 def frame(x_BxS: jax.Array, size: int, hop: int) -> jax.Array:
@@ -21,7 +17,7 @@ def frame(x_BxS: jax.Array, size: int, hop: int) -> jax.Array:
     """
     num_frames = (x_BxS.shape[-1] - size) // hop + 1
     if num_frames < 1:
-        raise ValueError(f"frame: {x_BxS.shape[-1]} samples are fewer than one frame of {size}")
+        raise UserError(f"frame: {x_BxS.shape[-1]} samples are fewer than one frame of {size}")
     if size % hop == 0:
         pieces = size // hop
         x_BxNxh = x_BxS[:, : (num_frames + pieces - 1) * hop].reshape(x_BxS.shape[0], -1, hop)
@@ -60,7 +56,7 @@ def reflect_stft(x_BxS: jax.Array, n_fft: int, hop: int) -> jax.Array:
     """
     pad = (n_fft - hop) // 2
     if x_BxS.shape[-1] <= pad:
-        raise ValueError(f"stft: {x_BxS.shape[-1]} samples are too few to reflect {pad} at the edges")
+        raise UserError(f"stft: {x_BxS.shape[-1]} samples are too few to reflect {pad} at the edges")
     return stft(jnp.pad(x_BxS, ((0, 0), (pad, pad)), mode="reflect"), n_fft, hop)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from quarkaudio_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
@@ -45,7 +47,7 @@ def topology_devices(name: str, slices: int = 1) -> list[Any]:
         return list(topologies.get_topology_desc(name, "tpu", num_slices=slices).devices)
     except Exception as error:  # JAX raises errors of many kinds here
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(
+        raise UserError(
             f"topology {name!r} can't be described ({reason}); it needs the package libtpu (pip install "
             "'quarkaudio_jax[tpu]') and a name such as v5e:4x4, v5p:2x2x2 or v6e:4x4"
         ) from error

@@ -1,24 +1,32 @@
 """Joining the other hosts of a pod or cluster, where there are any."""
 
+import importlib.util
+import logging
 import os
+import urllib.error
+import urllib.request
 
 import jax
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT = 30
 """Seconds of silence after which a host counts as lost, and JAX ends the others."""
 
+METADATA_SECONDS = 5
+"""How long a TPU VM's metadata server may take to answer."""
+
 
 def initialize() -> None:
-    """`jax.distributed.initialize()` where the environment says that several hosts take part.
+    """`jax.distributed.initialize()` where several hosts take part.
 
-    Recognised: JAX_COORDINATOR_ADDRESS (with JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a cluster
-    that JAX detects), a TPU pod of several workers, a Slurm job of several tasks.
+    Several are, in this order: JAX_COORDINATOR_ADDRESS (with JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a cluster that
+    JAX detects), a Slurm job of several tasks, a multi-slice job, and the hosts of a TPU slice by the environment or
+    the VM's metadata server, which is asked only where JAX finds TPU chips.
     """
     if jax.distributed.is_initialized():
         return
     env = os.environ
-    workers = env.get("TPU_WORKER_HOSTNAMES", "")
-    several = "," in workers or int(env.get("SLURM_NTASKS", "1")) > 1 or "MEGASCALE_COORDINATOR_ADDRESS" in env
     if "JAX_COORDINATOR_ADDRESS" in env and "JAX_NUM_PROCESSES" in env:
         jax.distributed.initialize(
             env["JAX_COORDINATOR_ADDRESS"],
@@ -26,5 +34,57 @@ def initialize() -> None:
             int(env["JAX_PROCESS_ID"]),
             heartbeat_timeout_seconds=HEARTBEAT,
         )
-    elif several or "JAX_COORDINATOR_ADDRESS" in env:
+        found = "JAX_COORDINATOR_ADDRESS"
+    else:
+        found = _detected()
+        if not found:
+            return
+        log.info("several hosts by %s: waiting for all of them", found)
         jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
+    log.info("%d hosts joined by %s; this is host %d", jax.process_count(), found, jax.process_index())
+
+
+def _detected() -> str:
+    """What says that several hosts take part; '' if nothing does."""
+    env = os.environ
+    if "JAX_COORDINATOR_ADDRESS" in env:
+        return "JAX_COORDINATOR_ADDRESS"
+    if int(env.get("SLURM_NTASKS", "1")) > 1:
+        return "Slurm"
+    for name in ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES"):
+        if "," in env.get(name, ""):
+            return name
+    if "MEGASCALE_COORDINATOR_ADDRESS" in env:
+        return "MEGASCALE_COORDINATOR_ADDRESS"
+    named = "TPU_PROCESS_ADDRESSES" in env or "TPU_WORKER_HOSTNAMES" in env
+    if not named and _has_tpu() and ("," in _attribute("worker-network-endpoints") or _slices() > 1):
+        return "the TPU VM's metadata server"
+    return ""
+
+
+def _has_tpu() -> bool:
+    """Whether JAX would use TPU chips of this machine: without any it sets TPU_SKIP_MDS_QUERY when it is imported."""
+    wanted = os.environ.get("JAX_PLATFORMS", "")
+    library = "TPU_LIBRARY_PATH" in os.environ or importlib.util.find_spec("libtpu") is not None
+    return "TPU_SKIP_MDS_QUERY" not in os.environ and library and (not wanted or "tpu" in wanted)
+
+
+def _slices() -> int:
+    """The number of slices in the metadata server's `tpu-env`, lines of KEY: 'value'."""
+    lines = (line.partition(":") for line in _attribute("tpu-env").splitlines())
+    values = {key.strip(): value.strip().strip("'") for key, _, value in lines}
+    return int(values.get("MEGASCALE_NUM_SLICES") or 1)
+
+
+def _attribute(name: str) -> str:
+    """An attribute of this VM, from the server that JAX asks too; '' if it is not set or there is no such server."""
+    server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
+    url = f"http://{server}/computeMetadata/v1/instance/attributes/{name}"
+    request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is the machine's own
+    try:
+        with opener.open(request, timeout=METADATA_SECONDS) as answer:
+            return answer.read().decode()
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        log.info("no attribute %s of a TPU VM (%s)", name, error)
+        return ""

@@ -12,6 +12,7 @@ import numpy as np
 
 from quarkaudio_jax import atomic
 from quarkaudio_jax.data import produce, records, shards
+from quarkaudio_jax.data.pipeline import PATIENCE
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.preparation.encoders import Encoders
 from quarkaudio_jax.schema import PrepareConfig, PreparedFacts, to_dict
@@ -58,7 +59,7 @@ class Preparation:
         self._board = shards.Board(output, self._plan(), self._shards)
         self._output = output
         self._seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
-        self._audio, self._failed = 0.0, []
+        self._audio, self._failed, self._unreadable = 0.0, [], 0
 
     def _plan(self) -> dict[str, Any]:
         """What decides what is in the files. How the work is spread does not."""
@@ -131,8 +132,14 @@ class Preparation:
                 self._seconds["simulate"] += example["simulating"]
                 made.append(example)
             if unreadable := [example["unreadable"] for example in made if "unreadable" in example]:
+                self._unreadable += len(unreadable)
+                if len(unreadable) == len(made) or self._unreadable >= PATIENCE:
+                    raise UserError(
+                        f"{self._unreadable} recordings can't be opened, the last: {unreadable[-1]}; is a disk gone?"
+                    )
                 self._stop(shard, unreadable[0])
                 continue
+            self._unreadable = 0
             good = [example for example in made if "skipped" not in example]
             rows = self._worked_out(good)
             try:
@@ -237,7 +244,7 @@ class Preparation:
         )
 
     def _close(self, elapsed: float) -> None:
-        """Writes what TFDS needs once all is done, and tells what there is."""
+        """Writes what TFDS needs once all is done, and tells what there is; SystemExit if something could not be used."""
         if self._audio:
             shares = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self._seconds.items())
             log.info(
@@ -252,6 +259,8 @@ class Preparation:
             return
         with self._board.alone():
             print(finish(self._output, notes, self._features, self._cfg))
+        if any(note["skipped"] for note in notes.values()):
+            raise SystemExit(1)
 
 
 def finish(output: pathlib.Path, notes: dict[Any, dict[str, Any]], features: dict[str, Any], cfg: PrepareConfig) -> str:

@@ -10,6 +10,7 @@ from quarkaudio_jax.schema.build import (
     field_names,
     from_config_dict,
     nearest_name,
+    spelled_out,
     to_config_dict,
     to_dict,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "field_names",
     "from_config_dict",
     "nearest_name",
+    "spelled_out",
     "to_config_dict",
     "to_dict",
 ]

@@ -4,6 +4,7 @@ import dataclasses
 
 from quarkaudio_jax.schema.prepare import PreparedConfig, PreparedFacts
 from quarkaudio_jax.schema.train import OptimConfig, TrainConfig
+from quarkaudio_jax.schema.values import Amount, Decay, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +26,9 @@ class LMModelConfig:
     dtype: str = "float32"
     remat: str = "none"
     unroll: bool = False
-    label_smoothing: float = 0.1
-    codebook_weights: tuple[float, ...] = ()
-    condition_dropout: float = 0.0
+    label_smoothing: Decay = 0.1
+    codebook_weights: tuple[Amount, ...] = ()
+    condition_dropout: Share = 0.0
 
 
 UNISE_SCHEDULE = OptimConfig(

@@ -8,8 +8,18 @@ which are ours.
 import dataclasses
 
 from quarkaudio_jax.schema.train import FeatureConfig
-
-Range = tuple[float, ...]
+from quarkaudio_jax.schema.values import (
+    Amount,
+    Count,
+    Positive,
+    PositiveRange,
+    Range,
+    Seed,
+    Share,
+    ShareRange,
+    Size,
+    SizeRange,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,23 +33,23 @@ class DegradeConfig:
     `loss_rate` of them in bursts of up to `burst`); last codec: one of `codecs`.
     """
 
-    reverberation: float = 0.3
-    rt60: Range = (0.1, 0.6)
-    room: Range = (3.0, 8.0)
-    room_height: Range = (2.5, 4.0)
-    early: float = 0.05
-    noise: float = 0.8
+    reverberation: Share = 0.3
+    rt60: PositiveRange = (0.1, 0.6)
+    room: PositiveRange = (3.0, 8.0)
+    room_height: PositiveRange = (2.5, 4.0)
+    early: Amount = 0.05
+    noise: Share = 0.8
     snr: Range = (-5.0, 20.0)
-    bandwidth: float = 0.3
-    bandwidths: tuple[int, ...] = (4000, 8000, 16000)
-    clipping: float = 0.3
-    clip_low: Range = (0.0, 0.1)
-    clip_high: Range = (0.9, 1.0)
-    packet_loss: float = 0.3
-    packet: float = 0.02
-    loss_rate: Range = (0.05, 0.25)
-    burst: int = 10
-    codec: float = 0.1
+    bandwidth: Share = 0.3
+    bandwidths: tuple[Size, ...] = (4000, 8000, 16000)
+    clipping: Share = 0.3
+    clip_low: ShareRange = (0.0, 0.1)
+    clip_high: ShareRange = (0.9, 1.0)
+    packet_loss: Share = 0.3
+    packet: Positive = 0.02
+    loss_rate: ShareRange = (0.05, 0.25)
+    burst: Size = 10
+    codec: Share = 0.1
     codecs: tuple[str, ...] = ("mp3", "opus", "vorbis", "mu-law")
 
 
@@ -51,10 +61,10 @@ class TalkersConfig:
     target's voice that are given (low, high).
     """
 
-    restoration: float = 0.2
+    restoration: Share = 0.2
     restoration_sir: Range = (2.0, 20.0)
     sir: Range = (-5.0, 5.0)
-    enrolment: Range = (3.0, 5.0)
+    enrolment: PositiveRange = (3.0, 5.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +75,19 @@ class ConversionConfig:
     and pitch by `pitch` (each or its inverse), `equaliser_bands` peaks of `equaliser` dB.
     """
 
-    parallel: float = 0.5
-    formant: Range = (1.05, 1.35)
-    pitch: Range = (1.0, 1.6)
+    parallel: Share = 0.5
+    formant: PositiveRange = (1.05, 1.35)
+    pitch: PositiveRange = (1.0, 1.6)
     equaliser: Range = (-9.0, 9.0)
-    equaliser_bands: int = 6
-    reference: Range = (3.0, 5.0)
+    equaliser_bands: Count = 6
+    reference: PositiveRange = (3.0, 5.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class LassConfig:
     """Mixtures of `sounds` captioned sounds (low, high), the others at `snr` dB under or over the one asked for."""
 
-    sounds: tuple[int, ...] = (2, 3)
+    sounds: SizeRange = (2, 3)
     snr: Range = (-10.0, 10.0)
 
 
@@ -89,12 +99,12 @@ class SpeechEditConfig:
     (embedded voices); otherwise words are cut and joined, with `fade` s of cross-fade.
     """
 
-    insert: float = 1.0
-    delete: float = 1.0
-    substitute: float = 1.0
-    words: tuple[int, ...] = (1, 3)
-    spoken: float = 0.5
-    fade: float = 0.01
+    insert: Amount = 1.0
+    delete: Amount = 1.0
+    substitute: Amount = 1.0
+    words: SizeRange = (1, 3)
+    spoken: Share = 0.5
+    fade: Amount = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,18 +114,18 @@ class AudioEditConfig:
     background: dBFS of the room tone. gain: dB of louder and softer. factor: of faster; its inverse is slower's.
     """
 
-    add: float = 1.0
-    remove: float = 1.0
-    replace: float = 1.0
-    loudness: float = 1.0
-    speed: float = 1.0
-    reorder: float = 1.0
-    sounds: tuple[int, ...] = (1, 3)
-    length: Range = (1.0, 2.0)
+    add: Amount = 1.0
+    remove: Amount = 1.0
+    replace: Amount = 1.0
+    loudness: Amount = 1.0
+    speed: Amount = 1.0
+    reorder: Amount = 1.0
+    sounds: SizeRange = (1, 3)
+    length: PositiveRange = (1.0, 2.0)
     level: Range = (-6.0, 0.0)
     background: Range = (-75.0, -50.0)
     gain: Range = (6.0, 12.0)
-    factor: Range = (1.25, 2.0)
+    factor: PositiveRange = (1.25, 2.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +135,8 @@ class SimulationConfig:
     level: dBFS (root mean square) that target speech is brought to.
     """
 
-    seconds: float = 5.0
-    peak: float = 0.99
+    seconds: Positive = 5.0
+    peak: Positive = 0.99
     level: Range = (-35.0, -15.0)
     degrade: DegradeConfig = DegradeConfig()
     talkers: TalkersConfig = TalkersConfig()
@@ -170,17 +180,17 @@ class TextConfig:
 class TaskExamples:
     """How many examples of each task (and, for codec training, clips of each domain) to prepare."""
 
-    restoration: int = 0
-    extraction: int = 0
-    reverse_extraction: int = 0
-    separation: int = 0
-    conversion: int = 0
-    lass: int = 0
-    speech_editing: int = 0
-    audio_editing: int = 0
-    codec_speech: int = 0
-    codec_music: int = 0
-    codec_events: int = 0
+    restoration: Count = 0
+    extraction: Count = 0
+    reverse_extraction: Count = 0
+    separation: Count = 0
+    conversion: Count = 0
+    lass: Count = 0
+    speech_editing: Count = 0
+    audio_editing: Count = 0
+    codec_speech: Count = 0
+    codec_music: Count = 0
+    codec_events: Count = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,27 +200,27 @@ class PrepareConfig:
     codec: checkpoint of the codec whose codes the targets become, codec_features: weights of its
     SSL model (see `load_codec`); neither is needed for the domains of codec training. features:
     stored for source and reference, `feature_width` wide if the recipe has no width of its own,
-    as `dtype` (float16 or bfloat16); text: features of the text. shard: examples a file. batch_size: examples that SSL model
-    and codec see at once. workers: processes that simulate (0: threads of this one).
+    as `dtype` (float16 or bfloat16); text: features of the text. shard: examples a file. batch_size: examples that SSL
+    model and codec see at once. workers: processes that simulate (0: threads of this one).
     sample_rate and clip_seconds: of the audio of codec training; longer clips are cut.
     """
 
-    seed: int = 0
+    seed: Seed = 0
     codec: str = ""
     codec_features: str = ""
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
-    feature_width: int = 768
+    feature_width: Size = 768
     text: TextConfig = TextConfig()
     dtype: str = "float16"
     examples: TaskExamples = TaskExamples()
     pools: PoolsConfig = PoolsConfig()
     simulation: SimulationConfig = SimulationConfig()
-    sample_rate: int = 48000
-    clip_seconds: float = 20.0
-    shard: int = 256
-    batch_size: int = 8
-    workers: int = 0
-    threads: int = 2
+    sample_rate: Size = 48000
+    clip_seconds: Positive = 20.0
+    shard: Size = 256
+    batch_size: Size = 8
+    workers: Count = 0
+    threads: Count = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,14 +250,14 @@ class PreparedFacts:
 class TaskWeights:
     """How often each task comes in training, relative to the others; 0 leaves it out."""
 
-    restoration: float = 1.0
-    extraction: float = 1.0
-    reverse_extraction: float = 1.0
-    separation: float = 1.0
-    conversion: float = 1.0
-    lass: float = 1.0
-    speech_editing: float = 1.0
-    audio_editing: float = 1.0
+    restoration: Amount = 1.0
+    extraction: Amount = 1.0
+    reverse_extraction: Amount = 1.0
+    separation: Amount = 1.0
+    conversion: Amount = 1.0
+    lass: Amount = 1.0
+    speech_editing: Amount = 1.0
+    audio_editing: Amount = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,11 +273,11 @@ class PreparedConfig:
 
     folder: str = ""
     weights: TaskWeights = TaskWeights()
-    batch_size: int = 16
-    length: int = 1536
-    bins: int = 32
-    heldout: float = 0.01
-    workers: int = 0
-    prefetch: int = 2
+    batch_size: Size = 16
+    length: Size = 1536
+    bins: Size = 32
+    heldout: Share = 0.01
+    workers: Count = 0
+    prefetch: Count = 2
     strict: bool = False
     change_mixture: bool = False

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from quarkaudio_jax.schema.values import Amount, Clip, Count, Decay, Edges, Positive, PositiveRange, Seed, Share, Size
+
 
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
@@ -16,7 +18,7 @@ class CodecConfig:
     remat: str = "none"
     rotation_trick: bool = True
     quantizer_dropout: bool = False
-    revive_below: float = 0.0
+    revive_below: Amount = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +26,12 @@ class FeatureConfig:
     """Where SSL features come from.
 
     recipe: a name of `ssl.features`. weights: the Hugging Face folder or hub name of its model
-    (empty: the recipe's own).
+    (empty: the recipe's own). model: written by training, which model that was (hub name and checksum).
     """
 
     recipe: str = "mel"
     weights: str = ""
+    model: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +42,22 @@ class LossConfig:
     the perceptual term counts.
     """
 
-    mel: float = 15.0
-    stft: float = 1.0
-    ssl: float = 5.0
-    commitment: float = 0.25
-    adversarial: float = 1.0
-    feature_matching: float = 2.0
-    perceptual: float = 0.0
-    perceptual_from: int = 400_000
-    mel_windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
-    mel_bands: tuple[int, ...] = (5, 10, 20, 40, 80, 160, 320)
-    stft_windows: tuple[int, ...] = (2048, 512)
+    mel: Amount = 15.0
+    stft: Amount = 1.0
+    ssl: Amount = 5.0
+    commitment: Amount = 0.25
+    adversarial: Amount = 1.0
+    feature_matching: Amount = 2.0
+    perceptual: Amount = 0.0
+    perceptual_from: Count = 400_000
+    mel_windows: tuple[Size, ...] = (32, 64, 128, 256, 512, 1024, 2048)
+    mel_bands: tuple[Size, ...] = (5, 10, 20, 40, 80, 160, 320)
+    stft_windows: tuple[Size, ...] = (2048, 512)
+
+    def fault(self) -> str:
+        """What does not fit together; empty if all does."""
+        windows, bands = len(self.mel_windows), len(self.mel_bands)
+        return f"mel_windows has {windows} entries and mel_bands {bands}: give as many" if windows != bands else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,32 +68,32 @@ class AdversaryConfig:
     bands: edges of the spectral discriminator's bands, as shares of the frequency axis.
     """
 
-    from_step: int = 0
-    crop_seconds: float = 0.0
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
-    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
-    fft_sizes: tuple[int, ...] = (2048, 1024, 512)
-    bands: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-    spectral_channels: int = 32
+    from_step: Count = 0
+    crop_seconds: Amount = 0.0
+    periods: tuple[Size, ...] = (2, 3, 5, 7, 11)
+    period_channels: tuple[Size, ...] = (32, 128, 512, 1024, 1024)
+    fft_sizes: tuple[Size, ...] = (2048, 1024, 512)
+    bands: Edges = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+    spectral_channels: Size = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """AdamW. schedule: constant, cosine, or exponential (times `decay` a step), after a warm-up (linear or cosine).
 
-    min_ratio: the schedule's floor as a share of `lr`. clip: largest global norm of a gradient.
+    min_ratio: the schedule's floor as a share of `lr`. clip: largest global norm of a gradient (0: no clipping).
     """
 
-    lr: float = 2e-4
-    b1: float = 0.8
-    b2: float = 0.99
-    weight_decay: float = 0.01
-    clip: float = 5.0
+    lr: Amount = 2e-4
+    b1: Decay = 0.8
+    b2: Decay = 0.99
+    weight_decay: Amount = 0.01
+    clip: Clip = 5.0
     schedule: str = "exponential"
     warmup: str = "linear"
-    warmup_steps: int = 1000
-    decay: float = 0.999996
-    min_ratio: float = 0.02
+    warmup_steps: Count = 1000
+    decay: Share = 0.999996
+    min_ratio: Share = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +102,7 @@ class DomainConfig:
     embedded:KIND, by commas."""
 
     paths: str = ""
-    weight: float = 1.0
+    weight: Amount = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +118,13 @@ class DataConfig:
     speech: DomainConfig = DomainConfig("embedded:speech", 2.0)
     music: DomainConfig = DomainConfig("embedded:music", 1.0)
     events: DomainConfig = DomainConfig("embedded:events", 1.0)
-    batch_size: int = 16
-    crop_seconds: float = 5.0
-    peak: tuple[float, ...] = (0.1, 0.99)
-    heldout: float = 0.02
-    workers: int = 0
-    threads: int = 4
-    prefetch: int = 16
+    batch_size: Size = 16
+    crop_seconds: Positive = 5.0
+    peak: PositiveRange = (0.1, 0.99)
+    heldout: Share = 0.02
+    workers: Count = 0
+    threads: Count = 4
+    prefetch: Count = 16
     strict: bool = False
     tfds_dir: str = ""
 
@@ -132,16 +140,22 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """Counts in steps; 0 switches a habit off. keep: checkpoints kept. sample_seconds: length of held-out clips."""
+    """Counts in steps; 0 switches a habit off. keep: newest checkpoints kept (0: all). sample_seconds: length of held-out clips.
 
-    steps: int = 1_000_000
-    log_every: int = 50
-    eval_every: int = 5_000
-    checkpoint_every: int = 2_000
-    keep: int = 3
-    heldout_clips: int = 8
-    sample_clips: int = 3
-    sample_seconds: float = 5.0
+    bad_steps: so many steps in a row whose losses or gradients are not finite are skipped; one more ends the run.
+    allow_changes: let a resumed run go on with other data, features or losses than it began with.
+    """
+
+    steps: Count = 1_000_000
+    log_every: Count = 50
+    eval_every: Count = 5_000
+    checkpoint_every: Count = 2_000
+    keep: Count = 3
+    bad_steps: Count = 10
+    allow_changes: bool = False
+    heldout_clips: Count = 8
+    sample_clips: Count = 3
+    sample_seconds: Amount = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,9 +174,9 @@ class TrainConfig:
     """
 
     program: str = ""
-    seed: int = 0
+    seed: Seed = 0
     optim: OptimConfig = OptimConfig()
-    ema_decay: float = 0.0
+    ema_decay: Decay = 0.0
     init_from: str = ""
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()

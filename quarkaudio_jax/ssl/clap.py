@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.mel import mel_filters
@@ -70,14 +71,14 @@ class ClapAudioConfig:
 
     def __post_init__(self):
         if self.padding not in ("repeatpad", "repeat", "pad"):
-            raise ValueError(f"CLAP: padding is {self.padding!r}; it should be repeatpad, repeat or pad")
+            raise UserError(f"CLAP: padding is {self.padding!r}; it should be repeatpad, repeat or pad")
         if self.image % self.bands or self.image % (self.patch * 2 ** (len(self.depths) - 1)):
-            raise ValueError(f"CLAP: an image of {self.image} does not fold from {self.bands} bands or into its stages")
+            raise UserError(f"CLAP: an image of {self.image} does not fold from {self.bands} bands or into its stages")
         for side in self.sides:
             if side % self.window:
-                raise ValueError(f"CLAP: a stage of {side} places a side does not split into windows of {self.window}")
+                raise UserError(f"CLAP: a stage of {side} places a side does not split into windows of {self.window}")
         if self.samples // self.hop + 1 > self.image * self.fold:
-            raise ValueError(
+            raise UserError(
                 f"CLAP: {self.seconds} s are more frames than {self.image * self.fold}, which the image holds"
             )
 
@@ -92,7 +93,7 @@ def clap_windows(wave_S: np.ndarray, cfg: ClapAudioConfig) -> np.ndarray:
     """
     size = len(wave_S)
     if not size:
-        raise ValueError("CLAP: the recording is empty")
+        raise UserError("CLAP: the recording is empty")
     if size < cfg.samples:
         if cfg.padding == "repeat":
             wave_S = np.tile(wave_S, cfg.samples // size + 1)[: cfg.samples]

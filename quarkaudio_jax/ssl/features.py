@@ -45,7 +45,7 @@ def mel_features(wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int) -> j
     one before and the one after; scaled to about unit size. It holds no learned semantics.
     """
     if dim % NEIGHBOURS:
-        raise ValueError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
+        raise UserError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
     n_fft = max(4096 * sample_rate // 48000, hop)
     pad, length = n_fft - hop, wave_BxS.shape[1] // hop
     # One frame of silence more on each side is the neighbour of the first and of the last frame.
@@ -59,16 +59,26 @@ def mix_states(states_NxBxTxD: jax.Array, recipe: Recipe) -> jax.Array:
     """A recipe's features from all hidden states; sign(0) is -1, as upstream computes it."""
     chosen = states_NxBxTxD[jnp.asarray(recipe.layers)] if recipe.layers else states_NxBxTxD
     x = chosen.mean(0)
-    return jnp.where(x > 0, 1.0, -1.0) * jnp.abs(x) ** 0.3 if recipe.compress else x
+    return compressed(x) if recipe.compress else x
+
+
+def compressed(x: jax.Array) -> jax.Array:
+    """sign(x) |x|^0.3, its gradient 0 at 0."""
+    magnitude = jnp.where(x == 0, 0.0, jnp.where(x == 0, 1.0, jnp.abs(x)) ** 0.3)
+    return jnp.where(x > 0, 1.0, -1.0) * magnitude
 
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """A recipe ready to compute. params, cfg: weights and switches of its SSL model, if it has one."""
+    """A recipe ready to compute.
+
+    params, cfg: weights and switches of its SSL model, if it has one; model: which one it is, hub name and checksum.
+    """
 
     recipe: Recipe
     params: Any = None
     cfg: SSLConfig | None = None
+    model: str = ""
 
     @property
     def name(self) -> str:
@@ -119,7 +129,7 @@ RECIPES = {
     for r in (
         Recipe("mel", "log mel spectrogram, a stand-in that needs no weights"),
         Recipe("precomputed", "arrays that come with the data (the field `features` of each example)", stored=True),
-        Recipe("hubert", "H-Codec 1.0 and 2.0: all hidden states", "facebook/hubert-base-ls960"),
+        Recipe("hubert", "H-Codec 1.0 and 2.0: all hidden states", "bosonai/hubert_base"),
         Recipe("wav2vec2", "H-Codec 1.5: states 11, 14 and 16", "facebook/wav2vec2-large-xlsr-53", (11, 14, 16)),
         Recipe("wavlm", "UniSE: all hidden states, not compressed", "microsoft/wavlm-base-plus", compress=False),
     )
@@ -129,5 +139,5 @@ RECIPES = {
 def get_recipe(name: str) -> Recipe:
     """The recipe of that name; ValueError lists the known names."""
     if name not in RECIPES:
-        raise ValueError(f"feature recipe {name!r} is not known; choose one of {', '.join(sorted(RECIPES))}")
+        raise UserError(f"feature recipe {name!r} is not known; choose one of {', '.join(sorted(RECIPES))}")
     return RECIPES[name]

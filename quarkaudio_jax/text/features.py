@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.text.clap import ClapTextConfig, ClapTextEncoder
 from quarkaudio_jax.text.t5 import T5Config, T5Encoder
 
@@ -40,7 +41,7 @@ RECIPES = {
 def get_recipe(name: str) -> TextRecipe:
     """The recipe of that name; ValueError lists the known names."""
     if name not in RECIPES:
-        raise ValueError(f"text recipe {name!r} is not known; choose one of {', '.join(RECIPES)}")
+        raise UserError(f"text recipe {name!r} is not known; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]
 
 

@@ -4,17 +4,24 @@ A checkpoint is a folder of its own, complete or absent (Orbax writes under a te
 and renames), so a run killed while saving resumes from the one before.
 """
 
+import contextlib
+import functools
+import json
 import logging
 import pathlib
-from typing import Any
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import grain
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.schema import TrainConfig, from_config_dict, to_dict
+from quarkaudio_jax.training.damage import MARKER, MODEL, damage, newest_whole, whole_steps
 
 log = logging.getLogger(__name__)
 
@@ -26,26 +33,63 @@ class CheckpointError(QuarkAudioError, RuntimeError):
     """A checkpoint that is missing or does not fit."""
 
 
+class Saved(NamedTuple):
+    """bad_steps: of `guard.BadSteps`, None where an older version saved. data: the state of each host's iterator."""
+
+    config: TrainConfig
+    bad_steps: dict[str, int] | None
+    data: list[dict[str, Any]]
+
+
 class Checkpoints:
-    """The checkpoints of a work directory, in DIR/checkpoints/<step>/."""
+    """The checkpoints of a work directory, in DIR/checkpoints/<step>/. keep: how many of the newest (0: all)."""
 
     def __init__(self, workdir: str | pathlib.Path, keep: int = 3):
-        self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
+        self._folder, self._keep = pathlib.Path(workdir).absolute() / "checkpoints", keep
+        self._damaged: dict[pathlib.Path, str] = {}
+        newest = None
+        if jax.process_index() == 0 and self._folder.is_dir():
+            newest, self._damaged = newest_whole(self._folder)
+        found = -1 if newest is None else int(newest.name)
+        found, damaged = (int(x) for x in _from_first_host([found, len(self._damaged)]))
+        if damaged and found < 0:
+            why = "; ".join(f"step {path.name}: {lack}" for path, lack in self._damaged.items())
+            raise CheckpointError(
+                f"no checkpoint in {self._folder} is whole ({why}): bring one back, remove them to start afresh, or "
+                "name another --workdir"
+            )
+        self._found = None if found < 0 else found
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        """Orbax's; steps that are damaged are set aside before it looks."""
+        for path, lack in self._damaged.items():
+            aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:4]}")
+            path.rename(aside)
+            log.warning("%s is damaged (%s); it is now %s", path, lack, aside.name)
+        _from_first_host([0])
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         handlers.add("data", grain.checkpoint.CheckpointSave, grain.checkpoint.CheckpointHandler())
         handlers.add("data", grain.checkpoint.CheckpointRestore, grain.checkpoint.CheckpointHandler())
+        keep = self._keep or None
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(self._folder, options=options, handler_registry=handlers)
+        return ocp.CheckpointManager(self._folder, options=options, handler_registry=handlers)
 
     def latest(self) -> int | None:
-        """The step of the newest complete checkpoint."""
-        return self._manager.latest_step()
+        """The step of the newest whole checkpoint."""
+        return self._manager.latest_step() if "_manager" in self.__dict__ else self._found
 
-    def config(self, step: int) -> TrainConfig:
-        """The configuration that was saved with a step."""
-        return read_config(self._folder / str(step))[0]
+    def saved(self, step: int) -> Saved:
+        """What was saved with a step besides its arrays."""
+        folder = self._folder / str(step)
+        files = sorted((folder / "data").glob("process_*.json"))
+        return Saved(
+            read_config(folder)[0], _notes(folder).get("bad_steps"), [json.loads(f.read_text()) for f in files]
+        )
 
-    def save(self, step: int, state: Any, iterator: grain.DatasetIterator, cfg: TrainConfig) -> None:
+    def save(
+        self, step: int, state: Any, iterator: grain.DatasetIterator, cfg: TrainConfig, bad_steps: dict[str, int]
+    ) -> None:
         """Starts saving; the state may be donated as soon as this returns."""
         saved = {"model": state.model, "training": {"step": state.step, "training": state.training}}
         if jax.default_backend() == "cpu":
@@ -57,28 +101,21 @@ class Checkpoints:
                 model=ocp.args.StandardSave(saved["model"]),
                 training=ocp.args.StandardSave(saved["training"]),
                 data=grain.checkpoint.CheckpointSave(iterator),
-                config=ocp.args.JsonSave({"config": to_dict(cfg), "step": step}),
+                config=ocp.args.JsonSave({"config": to_dict(cfg), "step": step, "bad_steps": bad_steps}),
             ),
         )
 
-    def restore(self, step: int, abstract_state: Any, iterator: grain.DatasetIterator) -> Any:
-        """The state as saved, placed as `abstract_state` says, on any mesh; sets the iterator to continue.
-
-        What a host has read says nothing to another number of hosts: then the data begins anew.
-        """
+    def restore(self, step: int, abstract_state: Any) -> Any:
+        """The state as saved, placed as `abstract_state` says, on any mesh."""
         training = {"step": abstract_state.step, "training": abstract_state.training}
         parts = {
             "model": ocp.args.StandardRestore(abstract_state.model),
             "training": ocp.args.StandardRestore(training),
         }
-        hosts = len(list((self._folder / str(step) / "data").glob("process_*.json")))
-        if hosts == jax.process_count():
-            parts["data"] = grain.checkpoint.CheckpointRestore(iterator)
-        else:
-            log.warning("saved by %d hosts, now %d: the data is read from its start", hosts, jax.process_count())
         try:
-            found = self._manager.restore(step, args=ocp.args.Composite(**parts))
-        except (ValueError, KeyError) as error:
+            with _damage_named(self._folder / str(step)):
+                found = self._manager.restore(step, args=ocp.args.Composite(**parts))
+        except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{self._folder / str(step)} does not fit this configuration ({_first_line(error)}); "
                 "use the configuration it was made with, or another --workdir"
@@ -92,7 +129,40 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits and releases."""
-        self._manager.close()
+        if "_manager" in self.__dict__:
+            self._manager.close()
+
+
+def _from_first_host(values: list[int]) -> np.ndarray:
+    """The first host's values, on all; none goes on before all are here."""
+    if jax.process_count() == 1:
+        return np.asarray(values)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.broadcast_one_to_all(np.asarray(values))
+
+
+@contextlib.contextmanager
+def _damage_named(step: pathlib.Path) -> Iterator[None]:
+    """Damage that is met while reading arrays becomes a CheckpointError that names the step; other errors pass.
+
+    Orbax wraps what TensorStore says of an array's bytes in a bare Exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = (error.__cause__ or error) if type(error) is Exception else error
+        if isinstance(found, OSError) or any(code in str(found) for code in _DAMAGE):
+            raise _damaged(step, _first_line(found)) from error
+        raise
+
+
+_DAMAGE = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
+"""TensorStore's codes for bytes that are missing or can't be decoded."""
+
+
+def _damaged(step: pathlib.Path, why: str) -> CheckpointError:
+    return CheckpointError(f"{step} is damaged ({why}): move it away. {whole_steps(step)}")
 
 
 def _first_line(error: Exception) -> str:
@@ -100,25 +170,48 @@ def _first_line(error: Exception) -> str:
 
 
 def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
-    """The folder of one checkpoint, given it, a `checkpoints` folder or a work directory (then the newest)."""
-    path = pathlib.Path(path).absolute()
+    """The folder of one checkpoint with a whole model, given it, a `checkpoints` folder or a work directory.
+
+    Of several steps the newest whole one. CheckpointError names a damaged step, and those that are whole.
+    """
+    path = pathlib.Path(path).expanduser().absolute()
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
-    if (path / "model").is_dir():
+    if path.is_file():
+        raise CheckpointError(
+            f"{path} is a file, not a checkpoint; make one of it: quarkaudio convert import {path.name} --output=FOLDER"
+        )
+    named = path.name.isdigit() and path.parent.name == "checkpoints"
+    if named or (path / "model").is_dir() or (path / MARKER).exists():
+        if lack := damage(path, MODEL):
+            raise _damaged(path, lack)
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    steps = sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    if not steps:
-        raise CheckpointError(f"{path} holds no complete checkpoint (a folder with model/, checkpoints/<step>/)")
-    return steps[-1]
+    newest, damaged = newest_whole(folder, MODEL)
+    told = "; ".join(f"step {step.name} is damaged ({lack})" for step, lack in damaged.items())
+    if newest is None:
+        raise CheckpointError(
+            f"{path} holds no complete checkpoint (a folder with model/, checkpoints/<step>/){told and ': ' + told}"
+        )
+    if damaged:
+        log.warning("%s: %s; using step %s", folder, told, newest.name)
+    return newest
+
+
+def _notes(checkpoint: pathlib.Path) -> dict[str, Any]:
+    """What is saved beside the arrays."""
+    try:
+        return json.loads((checkpoint / "config" / "metadata").read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint}: its config can't be read ({_first_line(error)})") from error
 
 
 def read_config(checkpoint: pathlib.Path) -> tuple[TrainConfig, int]:
     """The configuration saved in a checkpoint, and its step."""
+    saved = _notes(checkpoint)
     try:
-        saved = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(checkpoint / "config")
         return from_config_dict(saved["config"]), saved["step"]
-    except (OSError, KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint}: its config can't be read ({_first_line(error)})") from error
 
 
@@ -127,13 +220,19 @@ def initial_model(source: str, abstract_model: Any) -> Any:
 
     Averages start from there too. CheckpointError if it is of another shape.
     """
+    if pathlib.Path(source).is_file():
+        raise CheckpointError(
+            f"config.init_from={source} is a file, but takes a checkpoint: a run's --workdir, one of its steps, or the "
+            "folder that `quarkaudio convert import` makes of a PyTorch weight file"
+        )
     folder = find_checkpoint(source)
     checkpointer = ocp.StandardCheckpointer()
     try:
         saved = checkpointer.metadata(folder / "model").item_metadata.tree
         averaged = saved.get("ema") is not None
         wanted = abstract_model.replace(ema=abstract_model.params if averaged else None)
-        model = checkpointer.restore(folder / "model", wanted)
+        with _damage_named(folder):
+            model = checkpointer.restore(folder / "model", wanted)
     except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"config.init_from={source} does not fit this configuration ({_first_line(error)}); "
@@ -169,6 +268,7 @@ def read_model(checkpoint: pathlib.Path, abstract_model: Any) -> Any:
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), abstract_model)
     try:
-        return ocp.StandardCheckpointer().restore(checkpoint / "model", abstract)
+        with _damage_named(checkpoint):
+            return ocp.StandardCheckpointer().restore(checkpoint / "model", abstract)
     except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{checkpoint}: its model can't be read ({_first_line(error)})") from error

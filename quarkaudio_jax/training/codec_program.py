@@ -1,5 +1,6 @@
 """Training an H-Codec: generator and discriminators in one step."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -11,15 +12,17 @@ import optax
 from quarkaudio_jax.adversary.discriminators import Discriminators
 from quarkaudio_jax.adversary.objectives import discriminator_loss, generator_loss
 from quarkaudio_jax.bridge.ssl import load_extractor
-from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, TrainOutputs
-from quarkaudio_jax.codec.variants import get_variant, with_quantizers
+from quarkaudio_jax.codec.hcodec import HCodec, TrainOutputs
+from quarkaudio_jax.codec.quantize import QuantizerRules
+from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, training_batches
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.losses import features as feature_losses
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
-from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig
+from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig, ConfigError, TrainConfig
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, Program, State, best
+from quarkaudio_jax.training.program import DTYPES, Program, State, best, flat
 
 
 @flax.struct.dataclass
@@ -40,10 +43,14 @@ class CodecTraining:
     adversary_opt_state: Any
 
 
-def configured_codec(cfg: CodecConfig) -> HCodecConfig:
-    """The variant with its quantisers' training rules as configured."""
-    rules = dict(rotation_trick=cfg.rotation_trick, dropout=cfg.quantizer_dropout, revive_below=cfg.revive_below)
-    return with_quantizers(get_variant(cfg.variant), **rules)
+def quantizer_rules(cfg: CodecConfig) -> QuantizerRules:
+    """How the configuration trains both quantizers."""
+    return QuantizerRules(cfg.rotation_trick, cfg.quantizer_dropout, cfg.revive_below)
+
+
+def _bounded(batch):
+    """The batch with its waves in [-1, 1], where the pipeline brings them: one wild sample would overflow all powers."""
+    return {**batch, "wave": jnp.clip(batch["wave"], -1.0, 1.0)}
 
 
 def _global_norm(tree) -> jax.Array:
@@ -60,14 +67,17 @@ class CodecProgram(Program):
 
     @classmethod
     def configured(cls, cfg: CodecTrainConfig) -> "CodecProgram":
-        """With the weights of the configured SSL model."""
-        return cls(cfg, load_extractor(cfg.features.recipe, cfg.features.weights))
+        """With the weights of the configured SSL model, which the run's configuration then names."""
+        extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
+        features = dataclasses.replace(cfg.features, model=extractor.model)
+        return cls(dataclasses.replace(cfg, features=features), extractor)
 
     def __init__(self, cfg: CodecTrainConfig, extractor: Extractor | None = None):
         if cfg.codec.dtype not in DTYPES:
-            raise ValueError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
+            raise UserError(f"config.codec.dtype is {cfg.codec.dtype!r}, but should be one of {', '.join(DTYPES)}")
         self.cfg = cfg
-        self.codec_cfg = configured_codec(cfg.codec)
+        self.codec_cfg = get_variant(cfg.codec.variant)
+        self.rules = quantizer_rules(cfg.codec)
         self.sample_rate = self.codec_cfg.sample_rate
         dtype = DTYPES[cfg.codec.dtype]
         self.codec = HCodec(self.codec_cfg, dtype=dtype, remat=cfg.codec.remat)
@@ -88,8 +98,18 @@ class CodecProgram(Program):
         self.adversarial = cfg.losses.adversarial > 0 or cfg.losses.feature_matching > 0
         self.rates = {"audio_seconds": cfg.data.batch_size * self.crop.seconds}
         if cfg.losses.perceptual > 0 and self.extractor.stored:
-            raise ValueError(
+            raise UserError(
                 f"config.losses.perceptual needs a recipe that can be computed, not {self.extractor.name!r}"
+            )
+
+    def check_initial(self, saved: TrainConfig) -> None:
+        """The encoder must read what it was trained on."""
+        trained = get_variant(saved.codec.variant) if isinstance(saved, CodecTrainConfig) else self.codec_cfg
+        ours, theirs = (getattr(codec.encoder, "fade_phase", False) for codec in (self.codec_cfg, trained))
+        if ours != theirs:
+            raise ConfigError(
+                f"config.init_from={self.cfg.init_from} was trained as {trained.name}, and {self.codec_cfg.name} has "
+                f"another front end; set config.codec.variant={trained.name}"
             )
 
     @functools.cached_property
@@ -98,6 +118,15 @@ class CodecProgram(Program):
         codec = self.codec_cfg
         feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
+
+    def identity(self, cfg: CodecTrainConfig) -> dict[str, Any]:
+        """The codec, its front end included; the data and their order, the features and the losses."""
+        found = (
+            flat(cfg.data, "config.data") | flat(cfg.features, "config.features") | flat(cfg.losses, "config.losses")
+        )
+        for name in ("batch_size", "workers", "threads", "prefetch", "strict", "tfds_dir"):
+            del found[f"config.data.{name}"]
+        return found | {"config.seed": cfg.seed, "config.codec.variant": cfg.codec.variant}
 
     def batches(self, process_index: int, process_count: int):
         """See `data.pipeline.training_batches`."""
@@ -128,19 +157,20 @@ class CodecProgram(Program):
     def init(self) -> State:
         codec_key, adversary_key = jax.random.split(jax.random.key(self.cfg.seed))
         codec = self.codec_cfg
-        wave = jnp.zeros((1, 4 * codec.frame_hop))
-        features = jnp.zeros((1, 4 * codec.semantic.stride, codec.semantic.feature_dim))
+        wave = jnp.zeros((1, 4 * codec.frame_hop), jnp.float32)
+        features = jnp.zeros((1, 4 * codec.semantic.stride, codec.semantic.feature_dim), jnp.float32)
         variables = self.codec.init(codec_key, wave, features)
         params = variables["params"]
         training = CodecTraining(self.optimizer.init(params), None, None)
         if self.adversarial:
-            adversary = self.adversary.init(adversary_key, jnp.zeros((1, self._judged_samples)))["params"]
+            adversary = self.adversary.init(adversary_key, jnp.zeros((1, self._judged_samples), jnp.float32))["params"]
             training = CodecTraining(training.opt_state, adversary, self.adversary_optimizer.init(adversary))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
         return State(jnp.zeros((), jnp.int32), CodecModel(params, variables["codebooks"], ema), training)
 
     def fit(self, state: State, batch) -> State:
         """k-means codebooks from the first batch."""
+        batch = _bounded(batch)
         _, variables = self.codec.apply(
             {"params": state.model.params, "codebooks": state.model.codebooks},
             batch["wave"],
@@ -155,6 +185,7 @@ class CodecProgram(Program):
         """A training pass: (the outputs that losses differentiate, (all outputs, new codebooks))."""
         out, variables = self.codec.apply(
             {"params": params, "codebooks": codebooks},
+            self.rules,
             batch["wave"],
             features,
             method="train",
@@ -179,7 +210,7 @@ class CodecProgram(Program):
     def _objective(self, parts, adversary_params, frozen, target, features, step) -> tuple[jax.Array, dict]:
         """The generator's objective of its differentiable outputs: (weighted sum, terms)."""
         weights, rate = self.cfg.losses, self.codec_cfg.sample_rate
-        terms, total = {}, jnp.zeros(())
+        terms, total = {}, jnp.zeros((), jnp.float32)
 
         def add(name: str, weight, value) -> None:
             nonlocal total
@@ -231,6 +262,7 @@ class CodecProgram(Program):
     def train_step(self, state: State, batch) -> tuple[State, dict[str, jax.Array]]:
         """Discriminators first, on the reconstruction; then the generator against the new discriminators."""
         model, training, step = state.model, state.training, state.step
+        batch = _bounded(batch)
         features = self.features(state.frozen, batch)
         parts, pull_back, (out, codebooks) = jax.vjp(
             lambda params: self._generate(params, model.codebooks, batch, features, step), model.params, has_aux=True
@@ -265,7 +297,7 @@ class CodecProgram(Program):
 
     def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Reconstructs with the averaged weights if there are any; distances per item, and the waves."""
-        model = state.model
+        model, batch = state.model, _bounded(batch)
         features = self.features(state.frozen, batch)
         variables = {"params": best(model), "codebooks": model.codebooks}
         out = self.codec.apply(variables, batch["wave"], features)
@@ -290,7 +322,7 @@ def _differentiable(out: TrainOutputs) -> dict[str, jax.Array]:
 def _usage(codes_BxTxK: jax.Array, codebook_size: int) -> jax.Array:
     """Share of the codes that the batch uses, mean over codebooks."""
     codes_NxK = codes_BxTxK.reshape(-1, codes_BxTxK.shape[-1])
-    used = jax.vmap(lambda codes: jnp.zeros(codebook_size).at[codes].max(codes >= 0), in_axes=1)(codes_NxK)
+    used = jax.vmap(lambda codes: jnp.zeros(codebook_size, jnp.float32).at[codes].max(codes >= 0), in_axes=1)(codes_NxK)
     return used.mean()
 
 

@@ -16,7 +16,7 @@ from quarkaudio_jax.lm.variants import get_size
 from quarkaudio_jax.schema import ConfigError, LMTrainConfig
 from quarkaudio_jax.tasks import TASKS
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, Program, State, best
+from quarkaudio_jax.training.program import DTYPES, Program, State, best, flat
 
 MEMORY = 0.98
 """Of the accuracies in the log: what the steps before count for, against this one."""
@@ -100,7 +100,7 @@ class LMProgram(Program):
         blank = {name: jnp.zeros((1, 8, *s.shape[2:]), s.dtype) for name, s in self.batch_spec(1).items()}
         params = self.model.init(jax.random.key(self.cfg.seed), blank)["params"]
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
-        training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2)))
+        training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2), jnp.float32))
         return State(jnp.zeros((), jnp.int32), LMModel(params, ema), training)
 
     def warm_start(self, model: LMModel) -> LMModel:
@@ -114,15 +114,12 @@ class LMProgram(Program):
 
         return LMModel(placed(model.params), None if model.ema is None else placed(model.ema))
 
-    def check_resume(self, saved: LMTrainConfig) -> None:
-        """The data must be made with the same codec and features."""
-        for field in dataclasses.fields(self.cfg.facts):
-            before, now = getattr(saved.facts, field.name), getattr(self.cfg.facts, field.name)
-            if field.name != "tasks" and before != now:
-                raise ConfigError(
-                    f"this run began with data whose {field.name} is {before!r}; that of config.data.folder "
-                    f"({self.cfg.data.folder}) is {now!r}: name the same data, or start in another --workdir"
-                )
+    def identity(self, cfg: LMTrainConfig) -> dict[str, Any]:
+        """Data made with the same codec and features, in the same order. Batches check the mixture themselves."""
+        facts = flat(cfg.facts, "data with")
+        del facts["data with.tasks"]
+        facts = {name.replace("with.", "with "): value for name, value in facts.items()}
+        return facts | {"config.seed": cfg.seed, "config.data.heldout": cfg.data.heldout}
 
     def _dropped(self, batch, step) -> jax.Array | None:
         """Positions (B, L) of the examples that learn without their condition."""
@@ -139,7 +136,7 @@ class LMProgram(Program):
 
     def _tally(self, batch, scores: lm.Scores) -> jax.Array:
         """Right predictions of each task, and all of them (tasks, 2)."""
-        onehot_BxLxN = jax.nn.one_hot(task_of(batch), len(TASKS))
+        onehot_BxLxN = jax.nn.one_hot(task_of(batch), len(TASKS), dtype=jnp.float32)
         counted = scores.counted_BxLxK.astype(jnp.float32)
         both = jnp.stack([(counted * scores.right_BxLxK).sum(-1), counted.sum(-1)], axis=-1)
         return jnp.einsum("bln,blc->nc", onehot_BxLxN, both)

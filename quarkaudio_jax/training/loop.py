@@ -15,27 +15,25 @@ import flax.linen as nn
 import jax
 
 from quarkaudio_jax import atomic
-from quarkaudio_jax.errors import QuarkAudioError
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.parallel import distributed
-from quarkaudio_jax.parallel.mesh import global_batch, on_mesh, replicated
-from quarkaudio_jax.schema import TrainConfig, to_dict
-from quarkaudio_jax.training.checkpoint import Checkpoints, initial_model
+from quarkaudio_jax.parallel.mesh import batch_share, check_equal_shares, global_batch, on_mesh, replicated
+from quarkaudio_jax.schema import ConfigError, TrainConfig, to_dict
+from quarkaudio_jax.training.checkpoint import Checkpoints, Saved, find_checkpoint, initial_model, read_config
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
+from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded_fit, not_finite, suspects
 from quarkaudio_jax.training.lm_program import LMProgram
+from quarkaudio_jax.training.lock import WorkdirLock
 from quarkaudio_jax.training.lowering import check_batch, configured_mesh, lower_train_step
 from quarkaudio_jax.training.metrics import Accounts, MetricWriter, Pace, duration
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.profiling import Profiler
-from quarkaudio_jax.training.program import Program
+from quarkaudio_jax.training.program import Program, check_same
 
 log = logging.getLogger(__name__)
 
 PROGRAMS = {"codec": CodecProgram.configured, "lm": LMProgram.configured}
-
-
-class NonFiniteError(QuarkAudioError, RuntimeError):
-    """A loss or gradient became NaN or infinite."""
 
 
 def make_program(cfg: TrainConfig) -> Program:
@@ -50,24 +48,51 @@ class Trainer:
         self.accounts = Accounts()
         distributed.initialize()
         self.workdir = pathlib.Path(workdir).absolute()
-        self.workdir.mkdir(parents=True, exist_ok=True)
-        is_main = jax.process_index() == 0
+        try:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            self.lock = WorkdirLock(self.workdir)
+        except OSError as error:
+            raise UserError(f"--workdir={workdir} can't be written ({error}); name another") from error
+        try:
+            self._set_up(cfg, jax.process_index() == 0)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _set_up(self, cfg: TrainConfig, is_main: bool) -> None:
         self.mesh = configured_mesh(cfg)
         self.program = make_program(cfg)
         self.cfg = cfg = self.program.cfg
         check_batch(cfg.data.batch_size, self.mesh)
-        self.batches, self.skips = self.program.batches(jax.process_index(), jax.process_count())
-        self.writer = MetricWriter(self.workdir, is_main)
+        self.batches, self.skips = self.program.batches(*batch_share(self.mesh))
+        self.bad_steps = BadSteps(cfg.loop.bad_steps)
         self.profiler = Profiler(cfg.profile.steps, self.workdir / "tensorboard")
-        self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)
         self.checkpoints = Checkpoints(self.workdir, cfg.loop.keep)
-        if is_main:
-            atomic.write_text(self.workdir / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
+        saved = self._check_resume()
         self.accounts.add("setup", self.accounts.elapsed)
         with self.accounts.spending("compile"):
             self._compile()
         with self.accounts.spending("restore"):
-            self.state = self._restore_or_init()
+            self.state = self._restore_or_init(saved)
+        self.writer = MetricWriter(self.workdir, is_main)
+        self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)
+        if is_main:
+            atomic.write_text(self.workdir / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
+
+    def _check_resume(self) -> Saved | None:
+        """What the newest checkpoint was saved with, None without one; ConfigError if this run is another one."""
+        if self.checkpoints.latest() is None:
+            return None
+        saved = self.checkpoints.saved(self.checkpoints.latest())
+        if type(saved.config) is not type(self.cfg):
+            raise ConfigError(
+                f"{self.workdir} holds a run of the program {saved.config.program!r}; name another --workdir"
+            )
+        before, now = self.program.identity(saved.config), self.program.identity(self.cfg)
+        for state in saved.data[:1]:
+            before, now = before | state.get("sources", {}), now | dict(self.batches.sources)
+        check_same(before, now, self.cfg.loop.allow_changes)
+        return saved
 
     def _compile(self) -> None:
         """Shardings from the abstract state, and the compiled step."""
@@ -87,30 +112,51 @@ class Trainer:
             _cost(self.train_step),
         )
 
-    def _restore_or_init(self) -> Any:
+    def _restore_or_init(self, saved: Saved | None) -> Any:
         """Priority: the newest checkpoint of the work directory; else a fresh state with the model of
         `config.init_from`; else a fresh state with the weights that the program brings from elsewhere, fitted to the first batch.
         """
-        latest = self.checkpoints.latest()
-        if latest is not None:
-            self.program.check_resume(self.checkpoints.config(latest))
+        if saved is not None:
+            latest = self.checkpoints.latest()
             log.info("resuming from step %d in %s", latest, self.workdir)
-            return self.checkpoints.restore(latest, self.abstract_state, self.batches).replace(frozen=self.frozen)
-        start = self.batches.get_state()
+            self._restore_data(saved)
+            return self.checkpoints.restore(latest, self.abstract_state).replace(frozen=self.frozen)
         shardings = self.shardings.replace(frozen=None)
         state = jax.jit(lambda: nn.meta.unbox(self.program.init()), out_shardings=shardings)().replace(
             frozen=self.frozen
         )
         if self.cfg.init_from:
             log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
+            self.program.check_initial(read_config(find_checkpoint(self.cfg.init_from))[0])
             return state.replace(model=initial_model(self.cfg.init_from, self.abstract_state.model))
         state = state.replace(model=self.program.warm_start(state.model))
         log.info("starting afresh in %s; fitting to the first batch", self.workdir)
-        first = global_batch(next(self.batches), self.mesh)
-        fit = on_mesh(self.program.fit, self.mesh)
-        state = jax.jit(fit, donate_argnums=0, out_shardings=self.shardings)(state, first)
-        self.batches.set_state(start)
-        return state
+        start = self.batches.get_state()
+        fit = jax.jit(
+            on_mesh(guarded_fit(self.program.fit), self.mesh),
+            donate_argnums=0,
+            out_shardings=(self.shardings, replicated(self.mesh)),
+        )
+        for attempt in range(self.cfg.loop.bad_steps + 1):
+            batch = next(self.batches)
+            state, finite = fit(state, global_batch(batch, self.mesh))
+            if finite:
+                self.batches.set_state(start)
+                return state
+            log.warning("batch %d is not finite: %s", attempt + 1, ", ".join(suspects(batch, self.batches.names)))
+        raise NonFiniteError(f"the first {attempt + 1} batches are not finite; the last held {self.batches.names}")
+
+    def _restore_data(self, saved: Saved) -> None:
+        """Sets the batches and the counts to go on where the run was."""
+        if saved.bad_steps:
+            self.bad_steps.set_state(saved.bad_steps)
+        if not saved.data or any("hosts" not in state for state in saved.data):
+            log.warning("the checkpoint's data position is an older version's: the data is read from its start")
+            return
+        hosts, now = saved.data[0]["hosts"], batch_share(self.mesh)[1]
+        if hosts != now:
+            log.info("saved by %d hosts, now %d: going on with the examples that none of them has read", hosts, now)
+        self.batches.set_states(saved.data)
 
     def run(self) -> str:
         """Trains; returns 'finished', or the name of the signal that stopped it. The last state is saved."""
@@ -126,13 +172,13 @@ class Trainer:
                 waited = time.perf_counter() - asked
                 pace.waited += waited
                 self.accounts.add("data", waited)
-                batch = global_batch(batch, self.mesh)
+                source = (batch, self.batches.names)
                 with self.profiler.step(step + 1):
-                    self.state, metrics = self.train_step(self.state, batch)
+                    self.state, metrics = self.train_step(self.state, global_batch(batch, self.mesh))
                 step += 1
                 self.profiler.after(step, metrics)
                 pace = self._report(pending, pace)
-                pending = (step, metrics)
+                pending = (step, metrics, source)
                 if _due(cfg.checkpoint_every, step) or _due(cfg.eval_every, step):
                     pace = self._report(pending, pace)
                     pending = None
@@ -151,6 +197,7 @@ class Trainer:
             preemption.restore()
             self.checkpoints.close()
             self.writer.close()
+            self.lock.release()
         log.info("%s", self.accounts)
         if preemption.requested:
             log.info("%s: saved at step %d; the same command goes on from here", preemption.requested, step)
@@ -158,7 +205,7 @@ class Trainer:
 
     def _save(self, step: int) -> None:
         with self.accounts.spending("checkpoint"):
-            self.checkpoints.save(step, self.state, self.batches, self.cfg)
+            self.checkpoints.save(step, self.state, self.batches, self.cfg, self.bad_steps.state())
 
     def _evaluate(self, step: int) -> None:
         with self.accounts.spending("evaluate"):
@@ -168,24 +215,23 @@ class Trainer:
         """Checks the metrics of a finished step, and logs them when it is their turn; returns the pace to go on with."""
         if pending is None:
             return pace
-        step, metrics = pending
+        step, metrics, (batch, names) = pending
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        bad = sorted(name for name, value in values.items() if not math.isfinite(value))
-        if bad:
+        try:
+            self.bad_steps.check(step, values, suspects(batch, names) if not_finite(values) else ())
+        except NonFiniteError as error:
             self.checkpoints.wait()
             kept = self.checkpoints.latest()
-            raise NonFiniteError(
-                f"step {step}: {', '.join(f'{n} is {values[n]}' for n in bad)}; the last good checkpoint is "
-                f"{'none' if kept is None else f'step {kept}'} in {self.workdir}"
-            )
+            where = "none" if kept is None else f"step {kept}"
+            raise NonFiniteError(f"{error}; the last checkpoint is {where} in {self.workdir}") from None
         pace.finish_step()
         if not _due(self.cfg.loop.log_every, step):
             return pace
+        check_equal_shares(names, *batch_share(self.mesh))
         speed = pace.scalars(self.program.rates)
         left = (self.cfg.loop.steps - step) / max(speed["speed/steps_per_second"], 1e-9)
-        self.writer.scalars(
-            step, {**values, **speed, **self.accounts.scalars(), "data/skipped": float(self.skips.count)}
-        )
+        counts = {"data/skipped": float(self.skips.count), "steps/skipped": float(self.bad_steps.total)}
+        self.writer.scalars(step, {**values, **speed, **self.accounts.scalars(), **counts})
         terms = " ".join(f"{n.removeprefix('loss/')} {v:.4g}" for n, v in values.items() if n.startswith("loss/"))
         log.info(
             "step %d/%d  %s  |  %.2f steps/s, %s, %.1f%% waiting for data, %s left",

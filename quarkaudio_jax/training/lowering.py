@@ -7,8 +7,17 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from quarkaudio_jax.parallel.mesh import batch_sharding, batch_ways, make_mesh, on_mesh, replicated, state_shardings
+from quarkaudio_jax.parallel.mesh import (
+    batch_sharding,
+    batch_share,
+    batch_ways,
+    make_mesh,
+    on_mesh,
+    replicated,
+    state_shardings,
+)
 from quarkaudio_jax.schema import ConfigError, TrainConfig
+from quarkaudio_jax.training.guard import guarded
 from quarkaudio_jax.training.program import Program
 
 
@@ -24,7 +33,10 @@ class LoweredStep:
 def configured_mesh(cfg: TrainConfig, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
     """The mesh of `config.mesh`, on all devices at hand or on those given; ConfigError if it does not fit them."""
     try:
-        return make_mesh(dataclasses.asdict(cfg.mesh), devices)
+        mesh = make_mesh(dataclasses.asdict(cfg.mesh), devices)
+        if devices is None:
+            batch_share(mesh)
+        return mesh
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -46,7 +58,8 @@ def lower_train_step(program: Program, mesh: jax.sharding.Mesh) -> LoweredStep:
     shardings = state_shardings(boxed, mesh)
     abstract = jax.tree.map(_placed, nn.meta.unbox(boxed), shardings)
     batch = {name: _placed(s, batch_sharding(mesh)) for name, s in program.batch_spec(size).items()}
-    step = jax.jit(on_mesh(program.train_step, mesh), donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+    train_step = on_mesh(guarded(program.train_step), mesh)
+    step = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
     return LoweredStep(shardings, abstract, step.lower(abstract, batch))
 
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import optax
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.schema import OptimConfig
 
 SCHEDULES = ("constant", "cosine", "exponential")
@@ -18,7 +19,7 @@ def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
     elif cfg.schedule == "exponential":
         after = optax.exponential_decay(cfg.lr, 1, cfg.decay, end_value=cfg.lr * cfg.min_ratio)
     else:
-        raise ValueError(f"schedule {cfg.schedule!r} is not one of {', '.join(SCHEDULES)}")
+        raise UserError(f"schedule {cfg.schedule!r} is not one of {', '.join(SCHEDULES)}")
     if cfg.warmup_steps == 0:
         return after
     if cfg.warmup == "linear":
@@ -26,7 +27,7 @@ def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
     elif cfg.warmup == "cosine":
         warmup = _cosine_rise(cfg.lr, cfg.warmup_steps)
     else:
-        raise ValueError(f"warmup {cfg.warmup!r} is not linear or cosine")
+        raise UserError(f"warmup {cfg.warmup!r} is not linear or cosine")
     return optax.join_schedules([warmup, after], [cfg.warmup_steps])
 
 
@@ -36,8 +37,8 @@ def _cosine_rise(lr: float, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(cfg: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """Clipping by global norm, then AdamW (arXiv:1711.05101) on every parameter."""
+    """Clipping by global norm (0: none), then AdamW (arXiv:1711.05101) on every parameter."""
     return optax.chain(
-        optax.clip_by_global_norm(cfg.clip),
+        optax.clip_by_global_norm(cfg.clip) if cfg.clip else optax.identity(),
         optax.adamw(make_schedule(cfg, steps), cfg.b1, cfg.b2, weight_decay=cfg.weight_decay),
     )

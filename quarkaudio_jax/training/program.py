@@ -1,12 +1,17 @@
 """What the loop asks of a program: the codec or the language model."""
 
+import dataclasses
+import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.schema import TrainConfig
+from quarkaudio_jax.schema import ConfigError, TrainConfig
+
+log = logging.getLogger(__name__)
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -16,7 +21,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 @flax.struct.dataclass
 class State:
-    """step: finished steps, int32. model: what using the model needs, training: what only training needs.
+    """step: finished steps, int32, those that were skipped among them (see `guard`). model: what using the model needs, training: what only training needs.
 
     The two are saved apart, so that using a checkpoint does not mean reading its optimiser.
     frozen: weights that are used, but neither trained nor saved.
@@ -62,8 +67,12 @@ class Program(Protocol):
         """A fresh model with those weights put in that come from elsewhere (not jitted)."""
         return model
 
-    def check_resume(self, saved: TrainConfig) -> None:
-        """ConfigError if a run that began with `saved` can't go on with this program, though all shapes fit."""
+    def identity(self, cfg: TrainConfig) -> dict[str, Any]:
+        """What a run that is resumed must have again though other values would fit its shapes, by name."""
+        ...
+
+    def check_initial(self, saved: TrainConfig) -> None:
+        """ConfigError if `config.init_from` holds a model, trained with `saved`, that this program would misuse."""
 
     def fit(self, state: State, batch: Batch) -> State:
         """What must be set from the first batch before step 0."""
@@ -82,9 +91,34 @@ class Program(Protocol):
         ...
 
     def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
-        """(this host's endless Grain iterator of batches, what counts the examples that it skips as `count`)."""
+        """(this host's endless iterator of batches, what counts the examples that it skips as `count`).
+
+        The iterator is of those in `data.position` and `data.prepared`: `set_states` takes what all hosts' `get_state`
+        gave, `sources` is what more a resumed run must have again, `names` are the examples of the last batch.
+        """
         ...
 
     def heldout(self) -> list[dict[str, Any]]:
         """Examples for `eval_step`: arrays, `name`, and optionally `group`, whose means are told apart."""
         ...
+
+
+def flat(config: Any, prefix: str) -> dict[str, Any]:
+    """The fields of a configuration, dotted, those of its groups too."""
+    out = {}
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{prefix}.{field.name}"
+        out |= flat(value, name) if dataclasses.is_dataclass(value) else {name: value}
+    return out
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], allowed: bool) -> None:
+    """ConfigError if a run would go on with something else than it began with; allowed: a warning."""
+    changes = [f"{k} = {before[k]!r} (now {now[k]!r})" for k in before if k in now and before[k] != now[k]]
+    if changes and not allowed:
+        raise ConfigError(
+            f"this run began with {', '.join(changes)}: set that again, start in another --workdir (config.init_from "
+            "takes the model along), or set config.loop.allow_changes=True to go on with the new"
+        )
+    if changes:
+        log.warning("this run began with %s", ", ".join(changes))

@@ -17,4 +17,8 @@ def read_lm(checkpoint: str | os.PathLike) -> tuple[LMTrainConfig, dict[str, Any
     trained, _ = read_config(folder)
     if not isinstance(trained, LMTrainConfig):
         raise CheckpointError(f"{folder} holds a codec, not a language model; name a language model's checkpoint")
-    return trained, best(read_model(folder, meta.unbox(abstract_model(trained))))
+    try:
+        abstract = meta.unbox(abstract_model(trained))
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}; it was made with another version") from error
+    return trained, best(read_model(folder, abstract))

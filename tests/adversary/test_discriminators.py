@@ -55,6 +55,7 @@ def test_blocks_give_the_same_losses_and_gradients():
         np.testing.assert_allclose(ours, theirs, atol=1e-6 * float(jnp.abs(theirs).max()))
 
 
+@pytest.mark.slow
 def test_blocks_leave_parameters_and_logits_as_they_are():
     wave = waves()[0]
     one, other = (nn.meta.unbox(make(way).init(jax.random.key(0), wave)) for way in (False, True))

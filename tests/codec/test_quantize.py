@@ -10,6 +10,7 @@ import pytest
 from quarkaudio_jax.codec.quantize import (
     Codebooks,
     QuantizerConfig,
+    QuantizerRules,
     decode,
     encode,
     kmeans_codebooks,
@@ -19,11 +20,16 @@ from quarkaudio_jax.codec.quantize import (
 
 CFG = QuantizerConfig(num_codebooks=3, codebook_size=8, dim=4, kmeans_iters=20)
 X = jnp.asarray(np.random.default_rng(0).standard_normal((2, 50, 4), dtype=np.float32))
+RULES = QuantizerRules(rotation_trick=True, dropout=False, revive_below=0.0)
 BOOKS = random_codebooks(CFG, jax.random.key(1))
 
 
+def trained(cfg, rules, books, x):
+    return quantize_and_update(cfg, rules, books, x, jax.random.key(0))[0]
+
+
 def test_codes_decode_to_what_training_returned():
-    out, _ = quantize_and_update(CFG, BOOKS, X, jax.random.key(0))
+    out, _ = quantize_and_update(CFG, RULES, BOOKS, X, jax.random.key(0))
     np.testing.assert_array_equal(encode(BOOKS.embed_KxVxD, X), out.codes_BxTxK)
     np.testing.assert_allclose(decode(BOOKS.embed_KxVxD, out.codes_BxTxK), out.quantized_BxTxD, atol=1e-6)
 
@@ -35,11 +41,11 @@ def test_dropped_codebooks_add_nothing():
 
 
 def test_straight_through_passes_the_gradient_unchanged():
-    cfg = dataclasses.replace(CFG, num_codebooks=1, rotation_trick=False)
+    cfg, rules = dataclasses.replace(CFG, num_codebooks=1), dataclasses.replace(RULES, rotation_trick=False)
     books = jax.tree.map(lambda x: x[:1], BOOKS)
     g = jax.random.normal(jax.random.key(2), X.shape)
-    grad = jax.grad(lambda x: (quantize_and_update(cfg, books, x, jax.random.key(0))[0].quantized_BxTxD * g).sum())(X)
-    np.testing.assert_array_equal(grad, g)
+    gradient = jax.grad(lambda x: (trained(cfg, rules, books, x).quantized_BxTxD * g).sum())
+    np.testing.assert_array_equal(gradient(X), g)
 
 
 def test_rotation_keeps_angles():
@@ -47,17 +53,17 @@ def test_rotation_keeps_angles():
     cfg = dataclasses.replace(CFG, num_codebooks=1)
     books = jax.tree.map(lambda x: x[:1], BOOKS)
     g = jax.random.normal(jax.random.key(2), X.shape)
-    out, _ = quantize_and_update(cfg, books, X, jax.random.key(0))
-    grad = jax.grad(lambda x: (quantize_and_update(cfg, books, x, jax.random.key(0))[0].quantized_BxTxD * g).sum())(X)
+    out = trained(cfg, RULES, books, X)
+    grad = jax.grad(lambda x: (trained(cfg, RULES, books, x).quantized_BxTxD * g).sum())(X)
     scale = jnp.linalg.norm(out.quantized_BxTxD, axis=-1) / jnp.linalg.norm(X, axis=-1)
     np.testing.assert_allclose(jnp.linalg.norm(grad, axis=-1), scale * jnp.linalg.norm(g, axis=-1), rtol=1e-4)
 
 
 def test_dropout_cuts_once_for_the_batch():
-    cfg = dataclasses.replace(CFG, dropout=True)
+    rules = dataclasses.replace(RULES, dropout=True)
     cuts = set()
     for seed in range(12):
-        out, books = quantize_and_update(cfg, BOOKS, X, jax.random.key(seed))
+        out, books = quantize_and_update(CFG, rules, BOOKS, X, jax.random.key(seed))
         dropped = np.asarray((out.codes_BxTxK < 0).all((0, 1)))
         cut = int((~dropped).sum())
         cuts.add(cut)
@@ -94,11 +100,11 @@ def test_kmeans_ignores_padding():
 
 @pytest.mark.parametrize("threshold, revived", [(0.0, False), (0.5, True)])
 def test_dead_codes_are_revived_on_demand(threshold, revived):
-    cfg = dataclasses.replace(CFG, revive_below=threshold)
+    rules = dataclasses.replace(RULES, revive_below=threshold)
     far = Codebooks(
         BOOKS.embed_KxVxD.at[:, 0].set(1e3), BOOKS.cluster_size_KxV.at[:, 0].set(0.01), BOOKS.embed_avg_KxVxD
     )
-    _, books = quantize_and_update(cfg, far, X, jax.random.key(0))
+    _, books = quantize_and_update(CFG, rules, far, X, jax.random.key(0))
     alive = np.asarray(jnp.abs(books.embed_KxVxD[0, 0]).max() < 10)
     assert alive == revived or not revived
     if revived:

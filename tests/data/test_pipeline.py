@@ -1,13 +1,26 @@
 """Batches: deterministic, sharded, resumable; bad files counted and named."""
 
 import dataclasses
+import errno
 import logging
+import os
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
 
-from quarkaudio_jax.data.pipeline import CropSpec, DataError, crop_spec, heldout_clips, make_crop, training_batches
+from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.data.pipeline import (
+    PATIENCE,
+    CropSpec,
+    DataError,
+    SkipMonitor,
+    crop_spec,
+    heldout_clips,
+    make_crop,
+    training_batches,
+)
 from quarkaudio_jax.data.sources import open_source
 from quarkaudio_jax.data.transforms import scale_peak, wrap_pad
 from quarkaudio_jax.schema import DataConfig, DomainConfig
@@ -142,7 +155,7 @@ def test_nothing_but_bad_files_ends(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.wav").write_text("no")
     iterator, _ = training_batches(config(tmp_path), SPEC, 0)
-    with pytest.raises(DataError, match="files in a row can't be used"):
+    with pytest.raises(DataError, match=r"none of the \d files can be used, the last: .*\d.wav: not readable"):
         next(iterator)
     with pytest.raises(DataError, match="no training data"):
         training_batches(config(""), SPEC, 0)
@@ -171,3 +184,55 @@ def test_heldout_clips_are_the_same_in_every_run(folder):
     assert names[0] == names[1] and len(names[0]) == 4
     seen = {round(float(w[0] / np.abs(w).max()), 4) for w in np.concatenate(take(training_batches(cfg, SPEC, 0)[0], 1))}
     assert seen == {1.0}
+
+
+def test_one_bad_file_is_no_reason_to_stop(folder, caplog):
+    """What single files did wrong: a crop of denormals, one sample at 192 kHz, a name that is not UTF-8."""
+    soundfile.write(folder / "denormal.wav", np.full(8000, 1e-42), 16000, subtype="FLOAT")
+    soundfile.write(folder / "one.wav", np.array([0.5]), 192000)
+    with open(os.fsencode(folder) + b"/\xe9t\xe9.wav", "wb") as file:
+        file.write((folder / "03.wav").read_bytes())
+    iterator, skips = training_batches(config(folder, heldout=0.2), SPEC, 0)
+    waves = np.concatenate(take(iterator, 20))
+    assert np.isfinite(waves).all() and skips.count == 0
+    assert np.abs(waves).max() <= 1.0
+
+
+def test_a_disk_that_goes_away_ends_the_run(folder):
+    iterator, skips = training_batches(config(folder, heldout=0.0, threads=1, prefetch=1), SPEC, 0)
+    take(iterator, 2)
+    shutil.rmtree(folder)
+    with pytest.raises(DataError, match=r"can('t)? be used, the last: .*No such file"):
+        take(iterator, 1000)
+    assert skips.count <= PATIENCE
+
+
+def test_giving_up_after_many_failures():
+    monitor = SkipMonitor(strict=False, files=10**6)
+    assert not any(monitor({"problem": f"{i}.wav: gone"}) for i in range(PATIENCE - 1))
+    assert monitor({"problem": ""})
+    assert not any(monitor({"problem": f"{i}.wav: gone"}) for i in range(PATIENCE - 1))
+    with pytest.raises(DataError, match="1000 examples in a row can't be used, the last: x.wav: gone"):
+        monitor({"problem": "x.wav: gone"})
+
+
+def test_running_out_of_descriptors_is_no_bad_file(folder, monkeypatch):
+    def exhausted(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    source = open_source(str(folder))
+    monkeypatch.setattr(os, "stat", exhausted)
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        make_crop(source, 0, SPEC, 0.0)
+    assert not isinstance(caught.value, AudioError)
+
+
+def test_silence_is_said_to_be_silence(tmp_path, caplog):
+    for i in range(4):
+        soundfile.write(tmp_path / f"{i}.wav", np.zeros(8000), 16000)
+    with caplog.at_level(logging.WARNING):
+        take(training_batches(config(tmp_path, heldout=0.3), SPEC, 0)[0], 3)
+        assert heldout_clips(config(tmp_path, heldout=0.3), SPEC, 4) == []
+    told = [r.message for r in caplog.records]
+    assert sum("crops are all silent" in line for line in told) == 1
+    assert sum("held-out clips are silent" in line for line in told) == 1

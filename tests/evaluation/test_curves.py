@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax import curves
+from quarkaudio_jax.evaluation.curves import read_all
 from quarkaudio_jax.evaluation.peers import Peer
 from tests.evaluation import sets
 
@@ -47,7 +48,7 @@ def test_curves_of_a_codec_and_a_public_one(trained, tmp_path, capsys):
     curves.main(["quarkaudio curves", *map(str, given), "--metrics=mel_distance,stoi"])
     rows = list(csv.DictReader((tmp_path / "out" / "curves.csv").open()))
     assert [(row["codec"], row["setting"]) for row in rows] == [
-        *(("hcodec_48k_tiny", f"{k} a stream") for k in range(1, 5)),
+        *(("hcodec_48k_tiny_faded", f"{k} a stream") for k in range(1, 5)),
         *(("Dac", f"{k} codebooks") for k in range(1, 4)),
     ]
     rates = [float(row["kbit_s"]) for row in rows[:4]]  # a second is 13 frames of 12.5 Hz, with 8 bits of two streams
@@ -57,4 +58,20 @@ def test_curves_of_a_codec_and_a_public_one(trained, tmp_path, capsys):
     with pytest.raises(SystemExit, match="curves take metrics that need no weights: wer: it wants a recogniser"):
         curves.main(["quarkaudio curves", *map(str, given), "--metrics=wer"])
     with pytest.raises(SystemExit, match="--mimi=/none is neither a folder nor a name that can be read"):
-        curves.main(["quarkaudio curves", *map(str, given), "--mimi=/none"])
+        curves.main(["quarkaudio curves", *map(str, given), "--mimi=/none", "--overwrite"])
+
+
+def test_a_file_that_can_t_be_read_is_left_out(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        sets.write(tmp_path / name, 0.5)
+    (tmp_path / "b.wav").write_bytes(b"RIFF")
+    recordings, failed = read_all([tmp_path / name for name in ("a.wav", "b.wav", "none.wav")])
+    assert len(recordings) == 1 and len(recordings[0][0]) == sets.RATE // 2
+    assert [line.split(": ")[0] for line in failed] == [str(tmp_path / "b.wav"), str(tmp_path / "none.wav")]
+    with pytest.raises(SystemExit, match="^error: .*b.wav: the file is truncated$"):
+        curves.main(
+            ["quarkaudio curves", str(tmp_path / "b.wav"), "--checkpoint=/none", f"--output={tmp_path / 'out'}"]
+        )
+    (tmp_path / "curves.csv").write_text("old")
+    with pytest.raises(SystemExit, match="curves.csv exists already"):
+        curves.main(["quarkaudio curves", str(tmp_path), "--checkpoint=/none", f"--output={tmp_path}"])

@@ -155,7 +155,7 @@ def test_files_and_folders_are_compared(tmp_path, capsys):
             audio.write(tmp_path / folder / f"{name}.wav", talk(0.5), RATE)
 
     def page(*inputs):
-        compare.main(["quarkaudio compare", *map(str, inputs), f"--output={tmp_path / 'page'}"])
+        compare.main(["quarkaudio compare", *map(str, inputs), f"--output={tmp_path / 'page'}", "--overwrite"])
         path = pathlib.Path(capsys.readouterr().out.strip())
         text = path.read_text().split('<script id="data" type="application/json">')[1].split("</script>")[0]
         return [(c["name"], [t["name"] for t in c["tracks"]]) for c in json.loads(text)["clips"]]
@@ -168,6 +168,37 @@ def test_files_and_folders_are_compared(tmp_path, capsys):
         page(one, tmp_path / "empty")
     with pytest.raises(SystemExit, match="give files, or folders, that exist"):
         page(one / "a.wav", tmp_path / "none.wav")
+
+
+def clips_of(path):
+    text = path.read_text("utf-8").split('<script id="data" type="application/json">')[1].split("</script>")[0]
+    return json.loads(text)["clips"]
+
+
+def test_a_title_of_any_words(tmp_path):
+    clip = Clip("TITLE DATA", [track("DATA", 100, 0.2)])
+    text = write_page(tmp_path, "DATA/TITLE: <DATA>", [clip]).read_text("utf-8")
+    assert text.count("<title>DATA/TITLE: &lt;DATA&gt;</title>") == 1
+    assert [c["name"] for c in clips_of(tmp_path / "index.html")] == ["TITLE DATA"]
+
+
+def test_a_file_that_can_t_be_read_is_left_out_of_a_comparison(tmp_path, capsys):
+    for folder in ("one", "other"):
+        for name in ("a.wav", "b.wav", "song.wav", "song.flac", f"x{chr(0xDCFF)}.wav"):
+            audio.write(tmp_path / folder / name, talk(0.3), RATE)
+    (tmp_path / "other" / "b.wav").write_bytes(b"RIFF")
+    given = ["quarkaudio compare", str(tmp_path / "one"), str(tmp_path / "other"), f"--output={tmp_path / 'page'}"]
+    with pytest.raises(SystemExit, match=r"^error: .*other/b.wav: .*truncated"):
+        compare.main(given)
+    names = [c["name"] for c in clips_of(tmp_path / "page" / "index.html")]
+    assert names == ["a", "song.flac", "song.wav", r"x\udcff"]
+    with pytest.raises(SystemExit, match=r"index.html exists already: --overwrite replaces it"):
+        compare.main(given)
+    with pytest.raises(SystemExit, match=r"^error: .*b.wav: .*truncated"):
+        compare.main(
+            [*given[:1], *(str(tmp_path / f / "b.wav") for f in ("one", "other")), f"--output={tmp_path / 'p'}"]
+        )
+    assert not (tmp_path / "p" / "index.html").exists()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 1.0, 200.0])

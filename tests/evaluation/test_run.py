@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,7 @@ def test_it_goes_on_where_it_stopped_and_refuses_other_settings(tmp_path, capsys
         call(*given, "--seed=1")
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_work(tmp_path, capsys):
     sets.librispeech(tmp_path)
     copied(BENCHMARKS["librispeech"].read(tmp_path), tmp_path / "made")
@@ -154,6 +156,90 @@ def test_means_of_error_rates_count_what_was_said():
     assert tables.means(rows) == {"wer": pytest.approx(0.1), "words": 10, "x": 1.0}
     assert tables.means([{"file": "a", "wer": float("nan"), "words": 0.0}])["words"] == 0
     assert json.loads(tables.to_json({"a": [float("nan"), 1.0]})) == {"a": [None, 1.0]}
+
+
+def test_a_mean_says_over_how_many():
+    """The tables' last row, and the counts beside the means."""
+    rows = [{"file": name, "x": x, "y": 1.0} for name, x in (("a", 1.0), ("b", math.nan), ("c", 2.0))]
+    last = tables.markdown([*rows, {"file": "d", "y": 1.0}], {"fad": 0.25}, {"fad": 3}).splitlines()[-1]
+    assert [cell.strip() for cell in last.split("|")[1:-1]] == ["mean of 4", "1.500 (2)", "1.000", "0.250 (3)"]
+    assert tables.counts(rows) == {"x": 2, "y": 3}
+    last = tables.markdown(rows[:1]).splitlines()[-1]
+    assert [cell.strip() for cell in last.split("|")[1:-1]] == ["mean of 1", "1.000", "1.000"]
+
+
+def test_results_say_over_how_many(tmp_path):
+    """Of a set of which one recording has no target."""
+    sets.packet_loss(tmp_path)
+    copied(BENCHMARKS["plc"].read(tmp_path), tmp_path / "made")
+    given = ["--benchmark=plc", f"--data={tmp_path}", f"--reconstructions={tmp_path / 'made'}", "--fad=mel"]
+    call(*given, "--metrics=mel_distance,fad", f"--output={tmp_path / 'out'}")
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["counts"] == {"seconds": 2, "mel_distance": 1, "fad": 1} and len(found["files"]) == 2
+    assert found["means"]["mel_distance"] == pytest.approx(0, abs=1e-6)
+    last = (tmp_path / "out" / "results.md").read_text().splitlines()[-1]
+    assert "| 0.000 (1) " in last and last.startswith("| mean of 2")
+
+
+def test_fad_without_any_target_is_left_out(tmp_path, capsys):
+    sets.seed_tts(tmp_path)
+    copied(BENCHMARKS["seedtts-editing"].read(tmp_path), tmp_path / "made")
+    given = ["--benchmark=seedtts-editing", f"--data={tmp_path}", f"--reconstructions={tmp_path / 'made'}", "--fad=mel"]
+    call(*given, "--metrics=mel_distance,fad", f"--output={tmp_path / 'out'}")
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    line = "fad: it compares with targets, and no item has one"
+    assert found["left_out"] == [line] and "fad" not in found["means"] and line in capsys.readouterr().err
+
+
+def test_files_of_one_stem_are_told_apart(tmp_path):
+    """Outputs made elsewhere of song.flac and song.wav keep the suffix, or are refused."""
+    for name, pitch in (("song.flac", 100), ("song.wav", 200), ("alone.wav", 150)):
+        audio.write(tmp_path / "in" / name, sets.talk(0.5, pitch), sets.RATE)
+    names = ["alone.wav", "song.flac", "song.wav"]
+    given = [tmp_path / "in", "--metrics=mel_distance"]
+    call(*given, f"--reconstructions={tmp_path / 'in'}", f"--output={tmp_path / 'itself'}")
+    for name in names:
+        (tmp_path / "made").mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "in" / name, tmp_path / "made" / ("alone.wav" if name == "alone.wav" else f"{name}.x"))
+    for name in names[1:]:
+        audio.write(tmp_path / "made" / f"{name}.wav", audio.read(tmp_path / "in" / name)[0], sets.RATE)
+    call(*given, f"--reconstructions={tmp_path / 'made'}", f"--output={tmp_path / 'kept'}")
+    for out in ("itself", "kept"):
+        found = json.loads((tmp_path / out / "results.json").read_text())
+        assert [row["file"] for row in found["files"]] == names
+        assert all(row["mel_distance"] == pytest.approx(0, abs=1e-3) for row in found["files"])
+    audio.write(tmp_path / "one" / "song.wav", sets.talk(0.5, 100), sets.RATE)
+    audio.write(tmp_path / "one" / "alone.wav", sets.talk(0.5, 150), sets.RATE)
+    with pytest.raises(SystemExit, match=r"song.flac: song.flac: no file of that name"):
+        call(*given, f"--reconstructions={tmp_path / 'one'}")
+
+
+def test_a_name_that_is_not_utf8_is_measured(tmp_path, capsys):
+    name = f"x{chr(0xDCFF)}.wav"
+    audio.write(tmp_path / "in" / name, sets.talk(0.5), sets.RATE)
+    given = [tmp_path / "in", f"--reconstructions={tmp_path / 'in'}", CHEAP, f"--output={tmp_path / 'out'}"]
+    call(*given, f"--report={tmp_path / 'page'}")
+    found = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
+    assert [row["file"] for row in found["files"]] == [r"x\udcff.wav"] and not found["failed"]
+    assert "data:image/jpeg" in (tmp_path / "page" / "index.html").read_text("utf-8")
+
+
+def test_what_is_in_the_way_is_said_before_the_work(tmp_path):
+    sets.write(tmp_path / "in" / "a.wav")
+    (tmp_path / "old.csv").write_text("old")
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "index.html").write_text("old")
+    given = [tmp_path / "in", f"--reconstructions={tmp_path / 'in'}", CHEAP]
+    for more, message in (
+        ([f"--output={tmp_path / 'old.csv'}"], "old.csv exists already: --overwrite replaces it"),
+        ([f"--report={tmp_path / 'page'}"], "index.html exists already: --overwrite replaces it"),
+        ([f"--output={tmp_path / 'in' / 'a.wav'}"], "a.wav is a file, but should be a folder"),
+    ):
+        with pytest.raises(SystemExit, match=f"error: .*{message}"):
+            call(*given, *more)
+    assert (tmp_path / "old.csv").read_text() == "old" == (tmp_path / "page" / "index.html").read_text()
+    call(*given, f"--output={tmp_path / 'old.csv'}", f"--report={tmp_path / 'page'}", "--overwrite")
+    assert "a.wav" in (tmp_path / "old.csv").read_text()
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def batch_of(cfg, length=30):
 @pytest.fixture(scope="module")
 def params():
     """Weights large enough that what comes depends on what came before."""
-    params = MODEL.init(jax.random.key(3), batch_of(CFG))["params"]
+    params = jax.jit(MODEL.init)(jax.random.key(3), batch_of(CFG))["params"]
     return jax.tree.map(lambda x: x * 8 if x.ndim > 1 and x.shape[-1] == 32 else x, nn_unbox(params))
 
 
@@ -77,7 +77,10 @@ def test_greedy_generation_agrees_with_one_pass_over_its_own_answer(params):
             assert codes[0, frame, k] == np.asarray(scores)[0, 5 + frame + k, k, :size].argmax(), (frame, k)
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, Sampling(), Sampling(0.8, top_k=5, top_p=0.9)])
+@pytest.mark.parametrize(
+    "sampling",
+    [*(pytest.param(s, marks=pytest.mark.slow) for s in (GREEDY, Sampling())), Sampling(0.8, top_k=5, top_p=0.9)],
+)
 def test_batches_of_different_lengths_equal_single_runs(params, sampling):
     x, lengths, frames = prefix(3, 7), [7, 4, 5], [5, 6, 2]
     together, _, _ = run(params, x, lengths, frames, [7, 8, 9], 6, Generation(sampling))
@@ -114,6 +117,7 @@ def test_the_end_is_the_models_where_it_may_say(params):
     assert fixed.tolist() == [30] * 8
 
 
+@pytest.mark.slow
 def test_guidance_of_one_is_the_condition_alone_and_more_changes_it(params):
     x, plain = prefix(2, 5), prefix(2, 5, seed=1)
     alone, _, _ = run(params, x, [5, 4], [6, 6], [0, 1], 6, Generation(GREEDY))
@@ -126,7 +130,7 @@ def test_guidance_of_one_is_the_condition_alone_and_more_changes_it(params):
 def test_durations_come_with_the_codes_of_the_adaptive_codec():
     cfg = lm.LMConfig(CFG.backbone, CFG.codebooks, 6, max_duration=8)
     model = lm.LanguageModel(cfg)
-    params = nn_unbox(model.init(jax.random.key(0), batch_of(cfg)))["params"]
+    params = nn_unbox(jax.jit(model.init)(jax.random.key(0), batch_of(cfg)))["params"]
     request = asked(prefix(2, 5), [5, 5], [4, 2], [0, 1])
     codes, lengths, durations = generate(model, params, request, 4, Generation(Sampling()))
     assert codes.shape == (2, 4, 3) and lengths.tolist() == [4, 2]
@@ -144,6 +148,7 @@ def test_the_stream_gives_what_the_loop_gives(params):
     np.testing.assert_array_equal(sum(f[1].astype(int) for f in frames), np.asarray(lengths))
 
 
+@pytest.mark.slow
 def test_unscanned_layers_give_the_same(params):
     plain = lm.LanguageModel(CFG, scan=False)
     request = asked(prefix(2, 5), [5, 4], [6, 6], [0, 1])

@@ -52,11 +52,11 @@ def features(item, name, count):
 
 @pytest.fixture(scope="module")
 def params():
-    return nn.meta.unbox(lm.LanguageModel(CFG).init(jax.random.key(0), packed()))["params"]
+    return nn.meta.unbox(jax.jit(lm.LanguageModel(CFG).init)(jax.random.key(0), packed()))["params"]
 
 
 def logits(params, batch, cfg=CFG):
-    return np.asarray(lm.LanguageModel(cfg).apply({"params": params}, batch)[0])
+    return np.asarray(jax.jit(lm.LanguageModel(cfg).apply)({"params": params}, batch)[0])
 
 
 def test_the_numbers_are_those_of_the_layout():
@@ -124,7 +124,7 @@ def loss_of(predictions, batch, weights=(1.0, 1.0, 1.0)):
 def test_scores_a_codebook_at_a_time_equal_those_of_the_logits(max_duration):
     cfg = lm.LMConfig(CFG.backbone, CFG.codebooks, 6, max_duration=max_duration)
     model, batch = lm.LanguageModel(cfg), packed(durations=max_duration > 0)
-    params = model.init(jax.random.key(0), batch)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
 
     def whole(params):
         scores = score(cfg, model.apply({"params": params}, batch), batch, 0.1)
@@ -134,8 +134,8 @@ def test_scores_a_codebook_at_a_time_equal_those_of_the_logits(max_duration):
         scores = model.apply({"params": params}, batch, None, 0.1, method="score")
         return lm.loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
 
-    (loss, scores), gradient = jax.value_and_grad(whole, has_aux=True)(params)
-    (found, apart_scores), found_gradient = jax.value_and_grad(apart, has_aux=True)(params)
+    (loss, scores), gradient = jax.jit(jax.value_and_grad(whole, has_aux=True))(params)
+    (found, apart_scores), found_gradient = jax.jit(jax.value_and_grad(apart, has_aux=True))(params)
     assert float(found) == pytest.approx(float(loss), rel=1e-6)
     close = functools.partial(np.testing.assert_allclose, atol=1e-5)
     jax.tree.map(close, (apart_scores, found_gradient), (scores, gradient))
@@ -147,7 +147,8 @@ def test_a_condition_that_is_dropped_does_not_count(params):
     other["features"][0, place] += 1
     dropped = np.ones((1, 40), bool)
     model = lm.LanguageModel(CFG)
-    a, b = (model.apply({"params": params}, x, dropped)[0] for x in (batch, other))
+    apply = jax.jit(model.apply)
+    a, b = (apply({"params": params}, x, dropped)[0] for x in (batch, other))
     np.testing.assert_array_equal(a, b)
     assert np.abs(np.asarray(a) - logits(params, batch)).max() > 1e-4
 
@@ -170,10 +171,11 @@ def test_steps_with_a_cache_equal_the_whole(params):
     whole = logits(params, batch)
     model = lm.LanguageModel(CFG)
     x = model.apply({"params": params}, batch, *lm.answers(CFG, batch), method="embed")
+    step = jax.jit(functools.partial(model.apply, {"params": params}, method="step"))
     cache, found = empty_cache(CFG.backbone, 1, 25), []
     for begin, stop in [(0, 8), *((i, i + 1) for i in range(8, count))]:
         positions = np.arange(begin, stop)[None]
-        out, _, cache = model.apply({"params": params}, x[:, begin:stop], positions, cache, method="step")
+        out, _, cache = step(x[:, begin:stop], positions, cache)
         found.append(np.asarray(out))
     np.testing.assert_allclose(np.concatenate(found, 1)[0], whole[0, :count], atol=3e-5)
 
@@ -185,8 +187,9 @@ def test_durations_of_the_adaptive_codec_stand_beside_codebook_0():
     answer = batch["kind"][0] >= Kind.CODES
     assert np.asarray(durations)[0, answer].tolist() == [0, 2, 1, 8, 3, 0, 0, 0]
     assert np.asarray(ids)[0, answer, 0].tolist() == [S, *CODES[0][:, 0], E, N, N]
-    variables = lm.LanguageModel(cfg).init(jax.random.key(0), batch)
-    value, parts = lm.loss(score(cfg, lm.LanguageModel(cfg).apply(variables, batch), batch), jnp.ones(3))
+    variables = jax.jit(lm.LanguageModel(cfg).init)(jax.random.key(0), batch)
+    predictions = jax.jit(lm.LanguageModel(cfg).apply)(variables, batch)
+    value, parts = lm.loss(score(cfg, predictions, batch), jnp.ones(3))
     assert np.isfinite(float(value)) and float(parts["durations"]) > 0
 
 

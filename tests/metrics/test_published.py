@@ -43,6 +43,7 @@ def test_noise_makes_everything_worse(metric, real_audio):
         assert best[column] > worse[column] if HIGHER[column] else best[column] < worse[column]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", COMPUTED, ids=lambda m: m.name)
 @pytest.mark.parametrize("pair", PINNED)
 def test_published_outputs_against_their_targets(metric, pair, real_audio):

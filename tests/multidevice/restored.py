@@ -21,11 +21,10 @@ def main() -> None:
     workdir, sizes = sys.argv[1], dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[2].split(",")), strict=True))
     checkpoints = Checkpoints(workdir)
     step = checkpoints.latest()
-    program = LMProgram.configured(checkpoints.config(step))
+    program = LMProgram.configured(checkpoints.saved(step).config)
     devices = jax.devices()[: int(np.prod(list(sizes.values())))]
-    batches, _ = program.batches(0, 1)
     lowered = lower_train_step(program, make_mesh(sizes, devices))
-    state = checkpoints.restore(step, lowered.abstract_state, batches)
+    state = checkpoints.restore(step, lowered.abstract_state)
     leaves = jax.tree.leaves(state.model.params)
     large = [x for x in leaves if x.size > 20_000]
     split = sum(x.addressable_shards[0].data.size < x.size for x in large) / len(large)

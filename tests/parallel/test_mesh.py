@@ -1,13 +1,16 @@
 """Mesh sizes and shardings."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from quarkaudio_jax.nn.partition import fitted
 from quarkaudio_jax.parallel.chips import topology_devices
-from quarkaudio_jax.parallel.mesh import make_mesh, state_shardings
+from quarkaudio_jax.parallel.mesh import AXES, batch_share, make_mesh, state_shardings
 from quarkaudio_jax.schema import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from tests.conftest import small_config
@@ -77,6 +80,25 @@ class TestWiring:
             ValueError, match=r"data=1, fsdp=16.* over 2 slices: config.mesh.data must be a multiple of 2"
         ):
             make_mesh(dict(data=1, fsdp=16, tensor=1), devices)
+
+    @pytest.mark.parametrize("tensor, shares", [(1, 4), (2, None), (4, None), (8, 2), (16, 1)])
+    def test_every_owner_of_a_row_reads_it(self, tensor, shares):
+        mesh = make_mesh(dict(data=-1, fsdp=1, tensor=tensor), topology_devices("v5e:4x4"))
+        rows = mesh.devices.reshape(16 // tensor, tensor)
+        found = {host: batch_share(mesh, host) for host in {d.process_index for d in rows.flat}}
+        (count,) = {count for _, count in found.values()}
+        assert shares in (None, count)
+        readers = [{found[device.process_index][0] for device in owners} for owners in rows]
+        assert all(len(read) == 1 for read in readers)
+        counts = collections.Counter(share for (share,) in readers)
+        assert counts == dict.fromkeys(range(count), len(rows) // count)
+
+    def test_rows_that_hosts_share_in_part_are_refused(self):
+        devices = sorted(topology_devices("v5e:4x4"), key=lambda device: device.process_index)
+        order = [*devices[:3], devices[4], devices[3], *devices[5:]]
+        mesh = Mesh(np.array(order).reshape(4, 1, 4), AXES)
+        with pytest.raises(ValueError, match=r"share some rows of a batch and not others \(host 0 \[0, 1\]; host 1"):
+            batch_share(mesh, 0)
 
     def test_neighbours_on_an_axis_are_wired(self):
         mesh = make_mesh(dict(data=1, fsdp=8, tensor=2), topology_devices("v5e:4x4"))

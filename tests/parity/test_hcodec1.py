@@ -52,12 +52,16 @@ class TestFixedRate:
     def test_decoding_of_stored_codes(self, fixed):
         variables, arrays, meta = fixed
         codec, codes = HCodec(HCODEC_16K), stored_codes(HCODEC_16K, arrays)
-        acoustic, semantic = codec.apply(variables, codes, method="dequantize")
-        close(acoustic, meta, arrays, "quantized")
-        close(semantic, meta, arrays, "quantized_semantic")
-        close(codec.apply(variables, codes, method="decode"), meta, arrays, "recon")
-        close(codec.apply(variables, semantic, method="predict_features"), meta, arrays, "pred_feat")
 
+        def outputs(codec, codes):
+            vectors = codec.dequantize(codes)
+            return *vectors, codec.decode(codes), codec.predict_features(vectors[1])
+
+        found = jax.jit(lambda v, c: codec.apply(v, c, method=outputs))(variables, codes)
+        for name, array in zip(("quantized", "quantized_semantic", "recon", "pred_feat"), found, strict=True):
+            close(array, meta, arrays, name)
+
+    @pytest.mark.slow
     @pytest.mark.parametrize("length", [5000, 320])
     def test_encoder_on_odd_lengths(self, fixed, length):
         variables, arrays, meta = fixed
@@ -65,7 +69,7 @@ class TestFixedRate:
         def encode(codec, wave):
             return codec.encoder(wave)
 
-        emb = HCodec(HCODEC_16K).apply(variables, arrays[f"wav_{length}"], method=encode)
+        emb = jax.jit(lambda v, w: HCodec(HCODEC_16K).apply(v, w, method=encode))(variables, arrays[f"wav_{length}"])
         close(emb, meta, arrays, f"emb_{length}")
 
 
@@ -96,6 +100,7 @@ class TestAdaptiveRate:
         close(emb.semantic_BxTxD[:, :count], meta, arrays, "one_agg_semantic")
         check_codes(codec.apply(variables, emb, method="quantize"), arrays, "one_")
 
+    @pytest.mark.slow
     def test_a_batch_equals_its_items(self, adaptive):
         """The masked default, from the arrays of the item that the batch's padding would have changed."""
         cfg, variables, arrays, meta = adaptive
@@ -105,6 +110,7 @@ class TestAdaptiveRate:
         close(emb.acoustic_BxTxD[item : item + 1, :count], meta, arrays, "one_agg_acoustic")
         close(emb.semantic_BxTxD[item : item + 1, :count], meta, arrays, "one_agg_semantic")
 
+    @pytest.mark.slow
     def test_the_originals_batch_by_name(self, adaptive):
         cfg, variables, arrays, meta = adaptive
         codec, count = HCodec(attending_to_padding(cfg)), arrays["token_lengths"].shape[1]
@@ -151,6 +157,7 @@ def test_full_size_names_and_shapes(cfg, name):
     assert torch_shapes(cfg) == shapes
 
 
+@pytest.mark.slow
 def test_import_then_export_is_the_identity(fixed, adaptive):
     for cfg, variables in ((HCODEC_16K, fixed[0]), adaptive[:2]):
         state, back = golden_state_dict(cfg), export_hcodec(cfg, variables)
@@ -159,6 +166,7 @@ def test_import_then_export_is_the_identity(fixed, adaptive):
             np.testing.assert_array_equal(back[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [640 * 10, 640 * 10 - 123])
 @pytest.mark.parametrize("cfg", [HCODEC_16K_TINY, HCODEC_16K_ADAPTIVE_TINY], ids=lambda c: c.name)
 def test_a_padded_batch_gives_what_its_items_give(cfg, length):

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.codec.quantize import Codebooks, QuantizerConfig, quantize_and_update
+from quarkaudio_jax.codec.quantize import Codebooks, QuantizerConfig, QuantizerRules, quantize_and_update
 from tests.parity import golden
 
 ARRAYS, META = golden.load("vq_train")
 CFG = QuantizerConfig(num_codebooks=3, codebook_size=16, dim=32)
+RULES = QuantizerRules(rotation_trick=True, dropout=False, revive_below=0.0)
 
 
 def books() -> Codebooks:
@@ -31,7 +32,7 @@ def test_three_steps():
         x = jnp.asarray(ARRAYS[f"x{i}"])
 
         def objective(x, state=state):
-            out, new = quantize_and_update(CFG, state, x, jax.random.key(0))
+            out, new = quantize_and_update(CFG, RULES, state, x, jax.random.key(0))
             return (out.quantized_BxTxD * ARRAYS["cotangent"]).sum() + out.commit_loss_K.sum(), (out, new)
 
         grad, (out, state) = jax.grad(objective, has_aux=True)(x)
@@ -50,7 +51,7 @@ def test_padding_enters_neither_losses_nor_statistics(pad):
     x = jnp.asarray(ARRAYS["x0"])
     mask = jnp.pad(jnp.ones(x.shape[:2], bool), ((0, 0), (0, pad)))
     padded = jnp.pad(x, ((0, 0), (0, pad), (0, 0)), constant_values=7.0)
-    out, new = quantize_and_update(CFG, books(), padded, jax.random.key(0), mask)
+    out, new = quantize_and_update(CFG, RULES, books(), padded, jax.random.key(0), mask)
     check(out.commit_loss_K, "step0_commit_loss")
     check(new.embed_avg_KxVxD, "step0_embed_avg")
     check(new.cluster_size_KxV, "step0_cluster_size")

@@ -1,15 +1,19 @@
 """Prepared records as packed batches for the language model."""
 
+import collections
 import json
 import pickle
 import shutil
+import zlib
 
+import grain
 import numpy as np
 import pytest
 
 from quarkaudio_jax.bridge.text import load_text_extractor
 from quarkaudio_jax.data.pipeline import DataError
-from quarkaudio_jax.data.prepared import packed_batches, padding_share
+from quarkaudio_jax.data.position import merge
+from quarkaudio_jax.data.prepared import heldout_count, open_tasks, packed_batches, padding_share
 from quarkaudio_jax.data.records import RecordError, Records
 from quarkaudio_jax.schema import PreparedConfig, TaskWeights
 from tests.preparing import arguments, call
@@ -69,6 +73,30 @@ def test_hosts_share_the_examples(prepared):
     everything = seen()
     assert seen(process_index=0, process_count=2) | seen(process_index=1, process_count=2) == everything
     assert len(everything) > 2
+
+
+def test_another_number_of_hosts_reads_on_where_they_were(prepared):
+    """Two hosts, one, two: every position of each task's order once, also those that waited in a half-emptied pack."""
+    states, seen = None, collections.Counter()
+    for hosts, batches in ((2, 3), (1, 4), (2, 1)):
+        streams = [batches_of(prepared, process_index=host, process_count=hosts) for host in range(hosts)]
+        for stream in streams:
+            if states:
+                stream.set_states(states)
+            for _ in range(batches):
+                next(stream)
+                seen.update(stream.names)
+        states = json.loads(json.dumps([stream.get_state() for stream in streams]))
+    again = batches_of(prepared, process_index=1, process_count=2)
+    again.set_states(states)
+    assert same(next(again), next(streams[1])) and again.names == streams[1].names
+    expected = collections.Counter()
+    for task, (records, _) in open_tasks(PreparedConfig(folder=str(prepared))).items():
+        start, taken = merge(state["shares"][task] for state in states)
+        order = grain.MapDataset.range(heldout_count(len(records), 0.2), len(records)).seed(zlib.crc32(task.encode()))
+        order = order.shuffle().repeat()
+        expected.update(f"{task}/{order[position]}" for position in (*range(start), *taken))
+    assert seen == expected and sum(seen.values()) > 20
 
 
 def test_the_mixture_changes_only_when_asked(prepared):

@@ -225,3 +225,15 @@ def test_a_file_that_cannot_be_opened_stops_its_shard_and_the_next_start_finishe
     os.rename(tmp_path / "away", tmp_path / "5.wav")
     call(*args)
     assert len(Records(tmp_path / "out" / "codec_speech")) == 8
+
+
+def test_a_file_that_can_t_be_used_is_named_and_the_exit_status_says_so(tmp_path, capsys):
+    for name, wave in (("a", np.ones(16000)), ("b", np.full(16000, np.nan)), ("c", np.ones(16000))):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "in" / f"{name}.wav", wave, 16000, "FLOAT")
+    config = {"pools.speech": tmp_path / "in", "sample_rate": 16000, "examples.codec_speech": 3}
+    for _ in range(2):  # also where nothing is left to do
+        with pytest.raises(SystemExit) as stopped:
+            call(*arguments("", tmp_path / "out", **config))
+        printed = capsys.readouterr().out
+        assert stopped.value.code == 1 and "2 examples" in printed and "b.wav: samples are NaN" in printed

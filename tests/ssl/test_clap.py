@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax.bridge.clap import clap_audio_config, clap_audio_table, import_clap_audio, load_clap_audio
-from quarkaudio_jax.bridge.files import MissingWeightsError
+from quarkaudio_jax.bridge.hub import MissingWeightsError
 from quarkaudio_jax.bridge.rules import UnmatchedError, export_tensors
 from quarkaudio_jax.ssl.clap import CLAP_AUDIO, ClapAudio, ClapAudioEncoder, bicubic, clap_mel, clap_windows
 

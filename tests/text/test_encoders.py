@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.files import MissingWeightsError
+from quarkaudio_jax.bridge.hub import MissingWeightsError
 from quarkaudio_jax.bridge.rules import UnmatchedError
 from quarkaudio_jax.bridge.text import clap_config, import_text, load_text_extractor, t5_config
 from quarkaudio_jax.text.clap import CLAP_TEXT, ClapTextEncoder

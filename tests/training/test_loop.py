@@ -1,16 +1,26 @@
 """What a run leaves behind, and what stops it."""
 
 import json
+import os
 import re
+import shutil
 
+import jax
 import numpy as np
 import pytest
 
-from quarkaudio_jax.data import audio
+from quarkaudio_jax import load_codec
+from quarkaudio_jax.data import audio, pipeline
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.schema import CodecTrainConfig, ConfigError, from_config_dict
 from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config
-from quarkaudio_jax.training.loop import NonFiniteError, Trainer, make_program
-from tests.conftest import small_config
+from quarkaudio_jax.training.guard import NonFiniteError
+from quarkaudio_jax.training.lock import WorkdirLock
+from quarkaudio_jax.training.loop import Trainer, make_program
+from quarkaudio_jax.training.preemption import Preemption
+from quarkaudio_jax.training.program import check_same
+from quarkaudio_jax.training.saved_codec import read_codec
+from tests.conftest import losses, small_config
 
 
 def lines(workdir):
@@ -33,44 +43,162 @@ def test_a_run_leaves_metrics_samples_and_a_checkpoint(trained):
     assert step == 2 and config.loop.steps == 2 and isinstance(config, CodecTrainConfig)
 
 
-def test_a_finished_run_stays_finished(trained):
-    before = (trained / "metrics.jsonl").read_text()
-    config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9)
-    assert Trainer(from_config_dict(config), trained).run() == "finished"
-    assert (trained / "metrics.jsonl").read_text() == before
+def same_config(**changes):
+    """What `trained` was trained with."""
+    return from_config_dict(small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9, **changes))
 
 
-def test_another_shape_is_refused_in_words(trained):
-    config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9, codec__variant="hcodec_48k_base")
-    with pytest.raises(CheckpointError, match="does not fit this configuration"):
-        Trainer(from_config_dict(config), trained)
+def test_a_finished_run_stays_finished_though_a_newer_step_is_half_a_copy(trained, tmp_path, caplog):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    newer = workdir / "checkpoints" / "4"
+    shutil.copytree(workdir / "checkpoints" / "2", newer)
+    largest = max(newer.rglob("ocdbt.process_0/d/*"), key=lambda path: path.stat().st_size)
+    os.truncate(largest, largest.stat().st_size // 2)
+    assert Trainer(same_config(), workdir).run() == "finished"
+    assert (workdir / "metrics.jsonl").read_text() == (trained / "metrics.jsonl").read_text()
+    (aside,) = (workdir / "checkpoints").glob("4.damaged-*")
+    assert "is damaged" in caplog.text and largest.name in caplog.text and aside.name in caplog.text
+    assert find_checkpoint(workdir).name == "2"
+
+
+def test_another_run_is_refused_and_leaves_nothing(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "_compile", None)  # it is refused before that
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    before = {path: path.read_bytes() for path in workdir.rglob("*.json*")}
+    refused = [
+        ({"losses__mel": 3.0}, r"began with config.losses.mel = 15.0 \(now 3.0\): .*allow_changes=True"),
+        ({"features__recipe": "precomputed"}, "config.features.recipe = 'mel'"),
+        ({"data__music__paths": "embedded:events"}, "config.data.music.paths = 'embedded:music'"),
+        ({"seed": 1}, "config.seed = 0"),
+    ]
+    for changes, message in refused:
+        with pytest.raises(ConfigError, match=message):
+            Trainer(same_config(**changes), workdir)
+    notes = json.loads((workdir / "checkpoints/2/data/process_0-of-1.json").read_text())
+    notes["sources"]["number of speech recordings"] += 1
+    (workdir / "checkpoints/2/data/process_0-of-1.json").write_text(json.dumps(notes))
+    with pytest.raises(ConfigError, match="began with number of speech recordings = "):
+        Trainer(same_config(), workdir)
+    (workdir / "checkpoints/2/data/process_0-of-1.json").write_bytes(
+        before[workdir / "checkpoints/2/data/process_0-of-1.json"]
+    )
+    assert {path: path.read_bytes() for path in workdir.rglob("*.json*")} == before
+
+
+def test_changes_are_told_where_they_are_allowed(caplog):
+    check_same({"a": 1, "old": 2}, {"a": 1, "new": 3}, allowed=False)
+    check_same({"a": 1, "b": 2}, {"a": 1, "b": 3}, allowed=True)
+    assert "this run began with b = 2 (now 3)" in caplog.text
 
 
 @pytest.mark.slow
-def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
-    config = small_config(
-        loop__steps=10, loop__checkpoint_every=2, losses__adversarial=0.0, losses__feature_matching=0.0
-    )
-    trainer = Trainer(from_config_dict(config), tmp_path)
+def test_another_shape_is_refused_in_words(trained, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    before = (workdir / "config.json").read_text()
+    with pytest.raises(CheckpointError, match="does not fit this configuration"):
+        Trainer(same_config(codec__variant="hcodec_48k_base", loop__allow_changes=True), workdir)
+    assert (workdir / "config.json").read_text() == before
+
+
+def test_two_runs_in_one_directory_do_not_mix(tmp_path):
+    lock = WorkdirLock(tmp_path)
+    with pytest.raises(UserError, match="another training run"):
+        Trainer(same_config(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["train.lock"]
+    lock.release()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="can't be written"):
+        Trainer(same_config(), tmp_path / "file")
+
+
+@pytest.fixture
+def poisoned(tmp_path, monkeypatch):
+    """Configurations on a folder of 8 recordings, two of which give NaN."""
+    folder = tmp_path / "recordings"
+    for i in range(8):
+        audio.write(folder / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(48000), 48000)
+    real = pipeline.make_crop
+
+    def make_crop(source, index, spec, position):
+        crop = real(source, index, spec, position)
+        if source.name(index).endswith(("3.wav", "5.wav")):
+            crop["wave"] = np.full_like(crop["wave"], np.nan)
+        return crop
+
+    monkeypatch.setattr(pipeline, "make_crop", make_crop)
+
+    def configured(**changes):
+        quick = dict(losses__adversarial=0.0, losses__feature_matching=0.0, ema_decay=0.9, data__heldout=0.0)
+        config = small_config(**quick, loop__steps=8, data__speech__paths=str(folder), **changes)
+        config.data.music.paths = config.data.events.paths = ""
+        return from_config_dict(config)
+
+    return configured
+
+
+@pytest.mark.parametrize("variant", ["hcodec_48k_tiny", "hcodec_48k_base"])
+def test_another_codec_is_refused_in_words(variant, trained):
+    with pytest.raises(ConfigError, match=f"config.codec.variant = 'hcodec_48k_tiny_faded' .now '{variant}'"):
+        Trainer(same_config(codec__variant=variant), trained)
+
+
+@pytest.mark.slow
+def test_bad_batches_are_skipped_and_a_stopped_run_ends_the_same(poisoned, tmp_path, monkeypatch, caplog):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert Trainer(poisoned(), whole).run() == "finished"
+    skipped = [
+        int(n) for n in re.findall(r"step (\d+) skipped \(\d+ so far\): grad_norm/generator is nan", caplog.text)
+    ]
+    named = re.findall(r"its examples: (.*)", caplog.text)
+    assert skipped and all(set(re.findall(r"(\d).wav", line)) <= {"3", "5"} for line in named)
+    assert all(len(line.split(", ")) <= 2 and ".wav" in line for line in named)
+    last = lines(whole)[-1]
+    assert last["step"] == 8 and last["steps/skipped"] == len(skipped) < 8
+    for stop in (skipped[0], skipped[-1] - 1):
+        with monkeypatch.context() as told:
+            told.setattr(Preemption, "reached", lambda _, step, stop=stop: step >= stop)
+            Trainer(poisoned(), parts).run()
+    assert Trainer(poisoned(), parts).run() == "finished"
+    assert losses(parts) == losses(whole)
+    one, other = (read_codec(workdir)[1] for workdir in (whole, parts))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(one))
+
+
+@pytest.mark.slow
+def test_too_many_bad_steps_in_a_row_end_the_run(poisoned, tmp_path, monkeypatch):
+    trainer = Trainer(poisoned(loop__checkpoint_every=2, loop__bad_steps=1), tmp_path / "run")
     real, calls = trainer.train_step, []
 
-    def poisoned(state, batch):
+    def poison(state, batch):
         calls.append(0)
-        if len(calls) == 4:  # this step's update is NaN although its losses are not
-            batch = {"wave": batch["wave"].at[0, 0].set(np.nan)}
-        return real(state, batch)
+        return real(state, {"wave": batch["wave"] * (np.nan if len(calls) in (4, 5) else 0.0)})
 
-    monkeypatch.setattr(trainer, "train_step", poisoned)
-    with pytest.raises(NonFiniteError, match=r"step 4: grad_norm/generator is nan.*loss/mel is nan.*step 2 in"):
+    monkeypatch.setattr(trainer, "train_step", poison)
+    with pytest.raises(NonFiniteError, match=r"step 5: grad_norm/generator is nan.*loss/mel is nan.*step 4 in"):
         trainer.run()
-    assert find_checkpoint(tmp_path).name == "2"
+    assert find_checkpoint(tmp_path / "run").name == "4"
+    assert json.loads((tmp_path / "run/checkpoints/4/config/metadata").read_text())["bad_steps"] == {
+        "in_a_row": 1,
+        "total": 1,
+    }
 
 
-def test_wrong_values_are_named(tmp_path):
+def test_wrong_values_are_named(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="config.program 'codecs' does not exist; did you mean 'codec'"):
         make_program(from_config_dict(small_config(program="codecs")))
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         find_checkpoint(tmp_path / "none")
+    (tmp_path / "x.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"x.safetensors is a file, not a checkpoint's folder; `convert import`"):
+        find_checkpoint(tmp_path / "x.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for load in (find_checkpoint, load_codec):
+        with pytest.raises(CheckpointError, match=f"{tmp_path}/none: no such checkpoint"):
+            load("~/none")
     with pytest.raises(CheckpointError, match=re.escape("holds no complete checkpoint")):
         find_checkpoint(tmp_path)
 

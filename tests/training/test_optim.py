@@ -1,5 +1,6 @@
 """Schedules and clipping."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -36,3 +37,15 @@ def test_gradients_are_clipped():
 )
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("clip", [0.0, float("inf")])
+def test_gradients_are_not_clipped_at_0(clip):
+    cfg = OptimConfig(lr=1.0, clip=clip, warmup_steps=0, weight_decay=0.0, b1=0.0, b2=0.5)
+    optimizer, params = make_optimizer(cfg, 10), {"w": jnp.ones(4)}
+    state = optimizer.init(params)
+    assert jax.tree.structure(state) == jax.tree.structure(make_optimizer(OptimConfig(), 10).init(params))
+    for gradient in (1.0, 1e3):
+        updates, state = optimizer.update({"w": jnp.full(4, gradient)}, state, params)
+    unclipped = 1e3 / np.sqrt((0.25 * 1.0 + 0.5 * 1e6) / 0.75)  # both squares as they were, debiased
+    np.testing.assert_allclose(updates["w"], -unclipped, rtol=1e-4)

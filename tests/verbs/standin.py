@@ -1,16 +1,25 @@
-"""A stand-in for the public code: H-Codec 1.0 in PyTorch, with the original's names and layouts.
+"""A stand-in for the public code: H-Codec 1.0 in PyTorch, with the original's names, arguments and layouts.
 
 Copied into a folder as vq/codec.py it plays the user's checkout for `convert verify`. The size is
-hcodec_16k_tiny's. FAULT, if set, spoils one module.
+hcodec_16k_tiny's. FAULT, if set, spoils one module. As the original, it imports packages that it does not use.
 """
 
 from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
+from dac.nn.layers import WNConv1d
 from torch import nn
 
 FAULT = ""
+if FAULT == "import":
+    import a_package_of_theirs  # noqa: F401
+
+
+class Unused(WNConv1d):
+    """What the original builds on a package that inference does not need."""
+
+
 FILTERS, STRIDES, LATENT, DIM, HIDDEN, FEATURES, CHANNELS, HEADS = 8, (2, 4, 5, 8), 128, 128, 384, 768, 64, 4
 
 
@@ -199,8 +208,9 @@ class VectorQuantize(nn.Module):
 
 
 class ResidualVQ(nn.Module):
-    def __init__(self):
+    def __init__(self, first):
         super().__init__()
+        self.first = first
         self.layers = nn.ModuleList([VectorQuantize() for _ in range(4)])
 
     def forward(self, x):
@@ -210,6 +220,15 @@ class ResidualVQ(nn.Module):
             total = total + vector
             codes.append(indices)
         return total, torch.stack(codes, -1), torch.zeros(4)
+
+    def get_codes_from_indices(self, indices):
+        books = [layer._codebook.embed[0] for layer in self.layers]
+        if FAULT == "codebook" and self.first:
+            books[2] = torch.cat([books[2][:17], 1.001 * books[2][17:18], books[2][18:]])
+        return torch.stack([book[i] for book, i in zip(books, indices.unbind(-1), strict=True)])
+
+    def get_output_from_indices(self, indices):
+        return self.get_codes_from_indices(indices).sum(0)
 
 
 class Subpixel(nn.Module):
@@ -293,8 +312,8 @@ class CodecDecoder(nn.Module):
 class Codec(nn.Module):
     """As the original, its arguments are ignored."""
 
-    def __init__(self, encoder_config, decoder_config, quantizer_config):
+    def __init__(self, encoder_kwargs, decoder_kwargs, quantizer_kwargs):
         super().__init__()
         self.encoder, self.decoder = SEANetEncoder(), CodecDecoder()
-        self.quantizer, self.semantic_quantizer = ResidualVQ(), ResidualVQ()
+        self.quantizer, self.semantic_quantizer = ResidualVQ(True), ResidualVQ(False)
         self.semantic_encoder, self.semantic_decoder = Encoder(), Decoder()

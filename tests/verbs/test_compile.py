@@ -66,6 +66,7 @@ def test_by_how_much_it_does_not_fit():
     assert _explained(RuntimeError("INTERNAL: something else")) is None
 
 
+@pytest.mark.slow
 @needs_libtpu
 class TestSlices:
     def test_training_split_over_a_slice(self, tmp_path):

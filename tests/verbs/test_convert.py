@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import sys
 
 import jax
@@ -14,7 +15,9 @@ from quarkaudio_jax.bridge import files
 from quarkaudio_jax.bridge.files import read_tensors, write_tensors
 from quarkaudio_jax.bridge.hcodec import export_hcodec
 from quarkaudio_jax.codec.variants import get_variant
-from quarkaudio_jax.training.saved_codec import read_codec
+from quarkaudio_jax.errors import QuarkAudioError
+from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint
+from quarkaudio_jax.training.saved_codec import read_any, read_codec
 from quarkaudio_jax.types import Codes
 from tests.parity.codecs import golden_state_dict
 
@@ -32,7 +35,7 @@ def equal(a, b):
         assert a[name].dtype == b[name].dtype
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [VARIANTS[0], *(pytest.param(v, marks=pytest.mark.slow) for v in VARIANTS[1:])])
 def test_import_then_export_gives_every_tensor_back(variant, tmp_path, capsys):
     state = golden_state_dict(get_variant(variant))
     write_tensors(tmp_path / "in.safetensors", state)
@@ -53,6 +56,19 @@ def test_averaged_weights_are_exported_unless_told_otherwise(trained, tmp_path):
     assert np.abs(average["encoder.out.conv.weight"] - plain["encoder.out.conv.weight"]).max() > 0
     with pytest.raises(SystemExit, match=r"should end in .safetensors, .pt or .pth"):
         call("export", trained, "--output", tmp_path / "x.onnx")
+
+
+def test_an_export_says_that_its_front_end_is_not_the_published_one(trained, tmp_path, capsys):
+    call("export", trained, "--output", tmp_path / "a.safetensors")
+    assert "note: hcodec_48k_tiny_faded fades phases" in capsys.readouterr().out
+    cfg, variables, _ = read_any(tmp_path / "a.safetensors")
+    assert cfg == read_codec(trained)[0] == get_variant("hcodec_48k_tiny_faded")
+    call("import", tmp_path / "a.safetensors", "--output", tmp_path / "run")
+    assert read_codec(tmp_path / "run")[0] == cfg
+    write_tensors(tmp_path / "b.safetensors", export_hcodec(get_variant("hcodec_48k_tiny"), variables))
+    call("import", tmp_path / "b.safetensors", "--output", tmp_path / "plain")
+    call("export", tmp_path / "plain", "--output", tmp_path / "c.safetensors")
+    assert "note:" not in capsys.readouterr().out
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path):
@@ -144,20 +160,56 @@ def test_stablehlo_programs_give_the_same(variant, tmp_path):
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_is_ready_to_use(tmp_path, monkeypatch):
     cfg = get_variant("hcodec_16k_tiny")
     state = golden_state_dict(cfg)
     write_tensors(tmp_path / "in.safetensors", state)
     call("import", tmp_path / "in.safetensors", "--output", tmp_path / "run")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(FileNotFoundError, match="facebook/hubert-base-ls960"):
+    with pytest.raises(FileNotFoundError, match="bosonai/hubert_base"):
         quarkaudio_jax.load_codec(tmp_path / "run")
     silent = quarkaudio_jax.load_codec(tmp_path / "run", encoding=False)  # decoding needs no SSL model
     from_file = quarkaudio_jax.load_codec(tmp_path / "in.safetensors", encoding=False)
     assert silent.fingerprint() == from_file.fingerprint() == 0x19D7355C  # on every platform and version
     codes = np.zeros((1, 3, 4), np.int32)
     assert silent.decode(Codes(codes, codes, silent.frame_rate)).samples_BxS.shape == (1, 1920)
-    with pytest.raises(ValueError, match="need the weights of facebook/hubert-base-ls960"):
+    with pytest.raises(ValueError, match="need the weights of bosonai/hubert_base"):
         silent.encode(np.zeros(640, np.float32))
     exported = export_hcodec(cfg, read_codec(tmp_path / "run")[1])
     equal(exported, state)
+
+
+def test_an_export_keeps_its_feature_recipe(trained, tmp_path, caplog):
+    """A codec trained on mel, written and read again, encodes with mel: bitwise the same weights, the same codes."""
+    pytest.importorskip("torch")
+    codec = quarkaudio_jax.load_codec(trained)
+    wave = 0.1 * np.random.default_rng(0).standard_normal(codec.sample_rate // 2, dtype=np.float32)
+    codes = codec.encode(wave)
+    for name in ("a.safetensors", "a.pt"):
+        call("export", trained, "--output", tmp_path / name)
+        call("import", tmp_path / name, "--output", tmp_path / f"run_{name}")
+        for source in (tmp_path / name, tmp_path / f"run_{name}"):
+            again = quarkaudio_jax.load_codec(source)
+            assert again.extractor.name == "mel" and again.fingerprint() == codec.fingerprint()
+    assert "is assumed" not in caplog.text
+    np.testing.assert_array_equal(again.encode(wave).semantic_BxTxK, codes.semantic_BxTxK)
+
+
+def test_a_file_that_does_not_tell_its_features(tmp_path, caplog):
+    write_tensors(tmp_path / "in.safetensors", golden_state_dict(get_variant("hcodec_16k_tiny")))
+    with pytest.raises(FileNotFoundError, match="bosonai/hubert_base"):
+        quarkaudio_jax.load_codec(tmp_path / "in.safetensors")
+    assert "does not say which features its codec was trained on; hubert is assumed" in caplog.text
+    write_tensors(tmp_path / "b.safetensors", read_tensors(tmp_path / "in.safetensors"), {"feature_recipe": "mell"})
+    with pytest.raises(QuarkAudioError, match="recipe 'mell' is not known"):
+        quarkaudio_jax.load_codec(tmp_path / "b.safetensors")
+
+
+def test_an_unknown_variant_in_a_checkpoint_is_named(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(find_checkpoint(trained), folder)
+    (config,) = (p for p in (folder / "config").rglob("*") if p.is_file() and "hcodec_48k_tiny" in p.read_text())
+    config.write_text(config.read_text().replace("hcodec_48k_tiny", "hcodec_99k"))
+    with pytest.raises(CheckpointError, match=r"run: codec 'hcodec_99k' is not known; choose one of"):
+        quarkaudio_jax.load_codec(folder)

@@ -180,7 +180,7 @@ def test_an_empty_file_is_named_and_the_others_go_on(trained_lm, trained, inputs
 def test_another_codec_is_refused(model):
     facts = dataclasses.replace(model.cfg.facts, codec_weights=7)
     cfg = dataclasses.replace(model.cfg, facts=facts)
-    with pytest.raises(UserError, match="codes of hcodec_48k_tiny with other weights"):
+    with pytest.raises(UserError, match="codes of hcodec_48k_tiny_faded with other weights"):
         TaskModel(cfg, {}, model.codec, None, None)
 
 

@@ -1,5 +1,6 @@
 """convert verify against a stand-in for the user's checkout: agrees, or names where it parts."""
 
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import pytest
 import soundfile
 
 from quarkaudio_jax.bridge.files import write_tensors
-from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.bridge.upstream import UpstreamError, arguments, import_upstream
+from quarkaudio_jax.codec.variants import HCODEC_16K_TINY, get_variant
 from tests.parity.codecs import golden_state_dict
 
 pytestmark = pytest.mark.slow
@@ -25,13 +27,17 @@ def folder(tmp_path_factory):
     return folder
 
 
-def verify(folder, fault: str) -> subprocess.CompletedProcess:
+def stand_in(folder, fault: str) -> pathlib.Path:
     checkout = folder / f"checkout_{fault}" / "QuarkAudio-HCodec" / "HCodec-1.0" / "vq"
-    checkout.mkdir(parents=True)
+    checkout.mkdir(parents=True, exist_ok=True)
     (checkout / "__init__.py").touch()
     text = (pathlib.Path(__file__).parent / "standin.py").read_text()
     (checkout / "codec.py").write_text(text.replace('FAULT = ""', f'FAULT = "{fault}"'))
-    upstream = ["--upstream", checkout.parents[2], "--features", "random", "--seconds", "1"]
+    return checkout.parents[2]
+
+
+def verify(folder, fault: str, checkout: pathlib.Path | None = None) -> subprocess.CompletedProcess:
+    upstream = ["--upstream", checkout or stand_in(folder, fault), "--features", "random", "--seconds", "1"]
     command = ["-m", "quarkaudio_jax.convert", "verify", folder / "codec.safetensors", folder / "a.wav", *upstream]
     return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
 
@@ -41,6 +47,8 @@ def test_the_same_model_agrees(folder):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("100.00 %") == 2 and "FAILS" not in done.stdout
     assert "wave of the same codes" in done.stdout and "semantic embedding" in done.stdout
+    if importlib.util.find_spec("dac") is None:
+        assert "not installed, and not used by inference: dac" in done.stdout
 
 
 def test_a_fault_is_found_and_named(folder):
@@ -48,6 +56,28 @@ def test_a_fault_is_found_and_named(folder):
     assert done.returncode == 1
     assert "semantic embedding |" in done.stdout and "FAILS" in done.stdout
     assert "the first to part is semantic_encoder.conv_blocks.0." in done.stderr
+
+
+def test_a_changed_codebook_alone_is_found_and_named(folder):
+    done = verify(folder, "codebook")
+    assert done.returncode == 1 and "acoustic codebooks |" in done.stdout
+    assert "the first to part is quantizer.layers.2._codebook (entry 17), off by" in done.stderr
+
+
+def test_a_missing_package_is_said_before_weights_are_read(folder):
+    checkout = stand_in(folder, "import")
+    with pytest.raises(UpstreamError, match="needs the package a_package_of_theirs .*install what the checkout asks"):
+        import_upstream(checkout, HCODEC_16K_TINY)
+    done = verify(folder, "import", checkout)
+    assert done.returncode == 1 and "a_package_of_theirs" in done.stderr and "took the weights" not in done.stdout
+
+
+def test_constructors_get_the_arguments_that_they_name():
+    """The parameters of the public classes, which a dict by another name would leave without a value."""
+    common = {"encoder_kwargs", "decoder_kwargs", "quantizer_kwargs"}
+    assert arguments(get_variant("hcodec_16k_adaptive")).keys() == common | {"adaptive_kwargs"}
+    semantic = {"semantic_encoder_kwargs", "semantic_decoder_kwargs"}
+    assert arguments(get_variant("hcodec_48k")).keys() == common | semantic
 
 
 def test_a_folder_that_is_no_checkout(folder):

@@ -5,6 +5,7 @@ import io
 import numpy as np
 
 from quarkaudio_jax.data.transforms import resample
+from quarkaudio_jax.errors import UserError
 
 CODECS = ("mp3", "opus", "vorbis", "mu-law")
 
@@ -63,7 +64,7 @@ def code(samples_S: np.ndarray, rate: int, codec: str, quality: float) -> np.nda
     import soundfile
 
     if codec not in CODECS:
-        raise ValueError(f"codec {codec!r} is not known; choose among {', '.join(CODECS)}")
+        raise UserError(f"codec {codec!r} is not known; choose among {', '.join(CODECS)}")
     if codec == "mu-law":
         decoded = _mu_law(samples_S, rate)
     else:
