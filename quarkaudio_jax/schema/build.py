@@ -42,7 +42,6 @@ SYNONYMS = {
     "precision": "dtype",
     "max_length": "length",
     "seq_len": "length",
-    "model": "variant",
 }
 """Fields by the names that other trainers give them."""
 
