@@ -5,6 +5,7 @@ import importlib.util
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from quarkaudio_jax import outputs
 from quarkaudio_jax.cli import end_with, named, report_errors, set_up
@@ -156,8 +157,8 @@ def run_verify(args: argparse.Namespace) -> None:
     for path in files:
         try:
             with system_errors(path):
-                for row, parting in _compared(args, path, cfg, variables, (extractor, features), model):
-                    failed += _shown(args, path, row, parting)
+                for row in _compared(args, path, cfg, variables, (extractor, features), model):
+                    failed += _shown(args, path, row)
         except QuarkAudioError as error:
             if is_exhausted(error):
                 raise
@@ -165,8 +166,8 @@ def run_verify(args: argparse.Namespace) -> None:
     end_with(failed)
 
 
-def _compared(args: argparse.Namespace, path: str, cfg, variables, features, model) -> Iterator[tuple]:
-    """(row, the first module where both part or None) of every output of a file. features: the extractor and its source."""
+def _compared(args: argparse.Namespace, path: str, cfg, variables, features, model) -> Iterator[Any]:
+    """A row for every output of a file. features: the extractor and its source."""
     import numpy as np
 
     from quarkaudio_jax.bridge import ssl, verify
@@ -186,17 +187,15 @@ def _compared(args: argparse.Namespace, path: str, cfg, variables, features, mod
         lengths = np.asarray([wave.shape[1]], np.int32)
         size = (cfg.sample_rate, cfg.feature_hop, shape[-1])
         feats = np.asarray(extractor(extractor.params, wave, *size, lengths_B=lengths))
-    rows, parting = verify.compare(cfg, variables, model, wave, feats, args.tolerance)
-    for row in rows:
-        yield row, parting
+    yield from verify.compare(cfg, variables, model, wave, feats, args.tolerance)
     if extractor is not None and extractor.cfg is not None:
         long = round_up(round(FEATURE_SECONDS * cfg.sample_rate), cfg.frame_hop)
         long = np.resize(whole, max(long, wave.shape[1]))
         folder = ssl.find_ssl(source.recipe, args.features or source.weights, source.model).folder
-        yield verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop), None
+        yield verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop)
 
 
-def _shown(args: argparse.Namespace, path: str, row, parting: str | None) -> list[str]:
+def _shown(args: argparse.Namespace, path: str, row) -> list[str]:
     """Prints a row; a line if it does not hold."""
     good = row.holds(args.tolerance, args.min_equal)
     equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
@@ -205,7 +204,7 @@ def _shown(args: argparse.Namespace, path: str, row, parting: str | None) -> lis
         told = f"{100 * row.own:.2f} %" if row.equal is not None else f"{row.own:.1e}"
         equal, difference = (f"{x} (its own {told})" if x else "" for x in (equal, difference))
     print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
-    return [] if good else [f"{path}: {row.name} differs; the first to part is {parting or row.part}"]
+    return [] if good else [f"{path}: {row.name} differs; the first to part is {row.part}"]
 
 
 FEATURE_SECONDS = 13.0

@@ -161,9 +161,10 @@ def import_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig) -> tuple[ty
 
 def _forget(root: pathlib.Path) -> None:
     """Lets the modules below a folder be imported anew: the versions of the public code share their names."""
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(f"{root}/"):
-            del sys.modules[name]
+    below = [n for n, m in sys.modules.items() if str(getattr(m, "__file__", None) or "").startswith(f"{root}/")]
+    packages = {name.split(".")[0] for name in below}
+    for name in [n for n in sys.modules if n.split(".")[0] in packages]:  # folders without __init__.py have no file
+        del sys.modules[name]
 
 
 def load_upstream(module: types.ModuleType, cfg: HCodecConfig, variables: Mapping[str, Any]):
@@ -187,7 +188,9 @@ def load_upstream(module: types.ModuleType, cfg: HCodecConfig, variables: Mappin
             continue
         if not (hasattr(model, "encoder") and hasattr(model, "decoder")):
             continue
-        state = {k: torch.from_numpy(v) for k, v in export_hcodec(cfg, variables).items()}
+        # Copies, so that nothing the original does to its weights reaches ours.
+        tensors = export_hcodec(cfg, variables).items()
+        state = {k: torch.from_numpy(v if v.flags.owndata else v.copy()) for k, v in tensors}
         try:
             model.load_state_dict(state, strict=True, assign=True)
         except RuntimeError as error:

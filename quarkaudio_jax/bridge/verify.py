@@ -36,7 +36,8 @@ class Compared:
     """One output. difference: largest, as a share of the largest value; equal: share of equal codes, or None.
 
     part: the original's module it comes from. own: the same figure of the original beside itself with its STFT in
-    float64 (a difference, or a share of equal codes), where the output hangs on the rounding of the STFT.
+    float64 (a difference, or a share of equal codes), where the output hangs on the rounding of the STFT. exact: both
+    sides only look values up.
     """
 
     name: str
@@ -44,9 +45,12 @@ class Compared:
     equal: float | None = None
     part: str = ""
     own: float | None = None
+    exact: bool = False
 
     def holds(self, tolerance: float, min_equal: float) -> bool:
         """Whether both sides agree, or part no further than the original parts from itself."""
+        if self.exact:
+            return self.difference == 0
         if self.equal is None:
             return self.difference <= max(tolerance, SLACK * (self.own or 0.0))
         return self.equal >= min(min_equal, 1 - SLACK * (1 - (1.0 if self.own is None else self.own)))
@@ -89,11 +93,10 @@ def compare(
     wave_BxS: np.ndarray,
     features_BxTxD: np.ndarray,
     tolerance: float,
-) -> tuple[list[Compared], str | None]:
-    """Every output of one recording, and the first module where the two sides part by more than `tolerance`."""
+) -> list[Compared]:
+    """Every output of one recording; `part` says where the two sides part by more than `tolerance`, if they do."""
     ours, watched = Captured(cfg, variables), Watched(model)
     results = compare_codebooks(cfg, ours.variables["codebooks"], watched)
-    changed = next((row for row in results if row.difference > 1e-6), None)
     frames = ours("encode_frames", wave_BxS, features_BxTxD)
     wave = wave_BxS[:, None] if cfg.sample_rate == 16000 else wave_BxS
     if isinstance(cfg.encoder, SpectralEncoderConfig):
@@ -138,8 +141,19 @@ def compare(
     difference = _relative(ours("predict_features", vectors[1]), predicted)
     results.append(Compared("features of the same codes", difference, part="semantic_decoder"))
     watched.close()
-    parting = changed.part if changed else first_parting(cfg, watched.outputs, ours.outputs, tolerance)
-    return results, parting
+    off = differences(cfg, watched.outputs, ours.outputs)
+    found = {name: told for name, (difference, told) in off.items() if not difference <= tolerance}
+    worst = max((difference for difference, _ in off.values()), default=0.0)
+    results.append(Compared(f"each of {len(off)} modules", worst, part=next(iter(found.values()), "")))
+    return [row if row.exact else dataclasses.replace(row, part=_located(row.part, found)) for row in results]
+
+
+def _located(part: str, found: Mapping[str, str]) -> str:
+    """The first module within a part of the original that gives something else; else the first of all, or the part."""
+    within = (told for name, told in found.items() if name == part or name.startswith(f"{part}."))
+    return next(
+        within, next(iter(found.values()), part) if part.startswith(("quantizer", "semantic_quantizer")) else part
+    )
 
 
 def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: Watched) -> list[Compared]:
@@ -153,12 +167,12 @@ def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: 
         theirs = watched(part, every, method="get_codes_from_indices").numpy()[:, 0]
         mine = np.asarray(codebooks[part]["books"].embed_KxVxD)
         off = [_relative(a, b) for a, b in zip(mine, theirs, strict=True)]
-        first = next((i for i, x in enumerate(off) if x > 1e-6), None)
+        first = next((i for i, x in enumerate(off) if x), None)
         where = part
         if first is not None:
             entry = int(np.abs(mine[first] - theirs[first]).max(-1).argmax())
             where = f"{part}.layers.{first}._codebook (entry {entry}), off by {off[first]:.1e}"
-        rows.append(Compared(f"{stream} codebooks", max(off), part=where))
+        rows.append(Compared(f"{stream} codebooks", max(off), part=where, exact=True))
     return rows
 
 
@@ -204,9 +218,9 @@ def _compare_spectral(cfg: HCodecConfig, watched: Watched, wave_BxS, acoustic_Bx
     return same
 
 
-def first_parting(cfg: HCodecConfig, theirs: Mapping, ours: Mapping, tolerance: float) -> str | None:
-    """The first of the original's modules, in order of execution, whose output ours does not give."""
-    pairs = {}
+def differences(cfg: HCodecConfig, theirs: Mapping, ours: Mapping) -> dict[str, tuple[float, str]]:
+    """How far the output of each of the original's modules is from ours, and how to say it, in order of execution."""
+    pairs, found = {}, {}
     rules = [rule for rule in table(cfg) if isinstance(rule, Rule)]
     for name, path, layer in match_torch(rules, list(torch_shapes(cfg))):
         head, _, leaf = path.replace(f"/{STACKED}/", f"/{STACKED}_{layer}/").rpartition("/")
@@ -217,9 +231,10 @@ def first_parting(cfg: HCodecConfig, theirs: Mapping, ours: Mapping, tolerance: 
         if mine is None:
             continue
         mine = _fitted(np.asarray(mine), output.shape)
-        if mine is not None and not _relative(mine, output) <= tolerance:
-            return f"{name} (ours: {pairs[name]}), off by {_relative(mine, output):.1e}"
-    return None
+        if mine is not None:
+            off = _relative(mine, output)
+            found[name] = off, f"{name} (ours: {pairs[name]}), off by {off:.1e}"
+    return found
 
 
 def _fitted(mine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

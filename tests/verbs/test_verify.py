@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -47,6 +48,7 @@ def test_the_same_model_agrees(folder):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("100.00 %") == 2 and "FAILS" not in done.stdout
     assert "wave of the same codes" in done.stdout and "semantic embedding" in done.stdout
+    assert int(re.search(r"each of (\d+) modules", done.stdout)[1]) > 50
     if importlib.util.find_spec("dac") is None:
         assert "not installed, and not used by inference: dac" in done.stdout
 
