@@ -175,7 +175,9 @@ def test_too_many_bad_steps_in_a_row_end_the_run(poisoned, tmp_path, monkeypatch
 
     def poison(state, batch):
         calls.append(0)
-        return real(state, {"wave": batch["wave"] * (np.nan if len(calls) in (4, 5) else 0.0)})
+        wave = np.random.default_rng(0).standard_normal(batch["wave"].shape, np.float32)
+        wave *= np.nan if len(calls) in (4, 5) else 0.1
+        return real(state, {"wave": jax.device_put(wave, batch["wave"].sharding)})
 
     monkeypatch.setattr(trainer, "train_step", poison)
     with pytest.raises(NonFiniteError, match=r"step 5: grad_norm/generator is nan.*loss/mel is nan.*step 4 in"):
