@@ -91,8 +91,11 @@ class Sound:
         except Exception as error:
             raise _as_audio_error(self._path, error) from error
 
-    def read(self, count: int = -1) -> np.ndarray:
-        """The next `count` samples (-1: all that are left), fewer at the end; AudioError if some can't be decoded."""
+    def read(self, count: int = -1, finite: bool = True) -> np.ndarray:
+        """The next `count` samples (-1: all that are left), fewer at the end; AudioError if some can't be decoded.
+
+        finite: refuse NaN and infinity.
+        """
         stop = self.frames if count < 0 else min(self._position + count, self.frames)
         parts = []
         try:
@@ -109,7 +112,7 @@ class Sound:
         except Exception as error:
             raise _as_audio_error(self._path, error) from error
         samples = np.concatenate(parts) if parts else np.zeros((0, self.channels), np.float32)
-        if not np.isfinite(samples).all():
+        if finite and not np.isfinite(samples).all():
             raise AudioError(f"{self._path}: samples are NaN or infinite")
         return samples
 
@@ -166,9 +169,9 @@ def _found(path: str, mtime_ns: int, size: int) -> _Found:
             if sound.frames <= 0:
                 return _Found("the file holds no samples")
             # The first samples come first: seeking in some damaged files before anything was read crashes libsndfile.
-            sound.read(min(sound.frames, 64))
+            sound.read(min(sound.frames, 64), finite=False)
             sound.seek(max(sound.frames - 1024, 0))
-            sound.read()
+            sound.read(finite=False)
             return _Found("", layout.views, sound.frames, sound.samplerate, sound.channels)
     except UnreadableError:
         raise
@@ -208,7 +211,7 @@ def check(path: str | os.PathLike, thorough: bool = False) -> None:
     _look(path)
     if thorough:
         with open_sound(path) as sound:
-            while sound.format in COMPRESSED and len(sound.read(BLOCK)):
+            while sound.format in COMPRESSED and len(sound.read(BLOCK, finite=False)):
                 pass
 
 

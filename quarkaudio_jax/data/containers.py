@@ -92,7 +92,7 @@ def inspect(path: str | bytes) -> Layout:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < 12:
-            return Layout()
+            return Layout(TRUNCATED if file.read(4) in WALKERS else "")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             magic = data[:4]
             if magic in WALKERS:

@@ -138,13 +138,13 @@ class ManifestPool:
         utterance = self._utterances[index]
         name = self._resolve(utterance)
         if name.startswith("tfds:"):
-            spec, _, number = name.removeprefix("tfds:").partition("#")
-            samples, stored, _ = _tfds(spec, self._tfds_dir).record(int(number))
+            spec, number = _numbered(name, "tfds:")
+            samples, stored, _ = _tfds(spec, self._tfds_dir).record(number)
             begin = round(utterance.start * stored)
             samples = samples[begin : begin + round(utterance.duration * stored) or None]
         elif name.startswith("embedded:"):
-            kind, _, number = name.removeprefix("embedded:").partition("#")
-            return EmbeddedPool(kind).clip(int(number), rate)
+            kind, number = _numbered(name, "embedded:")
+            return EmbeddedPool(kind).clip(number, rate)
         else:
             _, stored, _ = audio.info(name)
             count = round(utterance.duration * stored) if utterance.duration else -1
@@ -158,6 +158,14 @@ class ManifestPool:
 
     def same_speaker(self, index: int) -> Sequence[int]:
         return self._by_speaker.get(self._speakers[index], ())
+
+
+def _numbered(name: str, prefix: str) -> tuple[str, int]:
+    """(what stands before the #, the number behind it) of the name of a clip."""
+    source, _, number = name.removeprefix(prefix).partition("#")
+    if not number.isdecimal() or len(number) > 18:
+        raise audio.AudioError(f"{name}: not {prefix}NAME#NUMBER")
+    return source, int(number)
 
 
 @functools.lru_cache(maxsize=16)

@@ -1,7 +1,6 @@
 """What is known of a stretch of audio: who speaks which words when, or what is heard."""
 
 import dataclasses
-import math
 from typing import Any
 
 DOMAINS = ("speech", "music", "events", "noise", "rir")
@@ -53,8 +52,12 @@ def to_json(utterance: Utterance) -> dict[str, Any]:
     return out
 
 
+MOST_SECONDS = 1e9
+"""Of any recording; more is a mistake."""
+
+
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_SECONDS:
         raise ValueError(f"{name} is {value!r}, but should be a number of seconds, 0 or more")
     return float(value)
 

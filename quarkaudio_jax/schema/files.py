@@ -40,7 +40,9 @@ def _from_json(path: pathlib.Path) -> ml_collections.ConfigDict:
         raise ConfigError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not JSON (it is not UTF-8)") from error
-    if not isinstance(values, dict) or values.get("program") not in EXPERIMENTS:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        raise ConfigError(f"{path}: not the config.json of a run ({error})") from error
+    if not isinstance(values, dict) or values.get("program") not in list(EXPERIMENTS):
         raise ConfigError(f"{path} is not the config.json of a run: it has no field program with {_or(EXPERIMENTS)}")
     try:
         return to_config_dict(from_config_dict(values))

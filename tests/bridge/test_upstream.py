@@ -59,6 +59,7 @@ def test_rounding_of_the_original_is_seen_where_the_spectrum_is_empty():
         with watched.double_stft():
             exact = watched("encoder", wave).numpy()
         assert low <= _relative(exact, plain) <= high
+    watched.close()
     assert not model["encoder"].stft._forward_hooks
 
 

@@ -45,7 +45,9 @@ def test_a_folder_gives_speakers_and_transcripts(folder):
 
 
 def test_the_verb_writes_what_the_pools_read(folder, tmp_path, capsys):
-    verb.main(["quarkaudio manifest", str(folder), "--output", str(tmp_path / "speech.jsonl")])
+    with pytest.raises(SystemExit) as stopped:  # as something was left out
+        verb.main(["quarkaudio manifest", str(folder), "--output", str(tmp_path / "speech.jsonl")])
+    assert stopped.value.code == 1
     assert "3 utterances, 0.00 h, 2 speakers, 1 files left out" in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "speech.jsonl").read_text().splitlines()]
     assert lines[0]["audio"] == "speech/anna/1.wav"  # relative, so that the folder can move

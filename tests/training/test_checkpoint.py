@@ -107,7 +107,7 @@ def test_what_is_no_checkpoint_is_told_what_is(steps, tmp_path):
     weights.write_bytes(pickle.dumps({}))
     with pytest.raises(CheckpointError, match="is a file, but takes a checkpoint: .*convert import"):
         initial_model(str(weights), None)
-    with pytest.raises(CheckpointError, match="is a file, but a checkpoint is a folder"):
+    with pytest.raises(CheckpointError, match="is a file, not a checkpoint"):
         find_checkpoint(weights)
     path = steps / "2" / "config" / "metadata"
     for changes, message in (

@@ -209,7 +209,7 @@ def test_a_file_that_does_not_tell_its_features(tmp_path, caplog):
 def test_an_unknown_variant_in_a_checkpoint_is_named(trained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(find_checkpoint(trained), folder)
-    (config,) = (p for p in (folder / "config").rglob("*") if p.is_file() and "hcodec_48k_tiny" in p.read_text())
-    config.write_text(config.read_text().replace("hcodec_48k_tiny", "hcodec_99k"))
+    (config,) = (p for p in (folder / "config").rglob("*") if p.is_file() and "hcodec_48k_tiny_faded" in p.read_text())
+    config.write_text(config.read_text().replace("hcodec_48k_tiny_faded", "hcodec_99k"))
     with pytest.raises(CheckpointError, match=r"run: codec 'hcodec_99k' is not known; choose one of"):
         quarkaudio_jax.load_codec(folder)

@@ -104,7 +104,7 @@ def test_cut_codes_go_through_files(trained, runner, tmp_path):
     np.testing.assert_allclose(
         audio.read(tmp_path / "out" / "a.wav")[0][:, 0], runner.decode(want).samples_BxS[0].clip(-1, 1), atol=1e-4
     )
-    with pytest.raises(SystemExit, match="--num-codebooks is 5; hcodec_48k_tiny has 1 to 4"):
+    with pytest.raises(SystemExit, match="--num-codebooks is 5; hcodec_48k_tiny_faded has 1 to 4"):
         call(encode, tmp_path / "a.wav", "--checkpoint", trained, "--output", tmp_path / "t", "--num-codebooks", 5)
 
 
@@ -129,7 +129,9 @@ def test_resealed_token_files_of_impossible_chunks_are_refused(trained, runner, 
     header = dataclasses.replace(runner.header(3840 * 2000, 48000, 1), chunk_frames=10**6)
     codes = np.zeros((2000, 4), np.int32)
     container.write(tmp_path / "a.qka", container.TokenFile(header, codes, codes))
-    with pytest.raises(SystemExit, match="a.qka: its chunks are 160 s long; hcodec_48k_tiny decodes 120 s at once"):
+    with pytest.raises(
+        SystemExit, match="a.qka: its chunks are 160 s long; hcodec_48k_tiny_faded decodes 120 s at once"
+    ):
         call(decode, tmp_path / "a.qka", "--checkpoint", trained, "--output", tmp_path / "out")
 
 
