@@ -143,19 +143,22 @@ class SubpixelConv1d(nn.Module):
 class ConvTranspose1d(nn.Module):
     """Transposed convolution that multiplies the length by `stride` exactly.
 
-    Kernel 2 * stride, padding (stride + 1) // 2, output padding stride % 2, as PyTorch counts
-    them. Computed as one matrix product and an overlap-add; the kernel is (k, in, out) in
-    PyTorch's tap order (not flipped).
+    kernel_size, padding: taps, and samples cut on the left; by default 2 * stride and (stride + 1) // 2, what PyTorch
+    gives with output padding stride % 2. Computed as one matrix product and an overlap-add; the kernel is
+    (k, in, out) in PyTorch's tap order (not flipped).
     """
 
     features: int
     stride: int
+    kernel_size: int | None = None
+    padding: int | None = None
     dtype: Any = jnp.float32
     torch_init: bool = False
 
     @nn.compact
     def __call__(self, x_BxTxC: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
-        size = 2 * self.stride
+        size = 2 * self.stride if self.kernel_size is None else self.kernel_size
+        left = (self.stride + 1) // 2 if self.padding is None else self.padding
         shape = (size, x_BxTxC.shape[-1], self.features)
         # PyTorch counts a transposed convolution's fan_in on its output side.
         kernel_init, bias_init = kernel_and_bias(self.torch_init, size * self.features)
@@ -165,5 +168,4 @@ class ConvTranspose1d(nn.Module):
         kernel = gathered(kernel.astype(self.dtype), ("kernel", "embed", "mlp"))
         taps = jnp.einsum("btc,kcd->btkd", x_BxTxC, kernel)
         out = overlap_add(taps, self.stride)
-        left = (self.stride + 1) // 2
         return out[:, left : left + x_BxTxC.shape[1] * self.stride] + bias.astype(self.dtype)

@@ -9,22 +9,31 @@ import jax.numpy as jnp
 from quarkaudio_jax.nn.conv import DepthwiseConv1d
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
-from quarkaudio_jax.nn.norm import LayerNorm
+from quarkaudio_jax.nn.norm import AdaLayerNorm, LayerNorm
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution (kernel 7), LayerNorm, MLP with exact GELU, layer scale, residual. (B, T, D) -> same."""
+    """Depthwise convolution (kernel 7), LayerNorm, MLP with exact GELU, layer scale, residual. (B, T, D) -> same.
+
+    context: a mask (B, T) or None; with `adaptive` (mask, condition (B, C)), the norm's scale and shift made from the
+    condition.
+    """
 
     hidden: int
     layer_scale: float
     causal: bool = False
+    adaptive: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x_BxTxD: jax.Array, context: Any = None) -> jax.Array:
         dim = x_BxTxD.shape[-1]
+        mask_BxT, condition_BxC = context if self.adaptive else (context, None)
         x = DepthwiseConv1d(7, self.causal, self.dtype, name="dwconv")(x_BxTxD, mask_BxT)
-        x = LayerNorm(dtype=self.dtype, name="norm")(x)
+        if self.adaptive:
+            x = AdaLayerNorm(dtype=self.dtype, name="norm")(x, condition_BxC)
+        else:
+            x = LayerNorm(dtype=self.dtype, name="norm")(x)
         x = Linear(self.hidden, dtype=self.dtype, name="pwconv1")(x)
         x = nn.gelu(x, approximate=False)
         x = Linear(dim, dtype=self.dtype, axes=("mlp", "embed"), name="pwconv2")(x)

@@ -8,6 +8,14 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.init import logical
+from quarkaudio_jax.nn.linear import Linear
+
+
+def standardize(x_BxTxD: jax.Array, eps: float) -> jax.Array:
+    """x with mean 0 and variance 1 along the last axis, float32."""
+    x = x_BxTxD.astype(jnp.float32)
+    x = x - x.mean(-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + eps)
 
 
 def safe_norm(x: jax.Array, axis=-1, keepdims: bool = False) -> jax.Array:
@@ -26,9 +34,33 @@ class LayerNorm(nn.Module):
     def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
         scale = self.param("scale", logical(nn.initializers.ones, "norm"), (x_BxTxD.shape[-1],))
         bias = self.param("bias", logical(nn.initializers.zeros, "norm"), (x_BxTxD.shape[-1],))
-        x = x_BxTxD.astype(jnp.float32)
-        x = x - x.mean(-1, keepdims=True)
-        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
+        return (standardize(x_BxTxD, self.eps) * scale + bias).astype(self.dtype)
+
+
+class AdaLayerNorm(nn.Module):
+    """Layer normalisation whose scale and bias are linear in a condition (B, C) (arXiv:2103.00993)."""
+
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array, condition_BxC: jax.Array) -> jax.Array:
+        scale, shift = (Linear(x_BxTxD.shape[-1], name=name)(condition_BxC)[:, None] for name in ("scale", "shift"))
+        return (standardize(x_BxTxD, self.eps) * scale + shift).astype(self.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of a trained model (arXiv:1502.03167): its running statistics are parameters, never updated."""
+
+    eps: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        ones, zeros = (logical(init, "norm") for init in (nn.initializers.ones, nn.initializers.zeros))
+        inits = {"scale": ones, "bias": zeros, "mean": zeros, "var": ones}
+        scale, bias, mean, var = (self.param(name, init, (x.shape[-1],)) for name, init in inits.items())
+        x = (x.astype(jnp.float32) - mean) * jax.lax.rsqrt(var + self.eps)
         return (x * scale + bias).astype(self.dtype)
 
 
