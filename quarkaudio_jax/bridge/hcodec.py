@@ -140,6 +140,12 @@ def table(cfg: HCodecConfig) -> list[Rule | Constant]:
 
 def abstract_variables(cfg: HCodecConfig) -> dict[str, Any]:
     """Shapes of the codec's variables without allocating them, {'params': ..., 'codebooks': ...}."""
+    return jax.tree.map(lambda shape: shape, _traced_variables(cfg))  # dictionaries of the caller's own
+
+
+@functools.lru_cache(maxsize=16)
+def _traced_variables(cfg: HCodecConfig) -> dict[str, Any]:
+    """The same; to trace a codec takes seconds."""
     wave = jax.ShapeDtypeStruct((1, 2 * cfg.frame_hop), jnp.float32)
     features = jax.ShapeDtypeStruct((1, 2 * cfg.semantic.stride, cfg.semantic.feature_dim), jnp.float32)
     return nn.meta.unbox(jax.eval_shape(HCodec(cfg).init, jax.random.key(0), wave, features))

@@ -46,7 +46,7 @@ def objectives(params, fake, real, blocked, dtype):
 def test_blocks_give_the_same_losses_and_gradients():
     """In float64, where rounding does not decide which side of 0 an activation lies on."""
     fake, real = waves()
-    params = nn.meta.unbox(make(False).init(jax.random.key(0), real))
+    params = nn.meta.unbox(jax.jit(make(False).init)(jax.random.key(0), real))
     with jax.enable_x64(True):
         step = jax.jit(jax.value_and_grad(objectives, (0, 1)), static_argnums=(3, 4))
         (plain, expected), (blocked, found) = (step(params, fake, real, way, jnp.float64) for way in (False, True))
@@ -58,7 +58,7 @@ def test_blocks_give_the_same_losses_and_gradients():
 @pytest.mark.slow
 def test_blocks_leave_parameters_and_logits_as_they_are():
     wave = waves()[0]
-    one, other = (nn.meta.unbox(make(way).init(jax.random.key(0), wave)) for way in (False, True))
+    one, other = (nn.meta.unbox(jax.jit(make(way).init)(jax.random.key(0), wave)) for way in (False, True))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, other))
     for plain, blocked in zip(judge(one, wave, False), judge(one, wave, True), strict=True):
         np.testing.assert_allclose(blocked.logits, plain.logits, atol=1e-5)
@@ -111,7 +111,7 @@ def test_leaky_relu_has_the_gradient_of_its_definition():
 def test_kernels_are_weight_normalised():
     """Scaling v changes nothing; the initial g is |v|."""
     wave = waves()[0]
-    params = nn.meta.unbox(make(False).init(jax.random.key(0), wave))
+    params = nn.meta.unbox(jax.jit(make(False).init)(jax.random.key(0), wave))
     layer = params["params"]["period_3"]["conv_1"]
     np.testing.assert_allclose(layer["g"], jnp.sqrt(jnp.square(layer["v"]).sum((0, 1, 2))), rtol=1e-6)
     scaled = jax.tree_util.tree_map_with_path(lambda path, x: 3 * x if path[-1].key == "v" else x, params)

@@ -57,7 +57,7 @@ def arrays(checkpoint):
         tree = ocp.PyTreeCheckpointer().restore(checkpoint / part)
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             out[part + jax.tree_util.keystr(path)] = (np.asarray(leaf).dtype, np.asarray(leaf).tobytes())
-    data = {str(p.relative_to(checkpoint)): p.read_bytes() for p in (checkpoint / "data").rglob("*") if p.is_file()}
+    data = {str(p.relative_to(checkpoint)): p.read_bytes() for p in (checkpoint / "data").rglob("*.json")}
     return out | data
 
 

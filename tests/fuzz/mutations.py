@@ -40,7 +40,8 @@ def damaged(rng: random.Random, data: bytes, donor: bytes = b"") -> bytes:
     return data
 
 
-def _flipped(rng: random.Random, data: bytes, _: bytes) -> bytes:
+def flipped(rng: random.Random, data: bytes, _: bytes = b"") -> bytes:
+    """With some bits the other way round."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 8, 64)) if out else 0):
         out[_place(rng, out)] ^= 1 << rng.randrange(8)
@@ -99,7 +100,7 @@ def _resized(rng: random.Random, data: bytes, _: bytes) -> bytes:
     return data[:at] + (new % 256**width).to_bytes(width, order) + data[at + width :]
 
 
-BYTES = (_flipped, _truncated, _headless, _inserted, _removed, _overwritten, _repeated, _spliced, _resized, _resized)
+BYTES = (flipped, _truncated, _headless, _inserted, _removed, _overwritten, _repeated, _spliced, _resized, _resized)
 
 
 def edited(rng: random.Random, value: Any) -> Any:
@@ -113,7 +114,7 @@ def edited(rng: random.Random, value: Any) -> Any:
 def _edit(rng: random.Random, value: Any) -> Any:
     holders = list(_holders(value))
     if not holders:
-        return rng.choice(VALUES)
+        return copy.deepcopy(rng.choice(VALUES))
     holder = rng.choice(holders)
     key = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
     action = rng.random()
@@ -151,7 +152,7 @@ def _another(rng: random.Random, value: Any) -> Any:
             return rng.choice((value[:-1], value * 2, value.upper(), *TEXTS))
         if isinstance(value, list):
             return rng.choice((value[:-1], value * 2, value[::-1], [value]))
-    return rng.choice(VALUES)
+    return copy.deepcopy(rng.choice(VALUES))
 
 
 def json_bytes(rng: random.Random, value: Any, **options) -> bytes:

@@ -12,21 +12,24 @@ import numpy as np
 
 from quarkaudio_jax.codec import container
 from quarkaudio_jax.codec.container import Header, TokenFile
-from tests.fuzz.mutations import damaged, edited, json_bytes
+from tests.conftest import ROOT
+from tests.fuzz.mutations import damaged, edited, flipped, json_bytes
 
 START = len(container.MAGIC) + 4
 
 
 @functools.cache
 def good() -> tuple[bytes, ...]:
-    """A file of a codec with a steady frame rate, and one of an adaptive codec."""
+    """A file of a codec with a steady frame rate, and one of an adaptive codec; also as version 1 of the format."""
     rng = np.random.default_rng(0)
     header = Header("hcodec_48k", 48000, 3840, 20 * 3840 - 7, (3, 2), (1024, 1000), 100, 10, "mel", 44100, 2)
     codes = rng.integers(0, 1000, (20, 3), dtype=np.int32), rng.integers(0, 1000, (20, 2), dtype=np.int32)
     steady = container.dumps(TokenFile(header, *codes))
     durations = np.array([1, 8, 1, 1, 1], np.int32)
     header = dataclasses.replace(header, num_samples=12 * 3840, max_group=8, num_groups=5)
-    return steady, container.dumps(TokenFile(header, codes[0][:5], codes[1][:5], durations))
+    adaptive = container.dumps(TokenFile(header, codes[0][:5], codes[1][:5], durations))
+    old = [(ROOT / "tests" / "fixtures" / f"tokens_v1{kind}.qka").read_bytes() for kind in ("", "_adaptive")]
+    return steady, adaptive, *old
 
 
 def parts(data: bytes) -> tuple[dict, bytes]:
@@ -41,9 +44,12 @@ def sealed(body: bytes) -> bytes:
 
 
 def make(rng: random.Random) -> dict[str, bytes]:
-    """One file: mutated, mutated and resealed, or with another header."""
+    """One file: mutated, mutated and resealed, with other codes, or with another header."""
     data = rng.choice(good())
     action = rng.random()
+    if action < 0.1:
+        head = len(data) - 4 - len(parts(data)[1])
+        return {"a.qka": sealed(data[:head] + flipped(rng, data[head:-4]))}
     if action < 0.2:
         return {"a.qka": damaged(rng, data, rng.choice(good()))}
     if action < 0.4:

@@ -38,7 +38,9 @@ def mask():
 
 
 @pytest.mark.parametrize("block", [4, 19, 256])
-@pytest.mark.parametrize("heads, groups", [(4, 4), (4, 2), (3, 1)])
+@pytest.mark.parametrize(
+    "heads, groups", [pytest.param(4, 4, marks=pytest.mark.slow), (4, 2), pytest.param(3, 1, marks=pytest.mark.slow)]
+)
 def test_it_equals_attention_at_once(block, heads, groups, monkeypatch):
     monkeypatch.setattr(causal, "BLOCK", block)
     q, k, v, slope = inputs(heads, groups)

@@ -1,5 +1,7 @@
 """Convolutions against jax.lax's own."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,16 +28,21 @@ def test_conv2d_is_a_convolution(size, kernel, strides):
 
     want = reference(x, k)
     g = random(*want.shape)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def gradients(conv):
+        return jax.vjp(conv, x, k)[1](g)
+
     for conv in (conv2d, folded_conv2d):
         np.testing.assert_allclose(conv(x, k, strides), want, atol=1e-5)
-        got = jax.vjp(lambda x, k, conv=conv: conv(x, k, strides), x, k)[1](g)
-        for a, b in zip(got, jax.vjp(reference, x, k)[1](g), strict=True):
+        got = gradients(lambda x, k, conv=conv: conv(x, k, strides))
+        for a, b in zip(got, gradients(reference), strict=True):
             np.testing.assert_allclose(a, b, atol=2e-4)
 
 
 def test_depthwise_is_a_grouped_convolution():
     x, conv = random(2, 13, 6), DepthwiseConv1d(7)
-    params = nn.meta.unbox(conv.init(jax.random.key(0), x))
+    params = nn.meta.unbox(jax.jit(conv.init)(jax.random.key(0), x))
     kernel = params["params"]["kernel"][:, None]
     want = jax.lax.conv_general_dilated(
         x, kernel, (1,), [(3, 3)], feature_group_count=6, dimension_numbers=("NWC", "WIO", "NWC")
@@ -46,7 +53,7 @@ def test_depthwise_is_a_grouped_convolution():
 @pytest.mark.parametrize("stride", [2, 3, 5])
 def test_transposed_convolution_multiplies_the_length(stride):
     x, conv = random(1, 7, 4), ConvTranspose1d(5, stride)
-    params = nn.meta.unbox(conv.init(jax.random.key(0), x))
+    params = nn.meta.unbox(jax.jit(conv.init)(jax.random.key(0), x))
     kernel = params["params"]["kernel"]
     side = 2 * stride - 1 - (stride + 1) // 2
     want = jax.lax.conv_general_dilated(

@@ -112,7 +112,8 @@ def test_block(name):
     module, rules = CASES[name]
     rules = [Rule(re.sub(r"^[XY]\.", "", r.torch), r.path.removeprefix("X/"), r.layout) for r in rules]
     x = inputs(name)
-    params = nn.meta.unbox(jax.eval_shape(module.init, jax.random.key(0), *x))["params"]
+    shapes = nn.meta.unbox(jax.eval_shape(module.init, jax.random.key(0), *x))["params"]
+    params = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     nested = "X" in params
     flat = flax.traverse_util.flatten_dict(params["X"] if nested else params, sep="/")
     state = {k: golden.tensor(k, v.shape) for k, v in export_tensors(rules, dict(flat)).items()}

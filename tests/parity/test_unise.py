@@ -1,5 +1,7 @@
 """UniSE against the public PyTorch code, with the weights of the golden rule."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -34,7 +36,12 @@ def model():
 def condition(variables, arrays, case):
     enrolment = arrays["enroll_feats"] if case == "tse" else None
     task = np.full(2, TASK[case])
-    return Unise(SMALL).apply(variables, task, arrays["mix_feats"], enrolment, method="prefix")
+    return call("prefix", variables, task, arrays["mix_feats"], enrolment)
+
+
+def call(method, variables, *inputs):
+    """A method of the model, compiled."""
+    return jax.jit(functools.partial(Unise(SMALL).apply, method=method))(variables, *inputs)
 
 
 @pytest.mark.parametrize("case", TASK)
@@ -42,7 +49,7 @@ def test_loss_logits_and_accuracy(model, case):
     variables, arrays, outputs = model
     prefix = condition(variables, arrays, case)
     ids = arrays["global_ids"], arrays["semantic_ids"]
-    loss, accuracy, logits = Unise(SMALL).apply(variables, prefix, *ids, method="loss")
+    loss, accuracy, logits = call("loss", variables, prefix, *ids)
     for name, got in (("loss", loss), ("acc", accuracy), ("logits", logits)):
         allowed = max(10 * outputs[f"{case}_{name}"]["max_abs_diff_f32_f64"], 1e-6)
         np.testing.assert_allclose(np.asarray(got), arrays[f"{case}_{name}"], atol=allowed, rtol=0)
@@ -57,7 +64,7 @@ def test_greedy_ids(model, case):
     found, semantics = generate(variables, prefix)
     np.testing.assert_array_equal(np.asarray(found), arrays[f"{case}_gen_global"])
     np.testing.assert_array_equal(np.asarray(semantics), arrays[f"{case}_gen_semantic"])
-    loss, accuracy, _ = Unise(SMALL).apply(variables, prefix, found, semantics, method="loss")
+    loss, accuracy, _ = call("loss", variables, prefix, found, semantics)
     for name, got in (("self_loss", loss), ("self_acc", accuracy)):
         allowed = max(10 * outputs[f"{case}_{name}"]["max_abs_diff_f32_f64"], 1e-6)
         np.testing.assert_allclose(np.asarray(got), arrays[f"{case}_{name}"], atol=allowed, rtol=0)
@@ -69,7 +76,7 @@ def test_loss_without_a_condition(model):
     ones = np.ones((2, 1), np.int32)
     first, second = arrays["global_ids"] + SPECIAL, arrays["semantic_ids"] + SPECIAL + SMALL.global_size
     ids = np.concatenate([GLOBAL_START * ones, first, SEMANTIC_START * ones, second], axis=1)
-    logits = Unise(SMALL).apply(variables, np.zeros((2, 0, 64), np.float32), ids[:, :-1], method="logits")
+    logits = call("logits", variables, np.zeros((2, 0, 64), np.float32), ids[:, :-1])
     for name, got in (
         ("loss", smoothed_kl(logits, ids[:, 1:], 0.1).mean()),
         ("acc", (logits.argmax(-1) == ids[:, 1:]).mean()),

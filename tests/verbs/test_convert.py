@@ -58,6 +58,7 @@ def test_averaged_weights_are_exported_unless_told_otherwise(trained, tmp_path):
         call("export", trained, "--output", tmp_path / "x.onnx")
 
 
+@pytest.mark.slow
 def test_an_export_says_that_its_front_end_is_not_the_published_one(trained, tmp_path, capsys):
     call("export", trained, "--output", tmp_path / "a.safetensors")
     assert "note: hcodec_48k_tiny_faded fades phases" in capsys.readouterr().out
@@ -180,6 +181,7 @@ def test_an_imported_checkpoint_is_ready_to_use(tmp_path, monkeypatch):
     equal(exported, state)
 
 
+@pytest.mark.slow
 def test_an_export_keeps_its_feature_recipe(trained, tmp_path, caplog):
     """A codec trained on mel, written and read again, encodes with mel: bitwise the same weights, the same codes."""
     pytest.importorskip("torch")
