@@ -31,7 +31,8 @@ def start(config, workdir, *flags, hosts=1):
         port = free.getsockname()[1]
     started = []
     for host in range(hosts):
-        env = dict(os.environ, JAX_PLATFORMS="cpu")
+        # With LLVM's optimizations, as users run it: without them the two sides round differently.
+        env = dict(os.environ, JAX_PLATFORMS="cpu", XLA_FLAGS="")
         if hosts > 1:
             env |= {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(hosts)}
             env["JAX_PROCESS_ID"] = str(host)
