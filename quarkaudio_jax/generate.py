@@ -146,12 +146,11 @@ class _Asking:
         from quarkaudio_jax.tasks.separation import CHAIN
 
         model = self._model
-        first, *rest = CHAIN
         with ResampledReader(source, model.sample_rate) as reader:
             opening = reader(0, min(reader.num_samples, round(model.window_seconds * model.sample_rate)))
-        voice = model(first, opening, **self._how)
+        voice = model.voice_of(opening, **self._how)
         targets = _both(target)
-        for task, path in zip(rest, targets, strict=True):
+        for task, path in zip(CHAIN[1:], targets, strict=True):
             self._write(model.request(task, voice_S=voice), source, path)
         return f"{targets[0]} and {targets[1]}"
 

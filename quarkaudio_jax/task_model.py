@@ -10,6 +10,7 @@ wave = model("lass", wave, sample_rate, text="a dog barks")
 import dataclasses
 import functools
 import os
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from quarkaudio_jax.codec import inputs
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.prepared import assembled
 from quarkaudio_jax.data.records import DTYPES
-from quarkaudio_jax.data.transforms import resample
+from quarkaudio_jax.data.transforms import cross_faded, resample
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.generate import Condition, Generation, generate
 from quarkaudio_jax.lm.model import LanguageModel
@@ -171,9 +172,12 @@ class TaskModel:
         """Two talkers, each for itself, of one recording (S,); `how` as for a call. See `tasks.separation`."""
         self.check_chain()
         wave = self._at_rate(wave, sample_rate)
-        first, *rest = CHAIN
-        voice = self(first, wave[: self._window], **how)
-        return [self(task, wave, reference=(voice, self.sample_rate), **how) for task in rest]
+        voice = self.voice_of(wave[: self._window], **how)
+        return [self(task, wave, reference=(voice, self.sample_rate), **how) for task in CHAIN[1:]]
+
+    def voice_of(self, opening_S: np.ndarray, **how: Any) -> np.ndarray:
+        """One of the talkers of a recording's first seconds: the reference that separation works with."""
+        return self(CHAIN[0], opening_S, **how)
 
     def _at_rate(self, wave: np.ndarray, rate: int | None) -> np.ndarray:
         wave = inputs.check_wave(wave, "a recording")
@@ -269,16 +273,6 @@ class TaskModel:
         return Condition(prefix, lengths, np.asarray(frames, np.int32), keys, plain)
 
 
-def cross_faded(tail_S: np.ndarray, wave_S: np.ndarray) -> np.ndarray:
-    """`wave_S` with `tail_S`, which ends what came before, faded into its beginning."""
-    count = min(len(tail_S), len(wave_S))
-    if not count:
-        return wave_S
-    rise = ((np.arange(count) + 0.5) / count).astype(np.float32)
-    mixed = tail_S[:count] * (1 - rise) + wave_S[:count] * rise
-    return np.concatenate([mixed, wave_S[count:]])
-
-
 def _levels(wave_S: np.ndarray) -> tuple[float, float]:
     """Root mean square and peak."""
     return float(np.sqrt(np.mean(np.square(wave_S, dtype=np.float64)))), float(np.abs(wave_S).max())
@@ -295,14 +289,19 @@ def load_task_model(
     features: str | os.PathLike = "",
     text_features: str | os.PathLike = "",
     batch: int = 4,
-) -> TaskModel:
-    """A language model from a work directory of `train`, or one of its checkpoints.
+) -> Any:
+    """A language model from a work directory of `train`, or one of its checkpoints; or UniSE from its weight file.
 
-    codec: the checkpoint or weight file of the codec that its data was prepared with. features,
-    text_features: folders or hub names of the SSL model and the text encoder, where they can't be
+    codec: the checkpoint or weight file of the codec that its data was prepared with; of UniSE the folder of BiCodec.
+    features, text_features: folders or hub names of the SSL model and the text encoder, where they can't be
     found by themselves. batch: windows of a long recording
-    at a time. Averaged weights are used if the checkpoint has them.
+    at a time. Averaged weights are used if the checkpoint has them. Returns a `TaskModel`, or a `UniseModel`, which is
+    asked in the same way.
     """
+    if pathlib.Path(source).expanduser().is_file():
+        from quarkaudio_jax.unise_model import load_unise
+
+        return load_unise(source, codec, features, batch)
     from quarkaudio_jax.bridge.ssl import load_extractor
     from quarkaudio_jax.bridge.text import load_text_extractor
     from quarkaudio_jax.training.saved_lm import read_lm

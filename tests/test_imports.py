@@ -26,6 +26,7 @@ EVERYTHING = MODELS | {
     "api",
     "evaluation",
     "task_model",
+    "unise_model",
 }
 _ALLOWED = {
     "errors": set(),

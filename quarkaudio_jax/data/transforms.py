@@ -36,3 +36,13 @@ def scale_peak(samples_S: np.ndarray, peak: float) -> np.ndarray:
     """Scales so that the largest magnitude is `peak`; what is below `SILENCE` throughout stays as it is."""
     largest = float(np.abs(samples_S).max(initial=0.0))
     return samples_S if largest < SILENCE else (samples_S * (peak / largest)).astype(np.float32)
+
+
+def cross_faded(tail_S: np.ndarray, wave_S: np.ndarray) -> np.ndarray:
+    """`wave_S` with `tail_S`, which ends what came before, faded into its beginning."""
+    count = min(len(tail_S), len(wave_S))
+    if not count:
+        return wave_S
+    rise = ((np.arange(count) + 0.5) / count).astype(np.float32)
+    mixed = tail_S[:count] * (1 - rise) + wave_S[:count] * rise
+    return np.concatenate([mixed, wave_S[count:]])

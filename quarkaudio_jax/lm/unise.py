@@ -49,6 +49,7 @@ class Unise(nn.Module):
 
     cfg: UniseConfig
     dtype: Any = jnp.float32
+    scan: bool = True
 
     def setup(self):
         cfg, dim = self.cfg, self.cfg.backbone.dim
@@ -60,7 +61,7 @@ class Unise(nn.Module):
         self.enrolment_start, self.mixture_start = table("enrolment_start", 1), table("mixture_start", 1)
         self.words = table("words", cfg.vocabulary)
         self.adapter = Linear(dim, dtype=self.dtype)
-        self.backbone = Backbone(cfg.backbone, self.dtype)
+        self.backbone = Backbone(cfg.backbone, self.dtype, scan=self.scan)
         self.head = Linear(cfg.vocabulary, False, self.dtype, axes=("embed", "vocab"))
 
     def prefix(self, task_B: jax.Array, mixture_BxTxD: jax.Array, enrolment_BxTxD: jax.Array | None) -> jax.Array:
@@ -99,7 +100,7 @@ class Unise(nn.Module):
     def generate(self, prefix_BxPxD: jax.Array, frames: int) -> tuple[jax.Array, jax.Array]:
         """Greedy (globals (B, 32), semantics (B, frames)). The end has no part: the condition says how long it is."""
         batch, start = prefix_BxPxD.shape[:2]
-        cache = empty_cache(self.cfg.backbone, batch, start + NUM_GLOBALS + frames + 2, self.dtype)
+        cache = empty_cache(self.cfg.backbone, batch, start + NUM_GLOBALS + frames + 2, self.dtype, self.scan)
         _, cache = self.step(prefix_BxPxD, jnp.int32(0), cache)
         low = SPECIAL + self.cfg.global_size
 

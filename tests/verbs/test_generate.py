@@ -10,10 +10,11 @@ import pytest
 import quarkaudio_jax
 from quarkaudio_jax import generate
 from quarkaudio_jax.data import audio
+from quarkaudio_jax.data.transforms import cross_faded
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.sample import Sampling
 from quarkaudio_jax.schema import from_config_dict
-from quarkaudio_jax.task_model import TaskModel, cross_faded
+from quarkaudio_jax.task_model import TaskModel
 from quarkaudio_jax.training.loop import Trainer
 from tests import preparing
 from tests.conftest import shrunk, small_lm_config
