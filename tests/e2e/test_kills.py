@@ -29,17 +29,16 @@ def kill_until(count, rng, new_run, patterns, check):
 
     Returns how many kills hit what.
     """
-    hits, runs = collections.Counter(), 0
+    hits, runs, seconds = collections.Counter(), 0, 10.0
     lives, folder = new_run(runs)
-    seconds = 10.0
-    while sum(hits.values()) < count:
-        number = sum(hits.values())
-        kind = ("any moment", "any moment", "a write")[number % 3] if number % 16 != 15 else "imports"
+    while (number := sum(hits.values())) < count:
+        kind = "imports" if number % 8 == 7 else ("a write", "any moment", "any moment")[number % 3]
         if kind == "a write":
             killed = lives.kill_at(folder, patterns, rng)
         else:
             killed = lives.kill_after(rng.uniform(0, seconds), cold=kind == "imports")
         hits[kind] += killed
+        seconds *= 1.05 if killed else 0.7  # about as long as a process takes to the end
         if not killed:
             check(folder)
             runs += 1
