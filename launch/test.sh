@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs the quick ones, in under 5 minutes on two cores; arguments go to pytest (-m "" adds
-# the slow ones, half an hour).
+# Installs what the tests need and runs the quick ones; arguments go to pytest (-m "" adds the slow ones).
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" test
 for package in pesq 'visqol-python[lattice]'; do
   module=${package%%-*}
