@@ -1,5 +1,6 @@
 """Processes that run a verb until they end or are killed; those that start warm have imported everything already."""
 
+import fnmatch
 import importlib
 import multiprocessing
 import os
@@ -40,6 +41,12 @@ def _command(module: str, argv: Sequence[str], log: str) -> None:
     os.execv(sys.executable, [sys.executable, "-m", module, *argv])
 
 
+def _found(folder: pathlib.Path, patterns: Sequence[str]) -> set[str]:
+    """The files and folders of such names below a folder, which others write to at that moment."""
+    inside = [os.path.join(base, name) for base, dirs, files in os.walk(folder) for name in dirs + files]
+    return {path for path in inside if any(fnmatch.fnmatch(os.path.basename(path), p) for p in patterns)}
+
+
 class Lives:
     """Starts processes of one verb, one after the other, and kills them."""
 
@@ -68,13 +75,13 @@ class Lives:
 
     def kill_at(self, folder: pathlib.Path, patterns: Sequence[str], rng: random.Random) -> bool:
         """The same for a process that is killed up to 20 ms after a new file of such a name appears."""
-        seen = {path for pattern in patterns for path in folder.rglob(pattern)}
+        seen = _found(folder, patterns)
         wanted, delay = rng.randint(1, 3), rng.uniform(0, 0.02)
 
         def wait(process):
             new = set()
             while process.is_alive() and len(new) < wanted:
-                new |= {path for pattern in patterns for path in folder.rglob(pattern)} - seen
+                new |= _found(folder, patterns) - seen
                 time.sleep(0.0005)
             time.sleep(delay)
 
