@@ -11,6 +11,8 @@ MANY = int(os.environ.get("QUARKAUDIO_FUZZ_CASES", 10_000))
 
 
 def check(kind, first, last, folder):
+    if kind == "weights":
+        pytest.importorskip("torch", reason="PyTorch writes the good files")
     outcomes, failures = run(kind, first, last, folder)
     assert not failures, f"{len(failures)} of {last - first}:\n{told(kind, failures)}"
     for outcome in ("read", "refused"):  # what is all refused, or all read, tests little
