@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import pathlib
+import shutil
 import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 PIECE_BYTES = 256 * 2**20
 """Of an array, and of a file, when a model is written with little memory."""
+
+COMPRESSED = 0.8
+"""The share of their size that arrays take on the disk, at the least."""
 
 
 class CheckpointError(QuarkAudioError, RuntimeError):
@@ -95,6 +99,7 @@ class Checkpoints:
         if jax.default_backend() == "cpu":
             # On CPU "device to host" is no copy, and the next step overwrites donated buffers.
             saved = jax.tree.map(jnp.copy, saved)
+        self._require_space(step, sum(x.nbytes for x in jax.tree.leaves(saved)))
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -104,6 +109,16 @@ class Checkpoints:
                 config=ocp.args.JsonSave({"config": to_dict(cfg), "step": step, "bad_steps": bad_steps}),
             ),
         )
+
+    def _require_space(self, step: int, num_bytes: int) -> None:
+        """CheckpointError if the disk has no room for a step: Orbax, once it writes, ends in many pages of tracebacks."""
+        free = shutil.disk_usage(self._manager.directory).free
+        if free < COMPRESSED * num_bytes:
+            self.wait()  # for the step before, which is named if it is whole
+            raise CheckpointError(
+                f"{self._folder}: no room for step {step}: {num_bytes / 2**20:.0f} MiB of arrays, and "
+                f"{free / 2**20:.0f} MiB are free; make room, or name another --workdir. {whole_steps(self._folder / str(step))}"
+            )
 
     def restore(self, step: int, abstract_state: Any) -> Any:
         """The state as saved, placed as `abstract_state` says, on any mesh."""

@@ -71,9 +71,13 @@ class Trainer:
         saved = self._check_resume()
         self.accounts.add("setup", self.accounts.elapsed)
         with self.accounts.spending("compile"):
-            self._compile()
+            lowered = self._lower()
         with self.accounts.spending("restore"):
-            self.state = self._restore_or_init(saved)
+            initial = self._initial_model() if saved is None and cfg.init_from else None
+        with self.accounts.spending("compile"):
+            self._compile(lowered)
+        with self.accounts.spending("restore"):
+            self.state = self._restore_or_init(saved, initial)
         self.writer = MetricWriter(self.workdir, is_main)
         self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)
         if is_main:
@@ -94,14 +98,23 @@ class Trainer:
         check_same(before, now, self.cfg.loop.allow_changes)
         return saved
 
-    def _compile(self) -> None:
-        """Shardings from the abstract state, and the compiled step."""
+    def _lower(self) -> jax.stages.Lowered:
+        """The train step, not yet compiled; sets the shardings and the abstract state."""
         whole = replicated(self.mesh)
         self.frozen = jax.tree.map(lambda leaf: jax.device_put(leaf, whole), self.program.frozen)
-        start = time.perf_counter()
         step = lower_train_step(self.program, self.mesh)
         self.shardings, self.abstract_state = step.shardings, step.abstract_state
-        self.train_step = step.lowered.compile()
+        return step.lowered
+
+    def _initial_model(self) -> Any:
+        """The model of `config.init_from`; read before anything is compiled, so that a wrong one is refused at once."""
+        log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
+        self.program.check_initial(read_config(find_checkpoint(self.cfg.init_from))[0])
+        return initial_model(self.cfg.init_from, self.abstract_state.model)
+
+    def _compile(self, lowered: jax.stages.Lowered) -> None:
+        start = time.perf_counter()
+        self.train_step = lowered.compile()
         params = sum(math.prod(s.shape) for s in jax.tree.leaves(self.abstract_state.model.params))
         log.info(
             "%s, %.1f M parameters, mesh %s; step compiled in %s%s",
@@ -112,9 +125,9 @@ class Trainer:
             _cost(self.train_step),
         )
 
-    def _restore_or_init(self, saved: Saved | None) -> Any:
-        """Priority: the newest checkpoint of the work directory; else a fresh state with the model of
-        `config.init_from`; else a fresh state with the weights that the program brings from elsewhere, fitted to the first batch.
+    def _restore_or_init(self, saved: Saved | None, initial: Any) -> Any:
+        """Priority: the newest checkpoint of the work directory; else a fresh state with the `initial` model; else a
+        fresh state with the weights that the program brings from elsewhere, fitted to the first batch.
         """
         if saved is not None:
             latest = self.checkpoints.latest()
@@ -125,10 +138,8 @@ class Trainer:
         state = jax.jit(lambda: nn.meta.unbox(self.program.init()), out_shardings=shardings)().replace(
             frozen=self.frozen
         )
-        if self.cfg.init_from:
-            log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
-            self.program.check_initial(read_config(find_checkpoint(self.cfg.init_from))[0])
-            return state.replace(model=initial_model(self.cfg.init_from, self.abstract_state.model))
+        if initial is not None:
+            return state.replace(model=initial)
         state = state.replace(model=self.program.warm_start(state.model))
         log.info("starting afresh in %s; fitting to the first batch", self.workdir)
         start = self.batches.get_state()
