@@ -131,7 +131,7 @@ def run_verify(args: argparse.Namespace) -> None:
 
     A file that can't be read is named, the others go on.
     """
-    from quarkaudio_jax.bridge import ssl, upstream
+    from quarkaudio_jax.bridge import ssl, upstream, verify
     from quarkaudio_jax.codec.variants import published_front_end
     from quarkaudio_jax.data import audio
     from quarkaudio_jax.training import saved_codec
@@ -151,6 +151,7 @@ def run_verify(args: argparse.Namespace) -> None:
     made_up = args.features == "random"
     extractor = None if made_up else ssl.codec_extractor(features, args.features)
     model = upstream.load_upstream(module, cfg, variables)
+    variables = verify.unstacked(variables)  # in place of the stacked ones, for memory's sake
     print(f"{cfg.name}: the original took the weights (strict)\n")
     print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
     failed: list[str] = []

@@ -159,6 +159,18 @@ def import_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig) -> tuple[ty
                 del sys.modules[module]
 
 
+def _let_go(model) -> None:
+    """Frees the values that a model was made with; their shapes stay until weights are assigned."""
+    import torch
+
+    kept = set(model.state_dict())
+    for prefix, module in model.named_modules():
+        for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if f"{prefix}.{name}".lstrip(".") in kept:
+                empty = value.detach().to("meta")
+                setattr(module, name, torch.nn.Parameter(empty) if isinstance(value, torch.nn.Parameter) else empty)
+
+
 def _forget(root: pathlib.Path) -> None:
     """Lets the modules below a folder be imported anew: the versions of the public code share their names."""
     below = [n for n, m in sys.modules.items() if str(getattr(m, "__file__", None) or "").startswith(f"{root}/")]
@@ -188,6 +200,7 @@ def load_upstream(module: types.ModuleType, cfg: HCodecConfig, variables: Mappin
             continue
         if not (hasattr(model, "encoder") and hasattr(model, "decoder")):
             continue
+        _let_go(model)
         # Copies, so that nothing the original does to its weights reaches ours.
         tensors = export_hcodec(cfg, variables).items()
         state = {k: torch.from_numpy(v if v.flags.owndata else v.copy()) for k, v in tensors}

@@ -35,9 +35,9 @@ SLACK = 2.0
 class Compared:
     """One output. difference: largest, as a share of the largest value; equal: share of equal codes, or None.
 
-    part: the original's module it comes from. own: the same figure of the original beside itself with its STFT in
-    float64 (a difference, or a share of equal codes), where the output hangs on the rounding of the STFT. exact: both
-    sides only look values up.
+    part: the original's module it comes from. own: the same figure (a difference, or a share of equal codes) of the
+    original beside float64, where the output hangs on rounding: on that of its STFT (the original with its STFT in
+    float64) or on that of distances (`exact_codes`). exact: both sides only look values up.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Captured:
 
     def __init__(self, cfg: HCodecConfig, variables: Mapping[str, Any]):
         self.codec, self.outputs = HCodec(cfg, scan=False), {}
-        self.variables = {**variables, "params": unstack_params(variables["params"])}
+        self.variables = variables
 
     def __call__(self, method: str, *args) -> Any:
         """What a method gives."""
@@ -86,6 +86,11 @@ def _relative(ours, theirs) -> float:
     return float(np.abs(np.asarray(ours) - theirs).max() / max(np.abs(theirs).max(), 1e-9))
 
 
+def unstacked(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables with each layer's parameters by themselves, as the original has them."""
+    return {**variables, "params": unstack_params(variables["params"])}
+
+
 def compare(
     cfg: HCodecConfig,
     variables: Mapping[str, Any],
@@ -94,7 +99,10 @@ def compare(
     features_BxTxD: np.ndarray,
     tolerance: float,
 ) -> list[Compared]:
-    """Every output of one recording; `part` says where the two sides part by more than `tolerance`, if they do."""
+    """Every output of one recording; `part` says where the two sides part by more than `tolerance`, if they do.
+
+    variables: with `unstacked` parameters.
+    """
     ours, watched = Captured(cfg, variables), Watched(model)
     results = compare_codebooks(cfg, ours.variables["codebooks"], watched)
     frames = ours("encode_frames", wave_BxS, features_BxTxD)
@@ -108,6 +116,7 @@ def compare(
     difference = _relative(frames.semantic_BxTxD, semantic)
     results.append(Compared("semantic embedding", difference, part="semantic_encoder"))
     emb, streams = frames, (acoustic, semantic)
+    mine = frames.acoustic_BxTxD, frames.semantic_BxTxD
     if cfg.aggregation is not None:
         emb = ours("embed", wave_BxS, features_BxTxD)
         count = int(emb.mask_BxT.sum())
@@ -121,10 +130,13 @@ def compare(
         for (stream, _), a, b in zip(STREAMS, mine, streams, strict=True):
             results.append(Compared(f"{stream} groups (grouped as ours)", _relative(a, b), part=f"{stream}_aggregator"))
     codes = ours("quantize", emb)
-    mine = codes.acoustic_BxTxK, codes.semantic_BxTxK
-    for (stream, part), k, x in zip(STREAMS, mine, streams, strict=True):
-        results.append(_compare_codes(f"{stream} codes", part, k, _codes(watched, part, x)))
-    plain = Codes(*mine, cfg.frame_rate, None, codes.durations_BxT)
+    both = codes.acoustic_BxTxK, codes.semantic_BxTxK
+    for (stream, part), k, x, own in zip(STREAMS, both, mine, streams, strict=True):
+        exact = exact_codes(ours.variables["codebooks"][part]["books"].embed_KxVxD, x)
+        for name, y in ((f"{stream} codes (our embedding)", x), (f"{stream} codes", own)):
+            theirs = _codes(watched, part, np.asarray(y))
+            results.append(_compare_codes(name, part, k, theirs, float((theirs == exact).mean())))
+    plain = Codes(*both, cfg.frame_rate, None, codes.durations_BxT)
     plain = expand_codes(plain, frames.acoustic_BxTxD.shape[1])
     vectors = ours("dequantize", plain)
     for (stream, part), x, k in zip(STREAMS, vectors, (plain.acoustic_BxTxK, plain.semantic_BxTxK), strict=True):
@@ -178,6 +190,17 @@ def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: 
 
 def _codes(watched: Watched, part: str, x_BxTxD: np.ndarray) -> np.ndarray:
     return watched(part, np.ascontiguousarray(x_BxTxD))[1].numpy()
+
+
+def exact_codes(books_KxVxD, x_BxTxD) -> np.ndarray:
+    """The codes (B, T, K) of a residual search for the nearest entries, in float64: where two entries are equally near
+    to float32's precision, either code is right.
+    """
+    residual, codes = np.asarray(x_BxTxD, np.float64), []
+    for book_VxD in np.asarray(books_KxVxD, np.float64):
+        codes.append(((book_VxD**2).sum(-1) - 2 * residual @ book_VxD.T).argmin(-1))
+        residual = residual - book_VxD[codes[-1]]
+    return np.stack(codes, -1)
 
 
 def _compare_codes(name: str, part: str, ours, theirs: np.ndarray, own: float | None = None) -> Compared:
