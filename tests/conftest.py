@@ -20,6 +20,12 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """One file that needs the `trained` model first, the others last: nobody waits while one process trains it."""
+    needing = list(dict.fromkeys(item.path for item in items if "trained" in item.fixturenames))
+    items.sort(key=lambda item: (item.path in needing) - 2 * (item.path in needing[:1]))
+
+
 @pytest.fixture(scope="session")
 def real_audio() -> pathlib.Path:
     """The folder of real audio, or a skip that says how to give one."""
@@ -73,13 +79,17 @@ def made_once(tmp_path_factory, name: str, make) -> pathlib.Path:
     return folder
 
 
+TRAINED = dict(loop__steps=2, loop__eval_every=2, ema_decay=0.9, losses__adversarial=0.0, losses__feature_matching=0.0)
+"""What `trained` changes of small_config. Without discriminators, whose programs take most of the time to compile."""
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> pathlib.Path:
     """A work directory with a codec trained for two steps on the embedded corpus, its samples and metrics."""
     from quarkaudio_jax.training.loop import Trainer
 
     def train(folder):
-        config = small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9)
+        config = small_config(**TRAINED)
         assert Trainer(from_config_dict(config), folder).run() == "finished"
 
     return made_once(tmp_path_factory, "trained", train)

@@ -20,7 +20,7 @@ from quarkaudio_jax.training.loop import Trainer, make_program
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.program import check_same
 from quarkaudio_jax.training.saved_codec import read_codec
-from tests.conftest import losses, small_config
+from tests.conftest import TRAINED, losses, small_config
 
 
 def lines(workdir):
@@ -45,9 +45,10 @@ def test_a_run_leaves_metrics_samples_and_a_checkpoint(trained):
 
 def same_config(**changes):
     """What `trained` was trained with."""
-    return from_config_dict(small_config(loop__steps=2, loop__eval_every=2, ema_decay=0.9, **changes))
+    return from_config_dict(small_config(**(TRAINED | changes)))
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_finished_though_a_newer_step_is_half_a_copy(trained, tmp_path, caplog):
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
