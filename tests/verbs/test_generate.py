@@ -178,6 +178,15 @@ def test_an_empty_file_is_named_and_the_others_go_on(trained_lm, trained, inputs
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.wav"]
 
 
+def test_a_recording_that_is_too_long_to_edit_is_named_and_the_others_go_on(trained_lm, trained, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, seconds in (("a", 0.5), ("b", 60.0), ("c", 0.7)):
+        audio.write(tmp_path / "in" / f"{name}.wav", tone(seconds, 16000), 16000)
+    with pytest.raises(SystemExit, match="b.wav: .* s"):
+        call(trained_lm, trained, tmp_path / "out", "edit", "delete the word hello", tmp_path / "in")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.wav", "c.wav"]
+
+
 def test_another_codec_is_refused(model):
     facts = dataclasses.replace(model.cfg.facts, codec_weights=7)
     cfg = dataclasses.replace(model.cfg, facts=facts)
