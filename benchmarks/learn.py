@@ -20,8 +20,8 @@ def main() -> None:
     parser.add_argument("--workdir", required=True)
     args = parser.parse_args()
 
-    from configs import codec48k
     from quarkaudio_jax.cli import set_up
+    from quarkaudio_jax.configs import codec48k
     from quarkaudio_jax.parallel.mesh import global_batch
     from quarkaudio_jax.schema import from_config_dict
     from quarkaudio_jax.training.loop import Trainer

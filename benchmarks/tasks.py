@@ -75,7 +75,7 @@ def main() -> None:
 
 def prepared_like(model):
     """The simulation that the model's examples were made with, as far as its facts tell: the same length."""
-    from configs.prepare import get_config
+    from quarkaudio_jax.configs.prepare import get_config
     from quarkaudio_jax.schema import PrepareConfig, from_config_dict
 
     config = get_config("tiny")

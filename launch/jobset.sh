@@ -17,7 +17,7 @@ options "name accelerator topology chips hosts image claim slices restarts" "" "
 for option in name accelerator topology chips hosts image claim; do need $option; done
 need_arguments
 over_slices "$slices"
-command=$(host_command tpu "${ARGUMENTS[@]}")
+command=$(host_command train,tpu "${ARGUMENTS[@]}")
 
 manifest() {
   cat <<END

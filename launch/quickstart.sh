@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs, trains a tiny codec48k on the embedded corpus for a minute or two, reconstructs a clip.
 # Usage: bash launch/quickstart.sh [WORKDIR]     STEPS=... trains longer (the same WORKDIR goes on).
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" speech
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" train,speech
 workdir=${1:-runs/quickstart}
 steps=${STEPS:-200}
 

@@ -13,7 +13,7 @@ if [ ! -x .venv/bin/python ]; then
   echo "making a virtual environment in .venv"
   "$PYTHON" -m venv .venv
 fi
-if [ ! -f .venv/installed-"$1" ] || [ setup.cfg -nt .venv/installed-"$1" ]; then
+if [ ! -f .venv/installed-"$1" ] || [ pyproject.toml -nt .venv/installed-"$1" ]; then
   echo "installing (a minute or two)"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$1]"
   touch .venv/installed-"$1"

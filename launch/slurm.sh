@@ -24,7 +24,7 @@ job() {
   [ -n "$partition" ] && echo "#SBATCH --partition=$partition"
   [ -n "$account" ] && echo "#SBATCH --account=$account"
   printf 'cd %q || exit\n' "$PWD"
-  echo "bash -c 'source launch/setup.sh cuda' || exit"
+  echo "bash -c 'source launch/setup.sh train,cuda' || exit"
   printf 'srun .venv/bin/python -m quarkaudio_jax.train'
   printf ' %q' "${ARGUMENTS[@]}"
   printf '\n'

@@ -48,7 +48,7 @@ case $action in
     ;;
   train)
     need_arguments
-    command=$(host_command tpu "${ARGUMENTS[@]}")
+    command=$(host_command train,tpu "${ARGUMENTS[@]}")
     if [ "$slices" -eq 1 ]; then
       run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=all --command="$command"
     else

@@ -3,8 +3,14 @@
 import importlib
 import importlib.metadata
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from quarkaudio_jax.api import Codec, load_codec
+    from quarkaudio_jax.task_model import TaskModel, load_task_model
+    from quarkaudio_jax.types import Codes, Wave
+
+__all__ = ["Codec", "Codes", "TaskModel", "Wave", "load_codec", "load_task_model"]
 __version__ = "0.1.0"
 
 _LIBRARY = {
@@ -12,6 +18,8 @@ _LIBRARY = {
     "load_codec": "api",
     "TaskModel": "task_model",
     "load_task_model": "task_model",
+    "Wave": "types",
+    "Codes": "types",
 }
 """Public name -> its module."""
 
@@ -41,3 +49,7 @@ def __getattr__(name: str) -> Any:
     if name in _LIBRARY:
         return getattr(importlib.import_module(f"quarkaudio_jax.{_LIBRARY[name]}"), name)
     raise AttributeError(f"module 'quarkaudio_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LIBRARY})

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import quarkaudio_jax
 from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, system_errors
 
 VERBS = {
@@ -36,6 +37,21 @@ TASK_VERBS = {
     "edit": "words of speech or sounds of a scene changed as instructed",
 }
 """What a language model is asked for; all of them are `generate`."""
+
+
+EXTRAS = {
+    "array_record": "data",
+    "grain": "data",
+    "huggingface_hub": "hub",
+    "jiwer": "metrics",
+    "librosa": "data",
+    "matplotlib": "train",
+    "PIL": "train",
+    "pystoi": "evaluate",
+    "tensorboardX": "train",
+    "tensorflow_datasets": "data",
+}
+"""The extra of this project that brings a package which not every verb needs."""
 
 
 def set_up_logging() -> None:
@@ -86,14 +102,15 @@ def _read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[A
     from ml_collections import config_flags
 
     from quarkaudio_jax.schema import from_config_dict, spelled_out
-    from quarkaudio_jax.schema.files import expanded, load_config, require_kind
+    from quarkaudio_jax.schema.files import expanded, load_config, packaged_names, require_kind
 
     values = flags.FlagValues()
     define(values)
     if set(argv[1:]) & {"--help", "-h", "--helpshort", "--helpfull"}:
         print(
-            f"{about}\n\nflags:\n{values.get_help()}\n\n  --config=FILE[:VARIANT]: the experiment, or the config.json of a "
-            "run\nand --config.FIELD=VALUE for every field of the configuration"
+            f"{about}\n\nflags:\n{values.get_help()}\n\n  --config=NAME[:VARIANT]: the experiment, one of "
+            f"{', '.join(packaged_names())}; or its file, or the config.json of a run\n"
+            "and --config.FIELD=VALUE for every field of the configuration"
         )
         raise SystemExit(0)
     name, arguments = _config_named(argv)
@@ -114,7 +131,7 @@ def _read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[A
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags start with --")
     if config is None:
-        raise UserError("--config is missing, for example --config=configs/codec48k.py:tiny")
+        raise UserError("--config is missing, for example --config=codec48k:tiny")
     for flag in values:
         if isinstance(values[flag].value, str):
             values[flag].value = os.path.expanduser(values[flag].value)
@@ -129,7 +146,7 @@ def _config_named(argv: Sequence[str]) -> tuple[str | None, list[str]]:
         if plain not in ("--config", "-config"):
             rest.append(argument)
         elif (name := value if equals else next(arguments, "")) == "":
-            raise UserError("--config names no file; for example --config=configs/codec48k.py:tiny")
+            raise UserError("--config names nothing; for example --config=codec48k:tiny")
     return name, rest
 
 
@@ -166,6 +183,13 @@ def report_errors() -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from error
         raise SystemExit(f"error: {error}") from error
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise SystemExit(
+            f"error: this needs the package {package}: pip install 'quarkaudio_jax[{EXTRAS[package]}]', or [all]"
+        ) from error
 
 
 def progress(items: Iterable[Any], total: int, what: str = "") -> Iterator[Any]:
@@ -214,14 +238,20 @@ def end_with(failed: Sequence[str]) -> None:
 def main() -> None:
     """Runs a verb."""
     verbs = VERBS | TASK_VERBS
-    if len(sys.argv) < 2 or sys.argv[1] not in verbs:
-        print("usage: quarkaudio <verb> [options]\n")
-        for verb, about in verbs.items():
-            print(f"  {verb:13} {about}")
-        print("\n`quarkaudio <verb> --help` lists its options.")
-        raise SystemExit(0 if sys.argv[1:] in ([], ["--help"], ["-h"]) else 2)
-    verb = sys.argv[1]
-    if verb in TASK_VERBS:
-        importlib.import_module("quarkaudio_jax.generate").main(["quarkaudio", *sys.argv[1:]])
+    if sys.argv[1:] == ["--version"]:
+        print(f"quarkaudio_jax {quarkaudio_jax.__version__}")
         return
-    importlib.import_module(f"quarkaudio_jax.{verb}").main([f"quarkaudio {verb}", *sys.argv[2:]])
+    if len(sys.argv) < 2 or sys.argv[1] not in verbs:
+        print("usage: quarkaudio <verb> [options]")
+        for title, group in (("codecs, data and training", VERBS), ("tasks of a language model", TASK_VERBS)):
+            print(f"\n{title}:")
+            for verb, about in group.items():
+                print(f"  {verb:13} {about}")
+        print("\n`quarkaudio <verb> --help` lists its options; `quarkaudio --version` says which version this is.")
+        raise SystemExit(0 if sys.argv[1:] in ([], ["--help"], ["-h"]) else 2)
+    verb, rest = sys.argv[1], sys.argv[2:]
+    with report_errors():
+        if verb in TASK_VERBS:
+            importlib.import_module("quarkaudio_jax.generate").main(["quarkaudio", verb, *rest])
+        else:
+            importlib.import_module(f"quarkaudio_jax.{verb}").main([f"quarkaudio {verb}", *rest])

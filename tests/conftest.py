@@ -61,7 +61,7 @@ def changed(config, **changes):
 
 def small_config(**changes):
     """codec48k:tiny, shrunk."""
-    from configs.codec48k import get_config
+    from quarkaudio_jax.configs.codec48k import get_config
 
     return shrunk(get_config("tiny"), **changes)
 
@@ -107,7 +107,7 @@ def prepared(trained, tmp_path_factory) -> pathlib.Path:
 
 def small_lm_config(folder, **changes):
     """configs/lm.py:tiny on few positions of prepared data."""
-    from configs.lm import get_config
+    from quarkaudio_jax.configs.lm import get_config
 
     config = get_config("tiny")
     changes = dict(data__folder=str(folder), data__length=512, data__heldout=0.2, data__batch_size=2) | changes

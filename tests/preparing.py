@@ -7,7 +7,7 @@ COUNTS = {f"examples.{task}": 6 for task in TASKS} | {"examples.codec_speech": 4
 
 
 def arguments(checkpoint, output, **fields):
-    from configs.prepare import TASKS as parts
+    from quarkaudio_jax.configs.prepare import TASKS as parts
 
     counts = {**{f"examples.{part}": 0 for part in parts}, "shard": 4, "batch_size": 4}
     config = [f"--config.{name}={value}" for name, value in {**counts, **fields}.items()]

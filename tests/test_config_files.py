@@ -10,6 +10,7 @@ import pytest
 
 from quarkaudio_jax.cli import read_config
 from quarkaudio_jax.schema import CodecTrainConfig, LMTrainConfig, PrepareConfig, TrainConfig, from_config_dict, to_dict
+from quarkaudio_jax.schema.files import packaged_names
 from tests.conftest import ROOT, small_config
 
 
@@ -46,6 +47,21 @@ def test_a_copy_of_the_folder_uses_its_own_files(tmp_path):
     assert read(f"--config={tmp_path / 'my experiments' / 'codec16k.py'}:tiny").data.batch_size == 44
     before = list(sys.path)
     assert read("--config=configs/codec16k.py:tiny").data.batch_size == 4 and sys.path == before
+
+
+def test_what_comes_with_the_package_is_known_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert packaged_names() == ["codec16k", "codec16k_adaptive", "codec48k", "lm", "prepare"]
+    for name, cls in (
+        ("codec16k_adaptive:tiny", TrainConfig),
+        ("lm:tiny", TrainConfig),
+        ("prepare:tiny", PrepareConfig),
+    ):
+        file = ROOT / "configs" / f"{name.partition(':')[0]}.py:tiny"
+        assert read(f"--config={name}", cls=cls) == read(f"--config={file}", cls=cls)
+    assert "codec48: no such file; by name there are codec16k, codec16k_adaptive, codec48k" in refused(
+        "--config=codec48"
+    )
 
 
 @pytest.mark.parametrize("cls", [CodecTrainConfig, LMTrainConfig])
@@ -95,7 +111,7 @@ def test_a_configuration_that_is_for_other_verbs_is_named():
     assert "configs/prepare.py:tiny is no configuration of training" in refused("--config=configs/prepare.py:tiny")
     assert "--config.lm.size does not exist" in refused("--config=configs/codec48k.py:tiny", "--config.lm.size=tiny")
     assert "config.program 'lmm' does not exist" in refused("--config=configs/codec48k.py:tiny", "--config.program=lmm")
-    assert "--config names no file" in refused("--config=")
+    assert "--config names nothing" in refused("--config=")
 
 
 def test_the_user_s_folder_is_put_in(tmp_path, monkeypatch):

@@ -8,10 +8,10 @@ import typing
 
 import pytest
 
-from configs.codec48k import get_config
 from quarkaudio_jax.cli import check_fields, read_config
 from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.codec.quantize import QuantizerRules
+from quarkaudio_jax.configs.codec48k import get_config
 from quarkaudio_jax.schema import (
     CodecConfig,
     CodecTrainConfig,
@@ -279,7 +279,7 @@ def test_what_the_configuration_says_is_what_happens(variant, dropout):
 
 @pytest.mark.parametrize("variant", ["full", "tiny", "codec"])
 def test_preparations_are_valid(variant):
-    from configs.prepare import get_config
+    from quarkaudio_jax.configs.prepare import get_config
 
     config = from_config_dict(get_config(variant), PrepareConfig)
     assert sum(dataclasses.asdict(config.examples).values()) > 0

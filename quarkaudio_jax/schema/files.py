@@ -1,4 +1,4 @@
-"""Configuration files: Python with a function get_config(variant), or the config.json that a run writes."""
+"""Configurations by name or file: Python with a function get_config(variant), or the config.json that a run writes."""
 
 import importlib.util
 import inspect
@@ -14,16 +14,27 @@ import ml_collections
 
 from quarkaudio_jax.schema.build import EXPERIMENTS, ConfigError, from_config_dict, to_config_dict
 
+PACKAGED = pathlib.Path(__file__).parents[1] / "configs"
+"""The configurations that come with the package: `codec48k` is codec48k.py there."""
+
+
+def packaged_names() -> list[str]:
+    """The names of the configurations that come with the package."""
+    return sorted(path.stem for path in PACKAGED.glob("[!_]*.py"))
+
 
 def load_config(spec: str) -> ml_collections.ConfigDict:
-    """The configuration that FILE or FILE:VARIANT names; ConfigError names the file, and the line that is wrong.
+    """The configuration that NAME or FILE names, with :VARIANT after it; ConfigError names the file and the wrong line.
 
-    A Python file may import others of its folder (`from .codec48k import ...`), wherever it is called from.
+    NAME is one of `packaged_names`. A Python file may import others of its folder (`from .codec48k import ...`),
+    wherever it is called from.
     """
     name, colon, variant = os.path.expanduser(spec).partition(":")
-    path = pathlib.Path(name)
+    path = PACKAGED / f"{name}.py" if name in packaged_names() else pathlib.Path(name)
     if not path.is_file():
-        raise ConfigError(f"{name}: {'is a folder; name a file in it' if path.is_dir() else 'no such file'}")
+        if path.is_dir():
+            raise ConfigError(f"{name}: is a folder; name a file in it")
+        raise ConfigError(f"{name}: no such file; by name there are {', '.join(packaged_names())}")
     if path.suffix == ".json":
         if colon:
             raise ConfigError(f"{name}: the configuration of a run has no variants, such as {variant!r}")

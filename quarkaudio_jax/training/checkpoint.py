@@ -12,9 +12,8 @@ import pathlib
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +22,9 @@ import orbax.checkpoint as ocp
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.schema import TrainConfig, from_config_dict, to_dict
 from quarkaudio_jax.training.damage import MARKER, MODEL, damage, newest_whole, whole_steps
+
+if TYPE_CHECKING:
+    import grain
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,8 @@ class Checkpoints:
             path.rename(aside)
             log.warning("%s is damaged (%s); it is now %s", path, lack, aside.name)
         _from_first_host([0])
+        import grain  # which only training installs
+
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         handlers.add("data", grain.checkpoint.CheckpointSave, grain.checkpoint.CheckpointHandler())
         handlers.add("data", grain.checkpoint.CheckpointRestore, grain.checkpoint.CheckpointHandler())
@@ -92,9 +96,11 @@ class Checkpoints:
         )
 
     def save(
-        self, step: int, state: Any, iterator: grain.DatasetIterator, cfg: TrainConfig, bad_steps: dict[str, int]
+        self, step: int, state: Any, iterator: "grain.DatasetIterator", cfg: TrainConfig, bad_steps: dict[str, int]
     ) -> None:
         """Starts saving; the state may be donated as soon as this returns."""
+        import grain  # which only training installs
+
         saved = {"model": state.model, "training": {"step": state.step, "training": state.training}}
         if jax.default_backend() == "cpu":
             # On CPU "device to host" is no copy, and the next step overwrites donated buffers.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.struct
 import jax
@@ -15,7 +15,6 @@ from quarkaudio_jax.bridge.ssl import load_extractor
 from quarkaudio_jax.codec.hcodec import HCodec, TrainOutputs
 from quarkaudio_jax.codec.quantize import QuantizerRules
 from quarkaudio_jax.codec.variants import get_variant
-from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, training_batches
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.losses import features as feature_losses
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
@@ -23,6 +22,9 @@ from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig, ConfigError, Tr
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 from quarkaudio_jax.training.program import DTYPES, Program, State, best, flat
+
+if TYPE_CHECKING:
+    from quarkaudio_jax.data.pipeline import CropSpec
 
 
 @flax.struct.dataclass
@@ -113,10 +115,12 @@ class CodecProgram(Program):
             )
 
     @functools.cached_property
-    def crop(self) -> CropSpec:
+    def crop(self) -> "CropSpec":
         """What the data must hold."""
         codec = self.codec_cfg
         feature_hop = codec.feature_hop if self.extractor.stored else 0
+        from quarkaudio_jax.data.pipeline import crop_spec  # needs Grain, which only training installs
+
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
 
     def identity(self, cfg: CodecTrainConfig) -> dict[str, Any]:
@@ -130,10 +134,14 @@ class CodecProgram(Program):
 
     def batches(self, process_index: int, process_count: int):
         """See `data.pipeline.training_batches`."""
+        from quarkaudio_jax.data.pipeline import training_batches  # needs Grain
+
         return training_batches(self.cfg.data, self.crop, self.cfg.seed, process_index, process_count)
 
     def heldout(self) -> list[dict[str, Any]]:
         """See `data.pipeline.heldout_clips`."""
+        from quarkaudio_jax.data.pipeline import heldout_clips  # needs Grain
+
         return heldout_clips(self.cfg.data, self.crop, self.cfg.loop.heldout_clips)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import codec48k
 from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise, torch_shapes
 from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.spectral import CLIP, FADE, log_magnitude_and_phase
@@ -16,6 +15,7 @@ from quarkaudio_jax.codec.variants import (
     get_variant,
     published_front_end,
 )
+from quarkaudio_jax.configs import codec48k
 from quarkaudio_jax.data.transforms import resample
 from quarkaudio_jax.nn.window import hann_window
 from quarkaudio_jax.schema import ConfigError, from_config_dict

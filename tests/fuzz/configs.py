@@ -23,7 +23,7 @@ def sources() -> dict[str, str]:
 @functools.cache
 def resolved() -> tuple[dict, ...]:
     """Experiments as a run writes them to its config.json."""
-    from configs import codec48k, lm
+    from quarkaudio_jax.configs import codec48k, lm
 
     return tuple(to_dict(from_config_dict(module.get_config("tiny"))) for module in (codec48k, lm))
 

@@ -58,7 +58,7 @@ class TestTpu:
         words = on_the_host(out)
         assert code == 0 and "tpu-vm ssh codec --zone=us-east5-a --worker=all" in out
         assert words[-3:] == ["quarkaudio_jax.train", *TRAIN[1:]]
-        assert "https://example.org/project.git" in words and "source launch/setup.sh tpu;" in " ".join(words)
+        assert "https://example.org/project.git" in words and "source launch/setup.sh train,tpu;" in " ".join(words)
 
     def test_slices_hold_replicas(self):
         _, out, _ = call("tpu.sh", "train", *self.WHERE, "--slices=2", *TRAIN)

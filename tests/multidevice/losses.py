@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs.lm import get_config
+from quarkaudio_jax.configs.lm import get_config
 from quarkaudio_jax.lm.generate import Condition, Generation, generate
 from quarkaudio_jax.lm.sample import Sampling
 from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings

@@ -203,7 +203,7 @@ def test_a_cross_fade_joins_without_a_step():
 
 def test_the_adaptive_codec_goes_all_the_way(tmp_path):
     """Trained a step, data prepared with it, a language model trained on codes and durations, and asked."""
-    from configs.codec16k_adaptive import get_config
+    from quarkaudio_jax.configs.codec16k_adaptive import get_config
 
     changes = dict(loop__steps=1, loop__eval_every=0, losses__adversarial=0.0, losses__feature_matching=0.0)
     codec, data, lm = tmp_path / "codec", tmp_path / "data", tmp_path / "lm"
