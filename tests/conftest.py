@@ -20,6 +20,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.hookimpl(trylast=True)  # after slow tests have been left out
 def pytest_collection_modifyitems(items):
     """One file that needs the `trained` model first, the others last: nobody waits while one process trains it."""
     needing = list(dict.fromkeys(item.path for item in items if "trained" in item.fixturenames))

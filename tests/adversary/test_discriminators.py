@@ -108,6 +108,7 @@ def test_leaky_relu_has_the_gradient_of_its_definition():
     )
 
 
+@pytest.mark.slow
 def test_kernels_are_weight_normalised():
     """Scaling v changes nothing; the initial g is |v|."""
     wave = waves()[0]

@@ -73,6 +73,7 @@ def test_dropout_cuts_once_for_the_batch():
     assert cuts == {1, 2, 3}
 
 
+@pytest.mark.slow
 def test_kmeans_finds_clusters():
     centres = 10 * jnp.eye(4)
     x = jnp.repeat(centres, 10, axis=0)[None] + 0.01 * jax.random.normal(jax.random.key(0), (1, 40, 4))

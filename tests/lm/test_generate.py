@@ -127,6 +127,7 @@ def test_guidance_of_one_is_the_condition_alone_and_more_changes_it(params):
     assert (strong != alone).any()
 
 
+@pytest.mark.slow
 def test_durations_come_with_the_codes_of_the_adaptive_codec():
     cfg = lm.LMConfig(CFG.backbone, CFG.codebooks, 6, max_duration=8)
     model = lm.LanguageModel(cfg)

@@ -113,6 +113,7 @@ def test_the_mixture_changes_only_when_asked(prepared):
     assert len(kinds) == 4
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_corrupt_is_named(prepared, tmp_path):
     with pytest.raises(DataError, match=r"config.data.folder is empty"):
         batches_of("")

@@ -82,6 +82,7 @@ def test_data_made_otherwise_and_the_wrong_kind_of_checkpoint_are_refused(traine
         read_lm(trained)
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_not_finite_moves_nothing():
     """Neither weights and average nor the optimizer and the accuracies."""
     cfg = LMTrainConfig(lm=LMModelConfig(size="tiny"), data=PreparedConfig(batch_size=1, length=32), facts=FACTS)

@@ -24,6 +24,7 @@ def call(*flags):
     verb.main(["quarkaudio compile", *flags])
 
 
+@pytest.mark.slow
 def test_the_devices_at_hand(tmp_path, capsys):
     call(*LM, f"--output={tmp_path / 'needs.json'}")
     found = json.loads((tmp_path / "needs.json").read_text())

@@ -72,6 +72,7 @@ def test_an_export_says_that_its_front_end_is_not_the_published_one(trained, tmp
     assert "note:" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path):
     state = golden_state_dict(get_variant("hcodec_16k_tiny"))
     del state["decoder.head.out.bias"]
