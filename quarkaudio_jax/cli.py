@@ -45,13 +45,13 @@ EXTRAS = {
     "huggingface_hub": "hub",
     "jiwer": "metrics",
     "librosa": "data",
-    "matplotlib": "train",
-    "PIL": "train",
+    "matplotlib": "evaluate",
+    "PIL": "evaluate",
     "pystoi": "evaluate",
     "tensorboardX": "train",
     "tensorflow_datasets": "data",
 }
-"""The extra of this project that brings a package which not every verb needs."""
+"""Module -> the smallest extra of pyproject.toml that brings it; what not every verb needs."""
 
 
 def set_up_logging() -> None:
@@ -250,8 +250,7 @@ def main() -> None:
         print("\n`quarkaudio <verb> --help` lists its options; `quarkaudio --version` says which version this is.")
         raise SystemExit(0 if sys.argv[1:] in ([], ["--help"], ["-h"]) else 2)
     verb, rest = sys.argv[1], sys.argv[2:]
-    with report_errors():
-        if verb in TASK_VERBS:
-            importlib.import_module("quarkaudio_jax.generate").main(["quarkaudio", verb, *rest])
-        else:
-            importlib.import_module(f"quarkaudio_jax.{verb}").main([f"quarkaudio {verb}", *rest])
+    if verb in TASK_VERBS:
+        importlib.import_module("quarkaudio_jax.generate").main(["quarkaudio", verb, *rest])
+    else:
+        importlib.import_module(f"quarkaudio_jax.{verb}").main([f"quarkaudio {verb}", *rest])

@@ -117,10 +117,10 @@ class CodecProgram(Program):
     @functools.cached_property
     def crop(self) -> "CropSpec":
         """What the data must hold."""
-        codec = self.codec_cfg
-        feature_hop = codec.feature_hop if self.extractor.stored else 0
         from quarkaudio_jax.data.pipeline import crop_spec  # needs Grain, which only training installs
 
+        codec = self.codec_cfg
+        feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
 
     def identity(self, cfg: CodecTrainConfig) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def wheel(tmp_path_factory) -> pathlib.Path:
     done = run(
         sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", source, cwd=folder
     )
-    if done.returncode and "No matching distribution" in done.stderr:
-        pytest.skip("building a wheel needs a package index")
+    if done.returncode and "connection broken by" in done.stderr:
+        pytest.skip("building a wheel needs a package index, and none can be reached")
     assert done.returncode == 0, done.stderr
     return next(folder.glob("*.whl"))
 

@@ -208,6 +208,15 @@ def test_wrong_values_are_named(tmp_path, monkeypatch):
         find_checkpoint(tmp_path)
 
 
+@pytest.mark.slow
+def test_a_wrong_model_to_start_with_is_refused_before_compiling(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "_compile", None)
+    with pytest.raises(ConfigError, match="was trained as hcodec_48k_tiny_faded"):
+        Trainer(same_config(init_from=str(trained), codec__variant="hcodec_48k_tiny"), tmp_path / "front_end")
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        Trainer(same_config(init_from=str(tmp_path / "none")), tmp_path / "missing")
+
+
 def test_where_the_time_went(trained):
     *_, last = [line for line in lines(trained) if "loss/total" in line]
     shares = {name: value for name, value in last.items() if name.startswith("time/")}
