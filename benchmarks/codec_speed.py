@@ -21,10 +21,10 @@ def ours(variant: str) -> dict[str, Timing]:
     import jax
     import jax.numpy as jnp
 
-    from quarkaudio_jax.bridge.hcodec import abstract_variables
     from quarkaudio_jax.codec.hcodec import HCodec
     from quarkaudio_jax.codec.variants import get_variant
     from quarkaudio_jax.nn.stack import unstack_params
+    from quarkaudio_jax.weights.hcodec import abstract_variables
 
     cfg = get_variant(variant)
     rng = np.random.default_rng(0)
@@ -54,9 +54,9 @@ def hubert() -> dict[str, dict[str, Timing]]:
     import torch
     import transformers
 
-    from quarkaudio_jax.bridge.ssl import import_ssl
     from quarkaudio_jax.nn.stack import unstack_params
     from quarkaudio_jax.ssl.model import HUBERT_BASE, SSLEncoder
+    from quarkaudio_jax.weights.ssl import import_ssl
 
     model = transformers.HubertModel(transformers.HubertConfig()).eval()
     wave = 0.1 * np.random.default_rng(0).standard_normal((1, int(SECONDS * 16000)), dtype=np.float32)

@@ -18,9 +18,9 @@ from benchmarks.common import machine
 
 def write_weights(variant: str, path: pathlib.Path) -> None:
     """Random weights under the original's names."""
-    from quarkaudio_jax.bridge.files import write_tensors
-    from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec
     from quarkaudio_jax.codec.variants import get_variant
+    from quarkaudio_jax.weights.files import write_tensors
+    from quarkaudio_jax.weights.hcodec import abstract_variables, export_hcodec
 
     cfg, rng = get_variant(variant), np.random.default_rng(0)
     import jax
@@ -33,7 +33,7 @@ def measured(*arguments: str) -> tuple[float, float]:
     """(seconds, peak GiB) of a convert command, in a process that has only this child."""
     code = (
         "import resource, subprocess, sys\n"
-        "subprocess.run([sys.executable, '-m', 'quarkaudio_jax.convert', *sys.argv[1:]], check=True)\n"
+        "subprocess.run([sys.executable, '-m', 'quarkaudio_jax.cli.convert', *sys.argv[1:]], check=True)\n"
         "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     start = time.perf_counter()

@@ -20,7 +20,7 @@ HOURS, PIECES, SECONDS = 5.4, 12, 8.0
 def speech(count: int, rate: int) -> list:
     """Pieces of generated speech, mono."""
     from quarkaudio_jax.data.sources import open_source
-    from quarkaudio_jax.data.transforms import resample, to_mono, wrap_pad
+    from quarkaudio_jax.io.transforms import resample, to_mono, wrap_pad
 
     source, out = open_source("embedded:speech"), []
     for i in range(count):
@@ -53,8 +53,8 @@ def clap() -> None:
     import torch
     import transformers
 
-    from quarkaudio_jax.bridge.clap import clap_audio_config, import_clap_audio
-    from quarkaudio_jax.ssl.clap import ClapAudio
+    from quarkaudio_jax.clap.model import ClapAudio
+    from quarkaudio_jax.weights.clap import clap_audio_config, import_clap_audio
 
     model = transformers.ClapModel(transformers.ClapConfig()).eval()
     prepare = transformers.ClapFeatureExtractor(truncation="rand_trunc", frequency_min=50)
@@ -81,8 +81,8 @@ def clap() -> None:
 
 def whole(checkpoint: str, waves: list, rate: int, workers: int) -> None:
     """The row librispeech over a slice, with all its metrics that need no weights."""
-    from quarkaudio_jax import evaluate
-    from quarkaudio_jax.data import audio
+    from quarkaudio_jax.cli import evaluate
+    from quarkaudio_jax.io import audio
 
     with tempfile.TemporaryDirectory() as temporary:
         root = pathlib.Path(temporary)
@@ -104,7 +104,7 @@ def whole(checkpoint: str, waves: list, rate: int, workers: int) -> None:
 
 def page(rate: int, files: int = 100) -> None:
     """Size of a page of 100 files with four tracks, and the time until a browser makes the first sound."""
-    from quarkaudio_jax.evaluation.page import Clip, write_page
+    from quarkaudio_jax.report.page import Clip, write_page
 
     waves = speech(10, rate)
     clips = [

@@ -25,9 +25,9 @@ def main() -> None:
     from matplotlib import pyplot as plt
 
     from quarkaudio_jax import load_codec
-    from quarkaudio_jax.cli import set_up
-    from quarkaudio_jax.data import audio
-    from quarkaudio_jax.data.transforms import resample, to_mono
+    from quarkaudio_jax.cli.common import set_up
+    from quarkaudio_jax.io import audio
+    from quarkaudio_jax.io.transforms import resample, to_mono
     from quarkaudio_jax.metrics.reconstruction import mel_distance
 
     set_up()

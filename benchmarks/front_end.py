@@ -22,8 +22,8 @@ SECONDS = 4.0
 
 def read_waves(folder: str, frame_hop: int) -> dict[int, np.ndarray]:
     """{sample rate: (B, S) at 48 kHz} of the recordings that are long enough and not silent."""
-    from quarkaudio_jax.data import audio
-    from quarkaudio_jax.data.transforms import resample, to_mono
+    from quarkaudio_jax.io import audio
+    from quarkaudio_jax.io.transforms import resample, to_mono
 
     samples, waves = int(SECONDS * 48000) // frame_hop * frame_hop, collections.defaultdict(list)
     for path in audio.find(pathlib.Path(folder)):
@@ -81,9 +81,9 @@ def main() -> None:
     """Prints the table."""
     import jax
 
-    from quarkaudio_jax.bridge.hcodec import abstract_variables
     from quarkaudio_jax.codec.variants import get_variant
-    from quarkaudio_jax.training.saved_codec import read_codec
+    from quarkaudio_jax.weights.hcodec import abstract_variables
+    from quarkaudio_jax.weights.saved_codec import read_codec
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="recordings")

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.common import machine, median_seconds
-from quarkaudio_jax.bridge.backbone import config_to_hf
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.generate import Condition, Generation, begin, generate
-from quarkaudio_jax.lm.sample import Sampling
+from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.variants import get_size
 from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.weights.backbone import config_to_hf
 
 SECONDS, FRAMES, BOOKS, PEER_TOKENS, PREFIX = 5.0, 125, 8, 250, 256
 GREEDY = Generation(Sampling(temperature=0.0))
@@ -85,12 +85,12 @@ _total = jax.jit(lambda x: x.sum())
 
 def train_step(batch: int, length: int) -> tuple[float, float]:
     """(positions a second of a training step of :small, its share of the float32 matmul rate measured here)."""
-    from quarkaudio_jax.schema import LMModelConfig, LMTrainConfig, PreparedFacts
-    from quarkaudio_jax.tasks import TASKS
+    from quarkaudio_jax.config import DatasetInfo, LMModelConfig, LMTrainConfig
+    from quarkaudio_jax.tokens.tasks import TASKS
     from quarkaudio_jax.training.lm_program import LMProgram
 
-    facts = PreparedFacts(codebooks=(1024,) * BOOKS, feature_width=768, tasks=tuple(TASKS))
-    program = LMProgram(LMTrainConfig(lm=LMModelConfig(size="small"), facts=facts))
+    dataset = DatasetInfo(codebooks=(1024,) * BOOKS, feature_width=768, tasks=tuple(TASKS))
+    program = LMProgram(LMTrainConfig(lm=LMModelConfig(size="small"), dataset=dataset))
     state = nn.meta.unbox(jax.jit(program.init)())
     rng = np.random.default_rng(0)
     kind = np.tile(np.repeat([1, 5, 6, 7, 8], [1, 1, 250, 125, 9]), length // 386 + 1)[:length]

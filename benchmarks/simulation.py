@@ -13,10 +13,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from quarkaudio_jax.data.simulate.example import Inputs
-from quarkaudio_jax.data.simulate.levels import rms
-from quarkaudio_jax.data.simulate.simulate import SIMULATORS, simulate
-from quarkaudio_jax.schema import PoolsConfig, SimulationConfig
+from quarkaudio_jax.config import SimulationConfig, SourcesConfig
+from quarkaudio_jax.data.simulation.example import Inputs
+from quarkaudio_jax.data.simulation.levels import rms
+from quarkaudio_jax.data.simulation.simulate import SIMULATORS, simulate
 
 RATE = 16000
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--picture", default="docs/simulation.png")
     args = parser.parse_args()
     cfg = SimulationConfig()
-    inputs = Inputs(PoolsConfig(), cfg, RATE)
+    inputs = Inputs(SourcesConfig(), cfg, RATE)
     values: dict[str, list[float]] = collections.defaultdict(list)
     chances: dict[str, list[bool]] = collections.defaultdict(list)
     pairs: list[tuple[float, float]] = []

@@ -19,9 +19,9 @@ import numpy as np
 from absl import flags
 
 from benchmarks.common import machine
+from quarkaudio_jax.config import LMDataConfig
 from quarkaudio_jax.data.prepared import open_tasks, packed_batches, padding_share
 from quarkaudio_jax.data.records import VERSION, parts_of, shard_path
-from quarkaudio_jax.schema import PreparedConfig
 
 TAIL = 9
 
@@ -47,7 +47,7 @@ def multiplied(folder: pathlib.Path, times: int, target: pathlib.Path) -> None:
 class Raw:
     """Every record of every task as bytes, in one list; picklable."""
 
-    def __init__(self, cfg: PreparedConfig):
+    def __init__(self, cfg: LMDataConfig):
         self._records = [records for records, _ in open_tasks(cfg).values()]
         self._size = len(self._records[0])
 
@@ -85,13 +85,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prepared", required=True, help="an output folder of prepare")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each reading is measured")
-    parser.add_argument("--length", type=int, default=PreparedConfig().length)
+    parser.add_argument("--length", type=int, default=LMDataConfig().length)
     parser.add_argument("--times", type=int, default=16)
     args = parser.parse_args()
     folder = pathlib.Path(args.prepared).resolve()
     target = pathlib.Path(tempfile.mkdtemp(dir=folder.parent))
     multiplied(folder, args.times, target)
-    cfg = PreparedConfig(folder=str(target), batch_size=8, length=args.length)
+    cfg = LMDataConfig(folder=str(target), batch_size=8, length=args.length)
     print(machine())
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
@@ -100,7 +100,7 @@ def main() -> None:
     size = np.mean([len(source[i]) for i in range(0, len(source), len(source) // 256)])
     print(f"raw ArrayRecord bytes, plain loop: {plain:.0f} records/s, {plain * size / 1e6:.0f} MB/s")
     for workers in (0, 1, 2):
-        batches = packed_batches(PreparedConfig(**{**cfg.__dict__, "workers": workers}), TAIL, seed=0)
+        batches = packed_batches(LMDataConfig(**{**cfg.__dict__, "workers": workers}), TAIL, seed=0)
         for _ in range(4 + 8 * workers):
             next(batches)
         begun, examples, frames, padding = time.perf_counter(), 0, 0, []

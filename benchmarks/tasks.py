@@ -14,15 +14,15 @@ import numpy as np
 
 from benchmarks.common import machine
 from quarkaudio_jax import load_codec, load_task_model
-from quarkaudio_jax.data.simulate.example import Inputs
-from quarkaudio_jax.data.simulate.simulate import simulate
-from quarkaudio_jax.lm.sample import Sampling
+from quarkaudio_jax.config import SourcesConfig
+from quarkaudio_jax.data.simulation.example import Inputs
+from quarkaudio_jax.data.simulation.simulate import simulate
+from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.metrics.reconstruction import mel_distance
-from quarkaudio_jax.schema import PoolsConfig
-from quarkaudio_jax.tasks import TASKS
-from quarkaudio_jax.training.samples import save_sample
+from quarkaudio_jax.report.pictures import save_sample
+from quarkaudio_jax.tokens.tasks import TASKS
 
-HELD_OUT = PoolsConfig(
+HELD_OUT = SourcesConfig(
     speech="embedded:speech/test",
     events="embedded:events/test",
     music="embedded:music/test",
@@ -74,12 +74,12 @@ def main() -> None:
 
 
 def prepared_like(model):
-    """The simulation that the model's examples were made with, as far as its facts tell: the same length."""
+    """The simulation that the model's examples were made with, as far as its dataset tell: the same length."""
+    from quarkaudio_jax.config import PrepareConfig, from_config_dict
     from quarkaudio_jax.configs.prepare import get_config
-    from quarkaudio_jax.schema import PrepareConfig, from_config_dict
 
     config = get_config("tiny")
-    config.simulation.seconds = model.cfg.facts.seconds
+    config.simulation.seconds = model.cfg.dataset.seconds
     return from_config_dict(config, PrepareConfig).simulation
 
 

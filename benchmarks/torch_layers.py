@@ -74,7 +74,7 @@ class Unit(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Both encoders and both quantisers: wave (B, S) and features (B, 768, T50) -> codes."""
+    """Both encoders and both quantizers: wave (B, S) and features (B, 768, T50) -> codes."""
 
     def __init__(self):
         super().__init__()

@@ -20,10 +20,10 @@ def main() -> None:
     parser.add_argument("--dtype", default="", help="instead of the variant's own")
     args = parser.parse_args()
 
-    from quarkaudio_jax.cli import set_up
+    from quarkaudio_jax.cli.common import set_up
+    from quarkaudio_jax.config import from_config_dict
     from quarkaudio_jax.configs import codec48k
-    from quarkaudio_jax.parallel.mesh import global_batch
-    from quarkaudio_jax.schema import from_config_dict
+    from quarkaudio_jax.sharding.mesh import global_batch
     from quarkaudio_jax.training.loop import Trainer
 
     set_up()

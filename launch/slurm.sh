@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on a Slurm cluster of GPUs, one process a GPU; JAX finds its neighbours by Slurm's variables.
+# Trains on a Slurm cluster of GPUs, one process a GPU; JAX finds its neighbors by Slurm's variables.
 #
 #   bash launch/slurm.sh --nodes=2 --gpus=8 --time=24:00:00 -- --config=configs/lm.py:small --workdir=/shared/runs/lm
 #

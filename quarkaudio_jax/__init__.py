@@ -6,18 +6,18 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quarkaudio_jax.api import Codec, load_codec
-    from quarkaudio_jax.task_model import TaskModel, load_task_model
+    from quarkaudio_jax.inference.codec import Codec, load_codec
+    from quarkaudio_jax.inference.task_model import TaskModel, load_task_model
     from quarkaudio_jax.types import Codes, Wave
 
 __all__ = ["Codec", "Codes", "TaskModel", "Wave", "load_codec", "load_task_model"]
 __version__ = "0.1.0"
 
 _LIBRARY = {
-    "Codec": "api",
-    "load_codec": "api",
-    "TaskModel": "task_model",
-    "load_task_model": "task_model",
+    "Codec": "inference.codec",
+    "load_codec": "inference.codec",
+    "TaskModel": "inference.task_model",
+    "load_task_model": "inference.task_model",
     "Wave": "types",
     "Codes": "types",
 }

@@ -1,5 +1,5 @@
 """`python -m quarkaudio_jax VERB ...` is `quarkaudio VERB ...`."""
 
-from quarkaudio_jax.cli import main
+from quarkaudio_jax.cli.main import main
 
 main()

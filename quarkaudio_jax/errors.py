@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from typing import Any
 
 
 class QuarkAudioError(Exception):
@@ -52,3 +53,8 @@ def is_exhausted(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def named(source: Any, error: Exception) -> str:
+    """What went wrong with a file, its name in front unless the error has it."""
+    return str(error) if str(source) in str(error) else f"{source}: {error}"

@@ -11,7 +11,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import jax
 import pytest
 
-from quarkaudio_jax.schema import from_config_dict
+from quarkaudio_jax.config import from_config_dict
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "/tmp/quarkaudio_jax_test_cache")
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
@@ -45,7 +45,7 @@ def shrunk(config, **changes):
     config.loop.eval_every = 0
     config.loop.heldout_clips = 2
     config.loop.sample_clips = 1
-    config.adversary.crop_seconds = 0.1
+    config.discriminators.crop_seconds = 0.1
     return changed(config, **changes)
 
 

@@ -1,7 +1,7 @@
 """Calling `prepare` in tests."""
 
-from quarkaudio_jax import prepare
-from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.cli import prepare
+from quarkaudio_jax.tokens.tasks import TASKS
 
 COUNTS = {f"examples.{task}": 6 for task in TASKS} | {"examples.codec_speech": 4, "examples.codec_events": 5}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax.codec.variants import get_variant
-from quarkaudio_jax.data.transforms import resample
+from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.nn import resample as device
 from quarkaudio_jax.ssl.features import SSL_HOP, SSL_MARGIN, SSL_RATE
 from quarkaudio_jax.ssl.model import HUBERT_BASE

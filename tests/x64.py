@@ -7,22 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from quarkaudio_jax.api import Codec
 from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.config import DatasetInfo, LMModelConfig, LMTrainConfig, from_config_dict
+from quarkaudio_jax.inference.codec import Codec
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig
 from quarkaudio_jax.lm.generate import Condition, Generation, generate
-from quarkaudio_jax.lm.sample import Sampling
-from quarkaudio_jax.schema import LMModelConfig, LMTrainConfig, PreparedFacts, from_config_dict
+from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
-from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.lm_program import LMProgram
 from tests.conftest import small_config
 
 CFG = lm.LMConfig(BackboneConfig(32, 2, 4, 2, 48), (20, 20, 10), feature_dim=6)
-FACTS = PreparedFacts(codebooks=(16, 16), feature_width=6, tasks=tuple(TASKS))
+FACTS = DatasetInfo(codebooks=(16, 16), feature_width=6, tasks=tuple(TASKS))
 
 
 def drawn(init, *arguments):
@@ -61,7 +61,7 @@ def steps_keep_dtypes():
     """A step of every program gives a state of the shapes and dtypes that it took, and float32 metrics."""
     for program in (
         CodecProgram(from_config_dict(small_config(ema_decay=0.9, losses__perceptual=1.0))),
-        LMProgram(LMTrainConfig(lm=LMModelConfig(size="tiny"), facts=FACTS)),
+        LMProgram(LMTrainConfig(lm=LMModelConfig(size="tiny"), dataset=FACTS)),
     ):
         state, batch = nn.meta.unbox(jax.eval_shape(program.init)), program.batch_spec(2)
         assert {str(s.dtype) for s in jax.tree.leaves(state)} <= {"float32", "int32"}

@@ -1,7 +1,7 @@
-"""Adaptive frame rate (H-Codec 1.5): neighbouring frames that sound alike share one code.
+"""Adaptive frame rate (H-Codec 1.5): neighboring frames that sound alike share one code.
 
 Grouping follows FlexiCodec (arXiv:2510.00981): a group ends where the cosine similarity of
-neighbouring semantic frames falls to a threshold, or at a maximum length. A transformer
+neighboring semantic frames falls to a threshold, or at a maximum length. A transformer
 then reads one query behind each group. All shapes are static: as many group slots as frames.
 """
 
@@ -59,7 +59,7 @@ class Groups(NamedTuple):
         return self.durations_BxG > 0
 
 
-def neighbour_similarity(x_BxTxD: jax.Array) -> jax.Array:
+def neighbor_similarity(x_BxTxD: jax.Array) -> jax.Array:
     """Cosine similarity of each frame with the next, (B, T - 1), float32."""
     x = x_BxTxD.astype(jnp.float32)
     x = x / jnp.maximum(safe_norm(x, keepdims=True), 1e-8)
@@ -73,7 +73,7 @@ def group_frames(
     mask_BxT: jax.Array | None = None,
     starts_BxT: jax.Array | None = None,
 ) -> Groups:
-    """Groups from the similarity of neighbours (B, T - 1).
+    """Groups from the similarity of neighbors (B, T - 1).
 
     A group starts where the similarity is at or below `threshold` (a number, or one an
     item, (B,)), where `starts_BxT` says so, and every `max_group` frames after such a

@@ -17,7 +17,7 @@ from quarkaudio_jax.codec.aggregate import (
     QueryAggregator,
     expand,
     group_frames,
-    neighbour_similarity,
+    neighbor_similarity,
     segments_of,
 )
 from quarkaudio_jax.codec.decoder import SpectralDecoder, SpectralDecoderConfig
@@ -42,9 +42,9 @@ jax.tree_util.register_dataclass(
 
 @dataclasses.dataclass(frozen=True)
 class HCodecConfig:
-    """A member of the family. sample_rate in Hz; the quantisers and the semantic branch share the frame rate.
+    """A member of the family. sample_rate in Hz; the quantizers and the semantic branch share the frame rate.
 
-    aggregation: how frames are grouped before they are quantised; None quantises every frame.
+    aggregation: how frames are grouped before they are quantized; None quantizes every frame.
     """
 
     name: str
@@ -93,7 +93,7 @@ class HCodecConfig:
 
 
 class Embeddings(NamedTuple):
-    """Encoder outputs before quantisation, (B, T, D) float32.
+    """Encoder outputs before quantization, (B, T, D) float32.
 
     mask_BxT: valid ones, or None. groups: with grouping, T counts slots of groups; frame_mask
     is then the mask of the frames.
@@ -185,7 +185,7 @@ class HCodec(nn.Module):
     def embed(
         self, wave_BxS, features_BxTxD, lengths_B=None, threshold=None, max_group=None, starts_BxT=None
     ) -> Embeddings:
-        """What is quantised: the encoders' frames, or groups of them."""
+        """What is quantized: the encoders' frames, or groups of them."""
         cfg = self.cfg.aggregation
         frames = self.encode_frames(wave_BxS, features_BxTxD, lengths_B)
         if cfg is None:
@@ -193,7 +193,7 @@ class HCodec(nn.Module):
                 raise ValueError(f"{self.cfg.name} has a fixed frame rate: it takes no threshold or group length")
             return frames
         groups = group_frames(
-            neighbour_similarity(frames.semantic_BxTxD),
+            neighbor_similarity(frames.semantic_BxTxD),
             cfg.threshold if threshold is None else threshold,
             cfg.max_group if max_group is None else max_group,
             frames.mask_BxT,
@@ -260,7 +260,7 @@ class HCodec(nn.Module):
         return TrainOutputs(wave, self.predict_features(vectors[1], emb.frame_mask_BxT), acoustic, semantic)
 
     def fit_codebooks(self, wave_BxS, features_BxTxD, lengths_B=None) -> None:
-        """k-means initialisation of both quantisers from a batch (mutable `codebooks`, rng `codec`)."""
+        """k-means initialization of both quantizers from a batch (mutable `codebooks`, rng `codec`)."""
         emb = self.embed(wave_BxS, features_BxTxD, lengths_B, self._training_threshold(len(wave_BxS)))
         self.quantizer.fit(emb.acoustic_BxTxD, emb.mask_BxT)
         self.semantic_quantizer.fit(emb.semantic_BxTxD, emb.mask_BxT)
@@ -272,7 +272,7 @@ class HCodec(nn.Module):
         return self._reconstruct(emb, acoustic, self.semantic_quantizer.update(rules, emb.semantic_BxTxD, emb.mask_BxT))
 
     def __call__(self, wave_BxS, features_BxTxD, lengths_B=None) -> TrainOutputs:
-        """Reconstruction in evaluation mode (initialises every parameter)."""
+        """Reconstruction in evaluation mode (initializes every parameter)."""
         emb = self.embed(wave_BxS, features_BxTxD, lengths_B)
 
         def quantize(quantizer, x_BxTxD):
@@ -284,3 +284,11 @@ class HCodec(nn.Module):
             quantize(self.semantic_quantizer, emb.semantic_BxTxD),
         )
         return self._reconstruct(emb, *streams)
+
+
+def init_variables(codec: HCodec, key: jax.Array) -> dict[str, Any]:
+    """Random parameters and codebooks, boxed with logical axis names."""
+    cfg = codec.cfg
+    wave = jnp.zeros((1, 4 * cfg.frame_hop), jnp.float32)
+    features = jnp.zeros((1, 4 * cfg.semantic.stride, cfg.semantic.feature_dim), jnp.float32)
+    return codec.init(key, wave, features)

@@ -1,7 +1,7 @@
-"""Residual vector quantisation with EMA codebooks.
+"""Residual vector quantization with EMA codebooks.
 
 The arithmetic follows `ResidualVQ` of vector-quantize-pytorch 1.22, which H-Codec trains
-with: EMA codebooks (arXiv:1711.00937, appendix A.1), k-means initialisation and quantiser
+with: EMA codebooks (arXiv:1711.00937, appendix A.1), k-means initialization and quantizer
 dropout (SoundStream, arXiv:2107.03312), the rotation trick (arXiv:2410.06424). Distances and
 statistics are float32. Under jit with sharded inputs the sums run over the global batch.
 """
@@ -100,7 +100,7 @@ rotate_to.defvjp(_rotate_fwd, _rotate_bwd)
 
 
 def encode(embed_KxVxD: jax.Array, x_BxTxD: jax.Array) -> jax.Array:
-    """Codes of `x`, (B, T, K) int32: each codebook quantises what the ones before left over."""
+    """Codes of `x`, (B, T, K) int32: each codebook quantizes what the ones before left over."""
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, x_BxTxD.shape[-1])
 
     def step(residual_NxD, embed_VxD):
@@ -166,10 +166,10 @@ def quantize_and_update(
     key: jax.Array,
     mask_BxT: jax.Array | None = None,
 ) -> tuple[Quantized, Codebooks]:
-    """One training pass: quantises with the books as they are, returns them updated.
+    """One training pass: quantizes with the books as they are, returns them updated.
 
     x_BxTxD: float32 embeddings. mask_BxT: valid frames; others enter neither losses nor
-    statistics. key: randomness of quantiser dropout and of dead-code revival.
+    statistics. key: randomness of quantizer dropout and of dead-code revival.
     """
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
     weight_N = _weights(x_NxD, mask_BxT)
@@ -211,7 +211,7 @@ def kmeans_codebooks(
 ) -> Codebooks:
     """Codebooks from a first batch: k-means of each residual in turn, `kmeans_iters` Lloyd steps.
 
-    Clusters start at random valid vectors; an empty cluster keeps its centre.
+    Clusters start at random valid vectors; an empty cluster keeps its center.
     """
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
     weight_N = _weights(x_NxD, mask_BxT)

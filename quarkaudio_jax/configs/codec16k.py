@@ -12,7 +12,7 @@ Hugging Face cache. Fine-tuning: --config.init_from=CHECKPOINT (one of `convert 
 Your own audio: see configs/codec48k.py.
 """
 
-from quarkaudio_jax.schema import CodecTrainConfig, to_config_dict
+from quarkaudio_jax.config import CodecTrainConfig, to_config_dict
 
 from .codec48k import tiny_training
 

@@ -17,7 +17,7 @@ Your own audio: --config.data.speech.paths=/my/folder (folders, globs, .scp list
 commas), and --config.data.music.paths= --config.data.events.paths= to leave those out.
 """
 
-from quarkaudio_jax.schema import CodecTrainConfig, to_config_dict
+from quarkaudio_jax.config import CodecTrainConfig, to_config_dict
 
 
 def tiny_training(config) -> None:
@@ -26,14 +26,14 @@ def tiny_training(config) -> None:
     config.data.crop_seconds = 1.5
     config.optim.lr = 1e-3
     config.optim.warmup_steps = 50
-    config.adversary_optim.lr = 5e-4
-    config.adversary_optim.warmup_steps = 50
-    config.adversary.crop_seconds = 0.5
-    config.adversary.periods = (3,)
-    config.adversary.period_channels = (8, 16, 32)
-    config.adversary.fft_sizes = (512,)
-    config.adversary.bands = (0.0, 0.2, 1.0)
-    config.adversary.spectral_channels = 4
+    config.discriminator_optim.lr = 5e-4
+    config.discriminator_optim.warmup_steps = 50
+    config.discriminators.crop_seconds = 0.5
+    config.discriminators.periods = (3,)
+    config.discriminators.period_channels = (8, 16, 32)
+    config.discriminators.fft_sizes = (512,)
+    config.discriminators.bands = (0.0, 0.2, 1.0)
+    config.discriminators.spectral_channels = 4
     config.losses.mel_windows = (128, 512, 2048)
     config.losses.mel_bands = (20, 40, 80)
     config.losses.stft_windows = (1024,)

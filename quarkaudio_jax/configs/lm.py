@@ -15,7 +15,7 @@ The data comes from `prepare` (configs/prepare.py). Weights of the tasks: --conf
 The schedule is UniSE's. Hardware beyond small: a TPU slice.
 """
 
-from quarkaudio_jax.schema import LMTrainConfig, to_config_dict
+from quarkaudio_jax.config import LMTrainConfig, to_config_dict
 
 
 def get_config(variant: str = "small"):

@@ -8,13 +8,13 @@ Variants, after the colon:
     tiny   a few examples of every task from the embedded corpus, stand-in features, for a laptop.
     codec  audio with HuBERT features, for training codecs (no codec is needed).
 
-Your own audio: --config.pools.speech=speech.jsonl --config.pools.events=events.jsonl (see the manifest verb).
+Your own audio: --config.sources.speech=speech.jsonl --config.sources.events=events.jsonl (see the manifest verb).
 Listen first: python -m quarkaudio_jax.simulate --config=configs/prepare.py --task=restoration --output=listen
 """
 
 import dataclasses
 
-from quarkaudio_jax.schema import PrepareConfig, TaskExamples, to_config_dict
+from quarkaudio_jax.config import PrepareConfig, TaskExamples, to_config_dict
 
 TASKS = [f.name for f in dataclasses.fields(TaskExamples) if not f.name.startswith("codec_")]
 

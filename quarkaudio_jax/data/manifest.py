@@ -5,12 +5,11 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
-from quarkaudio_jax import atomic
-from quarkaudio_jax.data import audio
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.lists import list_lines
 from quarkaudio_jax.data.tfds_source import TfdsSource
 from quarkaudio_jax.data.utterance import DOMAINS, Utterance, from_json, to_json
+from quarkaudio_jax.io import atomic, audio
 
 SUFFIX = ".jsonl"
 SIDECARS = (".normalized.txt", ".txt", ".lab")
@@ -77,7 +76,7 @@ def write(path: str | os.PathLike, utterances: Iterable[Utterance]) -> int:
     """Writes a manifest, whole or not at all; returns how many lines. SourceError for none, or an id used twice."""
     path = pathlib.Path(path)
     seen: set[str] = set()
-    with atomic.written(path) as temporary:
+    with atomic.atomic_write(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             for utterance in utterances:
                 if utterance.id in seen:

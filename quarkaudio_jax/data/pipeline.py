@@ -9,13 +9,13 @@ import grain
 import numpy as np
 from absl import flags
 
-from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.config import DataConfig
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.position import ExampleBatches
 from quarkaudio_jax.data.sources import Source, open_source, split_heldout
-from quarkaudio_jax.data.transforms import SILENCE, resample, scale_peak, to_mono, wrap_pad
 from quarkaudio_jax.errors import QuarkAudioError
-from quarkaudio_jax.schema import DataConfig
+from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.io.transforms import SILENCE, resample, scale_peak, to_mono, wrap_pad
 from quarkaudio_jax.types import round_up
 
 log = logging.getLogger(__name__)

@@ -9,12 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
-from quarkaudio_jax.data import audio, embedded, grammar, manifest
+from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.lists import split_specs
+from quarkaudio_jax.data.synthetic import embedded, grammar
 from quarkaudio_jax.data.tfds_source import TfdsSource
-from quarkaudio_jax.data.transforms import resample, to_mono
 from quarkaudio_jax.data.utterance import Utterance, Word
+from quarkaudio_jax.io import audio
+from quarkaudio_jax.io.transforms import resample, to_mono
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,29 +16,25 @@ import grain
 import numpy as np
 from absl import flags
 
-from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.config import DatasetInfo, LMDataConfig, from_config_dict, to_dict
 from quarkaudio_jax.data.pipeline import DataError, SkipMonitor
 from quarkaudio_jax.data.position import Share, merge, own_state
 from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.data.shards import PLAN
-from quarkaudio_jax.schema import PreparedConfig, PreparedFacts, from_config_dict, to_dict
-from quarkaudio_jax.tasks import TASKS
-from quarkaudio_jax.tasks.layout import AUDIO_KINDS, NO_CODE, Kind, lay_out, place_features
+from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.tokens.sequence import (
+    BLOCKS,
+    NO_CODE,
+    PACKED,
+    Blocks,
+    _arrays,
+    assembled,
+    lay_out,
+)
+from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.types import round_up
 
 log = logging.getLogger(__name__)
-
-PACKED = ("kind", "value", "codes")
-"""Arrays of a sequence that Grain packs; features follow them to their places."""
-
-BLOCKS = ("features", "text_features")
-
-
-@dataclasses.dataclass(frozen=True)
-class Blocks:
-    """Features (T, D) that belong to a sequence, on their way to their places in a batch: copied only once."""
-
-    arrays: tuple[np.ndarray, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +88,7 @@ class Lay:
         return found
 
 
-def _weights(cfg: PreparedConfig) -> dict[str, float]:
+def _weights(cfg: LMDataConfig) -> dict[str, float]:
     """{task: weight} of the finished tasks that have one; DataError names what is missing."""
     if not cfg.folder:
         raise DataError("config.data.folder is empty: name the output folder of prepare")
@@ -103,23 +99,23 @@ def _weights(cfg: PreparedConfig) -> dict[str, float]:
     return wanted
 
 
-def open_tasks(cfg: PreparedConfig) -> dict[str, tuple[Records, float]]:
+def open_tasks(cfg: LMDataConfig) -> dict[str, tuple[Records, float]]:
     """{task: (records, weight)} of the tasks that have a weight; DataError names what is missing."""
     return {task: (Records(f"{cfg.folder}/{task}"), weight) for task, weight in _weights(cfg).items()}
 
 
-def read_facts(cfg: PreparedConfig) -> PreparedFacts:
+def read_dataset_info(cfg: LMDataConfig) -> DatasetInfo:
     """What the data says of itself, with the tasks that will be trained; DataError if `prepare` did not write it."""
     tasks = tuple(_weights(cfg))
     path = pathlib.Path(cfg.folder) / PLAN
     try:
-        facts = from_config_dict(json.loads(path.read_text())["facts"], PreparedFacts)
+        dataset = from_config_dict(json.loads(path.read_text())["facts"], DatasetInfo)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: can't be read ({error}); prepare the data with this version") from error
-    return dataclasses.replace(facts, tasks=tasks)
+    return dataclasses.replace(dataset, tasks=tasks)
 
 
-def heldout_rows(cfg: PreparedConfig, tail: int, count: int) -> list[dict[str, Any]]:
+def heldout_rows(cfg: LMDataConfig, tail: int, count: int) -> list[dict[str, Any]]:
     """Up to `count` held-out examples of each task, one a row, all as long as the longest: `name`, `group` (the task).
 
     The arrays are those of `packed_batches`, without the batch axis.
@@ -144,24 +140,6 @@ def heldout_rows(cfg: PreparedConfig, tail: int, count: int) -> list[dict[str, A
         example = {key: array[0] for key, array in assembled([row], length, with_text).items()}
         out.append({**example, "name": name, "group": name.split("/")[0]})
     return out
-
-
-def assembled(rows: Sequence[Mapping[str, Any]], length: int, with_text: bool) -> dict[str, np.ndarray]:
-    """A batch of sequences, one a row of `length` positions.
-
-    rows: what `lay_out` gives, and the blocks (T, D) of `features` and `text_features`.
-    """
-    packed = []
-    for row in rows:
-        here = np.arange(length) < len(row["kind"])
-        filled = {key: _padded(row[key], length, NO_CODE if key == "codes" else 0) for key in PACKED}
-        filled |= {"kind_segment_ids": here.astype(np.int32), "kind_positions": np.where(here, np.arange(length), 0)}
-        packed.append({**filled, **{key: [Blocks(tuple(row[key]))] for key in BLOCKS}})
-    return _arrays(with_text, packed)
-
-
-def _padded(array: np.ndarray, length: int, value: int) -> np.ndarray:
-    return np.pad(array, ((0, length - len(array)), *[(0, 0)] * (array.ndim - 1)), constant_values=value)
 
 
 def heldout_count(total: int, share: float) -> int:
@@ -201,7 +179,7 @@ class PackedBatches(grain.DatasetIterator):
     count, problems: of what was skipped so far. names: of the examples in the last batch.
     """
 
-    sources: Mapping[str, Any] = {}  # `facts` say what the data are
+    sources: Mapping[str, Any] = {}  # `dataset` say what the data are
 
     def __init__(
         self,
@@ -285,12 +263,12 @@ class PackedBatches(grain.DatasetIterator):
 
 
 def packed_batches(
-    cfg: PreparedConfig, tail: int, seed: int, process_index: int = 0, process_count: int = 1
+    cfg: LMDataConfig, tail: int, seed: int, process_index: int = 0, process_count: int = 1
 ) -> PackedBatches:
     """This host's endless batches.
 
     kind, value, segment, position (B, L), features (B, L, D), codes (B, L, K): see
-    `tasks.layout`; segment counts the examples of a row from 1 (0: padding), position counts
+    `tokens.sequence`; segment counts the examples of a row from 1 (0: padding), position counts
     within each. text_features (B, L, D) where they were prepared. tail: positions behind the codes.
     """
     if cfg.batch_size % process_count:
@@ -349,21 +327,6 @@ def _assembled(with_text: bool, sieve: Sieve, rows: Sequence[dict[str, Any]]) ->
     """A batch of packed rows, and where it came from."""
     used = tuple(place for row in rows for place in row["place"])
     return _arrays(with_text, rows), Origin(used, sieve.drain())
-
-
-def _arrays(with_text: bool, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Packed rows as one batch, features at their places."""
-    batch = {name: np.stack([row[name] for row in rows]) for name in PACKED}
-    batch["segment"] = np.stack([row["kind_segment_ids"] for row in rows])
-    batch["position"] = np.stack([row["kind_positions"] for row in rows]).astype(np.int32)
-    kinds = {"features": AUDIO_KINDS, "text_features": (Kind.TEXT,)}
-    for name in BLOCKS if with_text else BLOCKS[:1]:
-        like = rows[0][name][0].arrays[-1]
-        batch[name] = np.zeros((*batch["kind"].shape, like.shape[1]), like.dtype)
-        for number, row in enumerate(rows):
-            blocks = (array for element in row[name] for array in element.arrays)
-            place_features(blocks, batch["kind"][number], kinds[name], batch[name][number])
-    return batch
 
 
 def padding_share(batch: Mapping[str, np.ndarray]) -> float:

@@ -9,14 +9,14 @@ import grain
 import numpy as np
 from absl import flags
 
-from quarkaudio_jax.data.audio import AudioError, UnreadableError
+from quarkaudio_jax.config import PrepareConfig
 from quarkaudio_jax.data.crops import GRID_HZ, SourceError
 from quarkaudio_jax.data.shards import Shard
-from quarkaudio_jax.data.simulate.draws import Draws
-from quarkaudio_jax.data.simulate.example import Inputs, part_of
-from quarkaudio_jax.data.simulate.simulate import simulate
-from quarkaudio_jax.schema import PrepareConfig
-from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.data.simulation.example import Inputs, part_of
+from quarkaudio_jax.data.simulation.rng import Draws
+from quarkaudio_jax.data.simulation.simulate import simulate
+from quarkaudio_jax.io.audio import AudioError, UnreadableError
+from quarkaudio_jax.tokens.tasks import TASKS
 
 CLIPS = {"codec_speech": "speech", "codec_music": "music", "codec_events": "events"}
 """Parts for codec training and the pools that they are read from."""
@@ -33,7 +33,7 @@ class Produce:
 
     def __init__(self, cfg: PrepareConfig, task_rate: int):
         self._cfg, self._task_rate = cfg, task_rate
-        self._inputs = Inputs(cfg.pools, cfg.simulation, task_rate)
+        self._inputs = Inputs(cfg.sources, cfg.simulation, task_rate)
 
     def size(self, part: str) -> int | None:
         """How many examples a part can have; None: any number."""

@@ -17,16 +17,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from quarkaudio_jax import atomic
-from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.errors import is_exhausted
+from quarkaudio_jax.io import atomic
+from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES
 
 VERSION = "1.0.0"
-DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 OPTIONS = "group_size:1,zstd:1"
 """Of ArrayRecord: each record is compressed by itself, so that any one is read alone, and fast to read."""
 
@@ -52,9 +51,9 @@ def task_features(width: int, dtype: str, codebooks: tuple[int, int], text_width
             "id": f.Text(),
             "task": f.Text(),
             "text": f.Text(),
-            "text_features": array(max(text_width, 1), kind=DTYPES[dtype]),
-            "source": array(width, kind=DTYPES[dtype]),
-            "reference": array(width, kind=DTYPES[dtype]),
+            "text_features": array(max(text_width, 1), kind=FEATURE_DTYPES[dtype]),
+            "source": array(width, kind=FEATURE_DTYPES[dtype]),
+            "reference": array(width, kind=FEATURE_DTYPES[dtype]),
             "acoustic": array(codebooks[0], kind=np.uint16),
             "semantic": array(codebooks[1], kind=np.uint16),
             "durations": array(kind=np.uint8),
@@ -72,7 +71,7 @@ def audio_features(width: int, dtype: str):
             "id": f.Text(),
             "wave": f.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
             "rate": f.Scalar(np.int32),
-            "features": f.Tensor(shape=(None, width), dtype=DTYPES[dtype], encoding="bytes"),
+            "features": f.Tensor(shape=(None, width), dtype=FEATURE_DTYPES[dtype], encoding="bytes"),
             "meta": f.Text(),
         }
     )
@@ -93,7 +92,7 @@ class ShardWriter:
         self.path, self.count, self.bytes = path, 0, 0
         self._features = features
         self._serializer = ExampleSerializer(features.get_serialized_info())
-        self._temporary = atomic.beside(path)
+        self._temporary = atomic.temporary_path(path)
         self._writer = ArrayRecordWriter(str(self._temporary), OPTIONS)
 
     def write(self, example: Mapping[str, Any]) -> None:

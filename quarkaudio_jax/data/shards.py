@@ -15,9 +15,9 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from quarkaudio_jax import atomic
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.records import shard_path
+from quarkaudio_jax.io import atomic
 from quarkaudio_jax.types import ceil_div
 
 PLAN = "plan.json"
@@ -65,7 +65,7 @@ class Board:
         except OSError as error:
             raise SourceError(f"{root}: can't be written to ({error.strerror})") from error
         ours = _json(plan)
-        if name := _difference(json.loads(atomic.write_first(root / PLAN, ours)), json.loads(ours)):
+        if name := _difference(json.loads(atomic.create_exclusive(root / PLAN, ours)), json.loads(ours)):
             raise SourceError(f"{root} was begun with another {name}; use that again, or another --output")
 
     def _path(self, shard: Shard) -> pathlib.Path:

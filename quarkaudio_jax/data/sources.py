@@ -16,11 +16,12 @@ from typing import Protocol
 
 import numpy as np
 
-from quarkaudio_jax.data import audio, embedded
 from quarkaudio_jax.data.crops import GRID_HZ, Crop, SourceError, cut, grid_sample, start_frame
 from quarkaudio_jax.data.lists import list_lines, split_specs
 from quarkaudio_jax.data.records import Records
+from quarkaudio_jax.data.synthetic import embedded
 from quarkaudio_jax.data.tfds_source import TfdsSource
+from quarkaudio_jax.io import audio
 
 FEATURES_SUFFIX = ".features.npy"
 """Precomputed features of clip.wav lie beside it in clip.features.npy, (T, D)."""

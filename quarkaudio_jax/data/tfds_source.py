@@ -11,8 +11,8 @@ import pathlib
 
 import numpy as np
 
-from quarkaudio_jax.data.audio import AudioError
 from quarkaudio_jax.data.crops import Crop, SourceError, cut
+from quarkaudio_jax.io.audio import AudioError
 
 _TENSOR = "tensorflow_datasets.core.features.tensor_feature.Tensor"
 

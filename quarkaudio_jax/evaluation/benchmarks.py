@@ -6,7 +6,7 @@ import inspect
 import pathlib
 from collections.abc import Callable
 
-from quarkaudio_jax.evaluation import layouts
+from quarkaudio_jax.evaluation import datasets
 
 RECONSTRUCTION = "reconstruction"
 """The task of a codec; all others are names of `tasks.TASKS`."""
@@ -22,7 +22,7 @@ class Benchmark:
     name: str
     about: str
     task: str
-    read: Callable[[pathlib.Path], list[layouts.Item]]
+    read: Callable[[pathlib.Path], list[datasets.Item]]
     place: str
     metrics: tuple[str, ...]
     published: str
@@ -47,7 +47,7 @@ BENCHMARKS = {
             "librispeech",
             "speech reconstruction, LibriSpeech test-clean",
             RECONSTRUCTION,
-            layouts.librispeech,
+            datasets.librispeech,
             "LibriSpeech/test-clean",
             ("stoi", *_SPEECH),
             "STOI 0.94",
@@ -58,7 +58,7 @@ BENCHMARKS = {
                 f"seedtts-{language}",
                 f"speech reconstruction, Seed-TTS test-{language}",
                 RECONSTRUCTION,
-                functools.partial(layouts.seed_tts, language),
+                functools.partial(datasets.seed_tts, language),
                 f"seedtts_testset/{language}",
                 ("pesq", "stoi", *_SPEECH[1:]),
                 f"PESQ {value}",
@@ -70,7 +70,7 @@ BENCHMARKS = {
             "audioset",
             "audio reconstruction, AudioSet eval",
             RECONSTRUCTION,
-            layouts.audioset,
+            datasets.audioset,
             "anywhere below the folder",
             ("mel_distance", *_ANY),
             "mel distance 1.1125",
@@ -80,7 +80,7 @@ BENCHMARKS = {
             "musdb",
             "music reconstruction, MUSDB18-HQ test",
             RECONSTRUCTION,
-            layouts.musdb,
+            datasets.musdb,
             "musdb18hq/test",
             ("mel_distance", *_ANY),
             "mel loss 0.5035",
@@ -90,7 +90,7 @@ BENCHMARKS = {
             "vctk-conversion",
             "voice conversion, VCTK",
             "conversion",
-            layouts.vctk_conversion,
+            datasets.vctk_conversion,
             "VCTK-Corpus-0.92",
             ("wer", "speaker", "dnsmos"),
             "WER 3.02",
@@ -100,7 +100,7 @@ BENCHMARKS = {
             "plc",
             "packet loss concealment, test of the 2022 challenge",
             "restoration",
-            layouts.packet_loss,
+            datasets.packet_loss,
             "a folder lossy_signals anywhere below",
             ("plcmos", "dnsmos", "pesq", "stoi"),
             "PLCMOS 4.58",
@@ -110,7 +110,7 @@ BENCHMARKS = {
             "libri2mix-extraction",
             "target speaker extraction, Libri2Mix clean test",
             "extraction",
-            layouts.libri2mix_extraction,
+            datasets.libri2mix_extraction,
             "Libri2Mix/wav16k/min/test",
             ("dnsmos", "speaker", "estoi", "pesq", "mel_distance"),
             "DNSMOS SIG 3.62",
@@ -120,7 +120,7 @@ BENCHMARKS = {
             "libri2mix-separation",
             "speech separation, Libri2Mix test",
             "separation",
-            layouts.libri2mix_separation,
+            datasets.libri2mix_separation,
             "Libri2Mix/wav16k/min/test",
             ("dnsmos", "estoi", "pesq", "mel_distance"),
             "DNSMOS and others",
@@ -130,7 +130,7 @@ BENCHMARKS = {
             "seedtts-editing",
             "speech semantic editing, Seed-TTS zh",
             "speech_editing",
-            layouts.seed_tts_edits,
+            datasets.seed_tts_edits,
             "seedtts_testset/zh",
             ("wer", "speaker", "dnsmos"),
             "WER 11.275",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.evaluation.judges import JudgeError, judge
+from quarkaudio_jax.evaluation.model_metrics import JudgeError, judge
 from quarkaudio_jax.metrics.registry import METRICS, Metric
 
 PACKAGES = (

@@ -18,18 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from quarkaudio_jax import atomic
-from quarkaudio_jax.cli import progress
-from quarkaudio_jax.data import audio
 from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, system_errors
-from quarkaudio_jax.evaluation import tables
-from quarkaudio_jax.evaluation.layouts import Item
+from quarkaudio_jax.evaluation.datasets import Item
 from quarkaudio_jax.evaluation.measures import choose, compute, pool, versions
-from quarkaudio_jax.evaluation.systems import in_order, read_mono
+from quarkaudio_jax.evaluation.systems import in_order
+from quarkaudio_jax.io import atomic, audio
+from quarkaudio_jax.io.atomic import drop_unfinished_line
+from quarkaudio_jax.io.audio import read_mono
 from quarkaudio_jax.metrics.embeddings import frechet_distance
 from quarkaudio_jax.metrics.reconstruction import resampled
 from quarkaudio_jax.metrics.registry import Metric
-from quarkaudio_jax.training.metrics import drop_unfinished_line
+from quarkaudio_jax.report import tables
+from quarkaudio_jax.report.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Run:
     def _same_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Those that the folder was begun with, which are the ones given but for versions of packages."""
         text = tables.to_json(settings)
-        old, new = json.loads(atomic.write_first(self.folder / "settings.json", text)), json.loads(text)
+        old, new = json.loads(atomic.create_exclusive(self.folder / "settings.json", text)), json.loads(text)
         for name in new:
             if name != "versions" and old.get(name) != new[name]:
                 raise UserError(
@@ -238,7 +238,7 @@ class Run:
 
     @staticmethod
     def _can_hear(metric: Metric, item: Item) -> bool:
-        has = {"text": item.text, "voice": item.voice or item.targets, "caption": item.asks}
+        has = {"text": item.text, "voice": item.voice or item.targets, "caption": item.prompt}
         return bool(has[metric.needs])
 
     def _embed(self, output: Output) -> dict[str, str]:

@@ -7,30 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quarkaudio_jax.data import audio
-from quarkaudio_jax.data.audio import AudioError
-from quarkaudio_jax.data.transforms import resample, to_mono
-from quarkaudio_jax.evaluation.layouts import Item, printable
+from quarkaudio_jax.evaluation.datasets import Item
+from quarkaudio_jax.io import audio
+from quarkaudio_jax.io.audio import AudioError, by_name, read_mono
 from quarkaudio_jax.metrics.reconstruction import si_sdr
-
-
-def read_mono(path: pathlib.Path, rate: int = 0) -> tuple[np.ndarray, int]:
-    """(samples, rate) of a recording, its channels mixed; rate: what it is to be brought to (0: its own)."""
-    samples, own = audio.read(path)
-    if not len(samples):
-        raise AudioError(f"{path}: holds no samples")
-    wave = to_mono(samples)
-    return (wave, own) if rate in (0, own) else (resample(wave[:, None], own, rate)[:, 0], rate)
-
-
-def by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The audio of a folder by path without extension; with it, where two files differ by it alone."""
-    found = [(path, path.relative_to(folder)) for path in audio.find(folder)]
-    stems = collections.Counter(inner.with_suffix("") for _, inner in found)
-    return {
-        printable(str(inner.with_suffix("") if stems[inner.with_suffix("")] == 1 else inner)): path
-        for path, inner in found
-    }
 
 
 class CodecSystem:
@@ -61,7 +41,7 @@ class TaskSystem:
         if self._task == "separation":
             return self._model.separate(wave, seed=self._seed)
         voice = None if item.voice is None else read_mono(item.voice, self.rate)
-        return [self._model(self._task, wave, text=item.asks, reference=voice, seed=self._seed)]
+        return [self._model(self._task, wave, text=item.prompt, reference=voice, seed=self._seed)]
 
     def reconstruct(self, path: pathlib.Path) -> np.ndarray:
         """What the codec alone makes of a recording."""

@@ -77,7 +77,7 @@ def empty_cache(cfg: BackboneConfig, batch: int, length: int, dtype: Any = jnp.f
 
 
 class Block(nn.Module):
-    """One layer: attention and MLP, each normalised before and added."""
+    """One layer: attention and MLP, each normalized before and added."""
 
     cfg: BackboneConfig
     dtype: Any = jnp.float32

@@ -14,8 +14,8 @@ import numpy as np
 
 from quarkaudio_jax.lm.backbone import Cache, empty_cache
 from quarkaudio_jax.lm.model import LanguageModel
-from quarkaudio_jax.lm.patterns import delayed_length, undelay
-from quarkaudio_jax.lm.sample import Sampling, draw, guided
+from quarkaudio_jax.lm.sampling import Sampling, draw, guided
+from quarkaudio_jax.tokens.delay import delayed_length, undelay
 
 
 @dataclasses.dataclass(frozen=True)

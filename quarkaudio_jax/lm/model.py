@@ -17,13 +17,11 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache
 from quarkaudio_jax.lm.objective import judged_product, smoothed_kl
-from quarkaudio_jax.lm.vocabulary import Vocabulary
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
-from quarkaudio_jax.nn.partition import constrain, gathered
-
-TASK, TEXT, REFERENCE_START, REFERENCE, SOURCE_START, SOURCE, CODES, TAIL = range(1, 9)
-"""What stands at a position; 0 is padding. The numbers are those of the data's layout."""
+from quarkaudio_jax.sharding.partition import constrain, gathered
+from quarkaudio_jax.tokens.sequence import Kind
+from quarkaudio_jax.tokens.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +59,13 @@ def delayed_ids(kind_BxL: jax.Array, segment_BxL: jax.Array, codes_BxLxK: jax.Ar
 
     Frame t of codebook k, which lies at the answer's position t, goes to 1 + t + k.
     """
-    answer = kind_BxL >= CODES
-    first = answer & ~((_shifted(kind_BxL, 1) >= CODES) & (_shifted(segment_BxL, 1) == segment_BxL))
+    answer = kind_BxL >= Kind.CODES
+    first = answer & ~((_shifted(kind_BxL, 1) >= Kind.CODES) & (_shifted(segment_BxL, 1) == segment_BxL))
     out = []
     for k in range(words.num_codebooks):
         here = answer & (_shifted(segment_BxL, k + 1) == segment_BxL)
-        code = here & (_shifted(kind_BxL, k + 1) == CODES)
-        end = here & (_shifted(kind_BxL, k + 1) == TAIL) & (_shifted(kind_BxL, k + 2) == CODES)
+        code = here & (_shifted(kind_BxL, k + 1) == Kind.CODES)
+        end = here & (_shifted(kind_BxL, k + 1) == Kind.TAIL) & (_shifted(kind_BxL, k + 2) == Kind.CODES)
         ids = jnp.where(code, _shifted(codes_BxLxK[..., k], k + 1), words.nothing)
         out.append(jnp.where(end, words.end, ids))
     ids = jnp.stack(out, axis=-1)
@@ -117,7 +115,7 @@ class LanguageModel(nn.Module):
         """The whole sequence (B, L, D) of a packed batch. dropped_BxL: where conditions (text, audio) are left blank."""
         request = self.embed_request(batch, dropped_BxL)
         answer = self.embed_ids(ids_BxLxK, durations_BxL).astype(self.dtype)
-        return jnp.where((batch["kind"] >= CODES)[..., None], answer, request)
+        return jnp.where((batch["kind"] >= Kind.CODES)[..., None], answer, request)
 
     def embed_request(self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None) -> jax.Array:
         """The positions of a packed batch that stand before the answers (B, L, D), 0 elsewhere."""
@@ -128,18 +126,18 @@ class LanguageModel(nn.Module):
             text = gathered(self.text, ("vocab", "embed"))[jnp.clip(value, 0, 255)]
         audio, starts = batch["features"].astype(self.dtype), gathered(self.starts, ("vocab", "embed"))
         choices = {
-            TASK: gathered(self.tasks, ("vocab", "embed"))[jnp.clip(value, 0, self.cfg.num_tasks - 1)],
-            TEXT: text,
-            REFERENCE_START: starts[0],
-            REFERENCE: self.reference(audio),
-            SOURCE_START: starts[1],
-            SOURCE: self.source(audio),
+            Kind.TASK: gathered(self.tasks, ("vocab", "embed"))[jnp.clip(value, 0, self.cfg.num_tasks - 1)],
+            Kind.TEXT: text,
+            Kind.REFERENCE_START: starts[0],
+            Kind.REFERENCE: self.reference(audio),
+            Kind.SOURCE_START: starts[1],
+            Kind.SOURCE: self.source(audio),
         }
         x = jnp.zeros((*kind.shape, self.cfg.backbone.dim), self.dtype)
         for number, choice in choices.items():
             x = jnp.where((kind == number)[..., None], choice.astype(self.dtype), x)
         if dropped_BxL is not None:
-            condition = (kind == TEXT) | (kind == REFERENCE) | (kind == SOURCE)
+            condition = (kind == Kind.TEXT) | (kind == Kind.REFERENCE) | (kind == Kind.SOURCE)
             x = jnp.where((condition & dropped_BxL)[..., None], 0.0, x)
         return constrain(x, "batch")
 
@@ -194,7 +192,7 @@ def answers(cfg: LMConfig, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.
     ids = delayed_ids(kind, segment, batch["codes"], cfg.vocabulary)
     if not cfg.max_duration:
         return ids, None
-    came = (_shifted(kind, 1) == CODES) & (_shifted(segment, 1) == segment) & (kind >= CODES)
+    came = (_shifted(kind, 1) == Kind.CODES) & (_shifted(segment, 1) == segment) & (kind >= Kind.CODES)
     return ids, jnp.where(came, _shifted(batch["value"], 1), 0)
 
 
@@ -212,7 +210,7 @@ def asked(cfg: LMConfig, batch: dict[str, jax.Array]) -> Targets:
     """The targets of a packed batch: codes and ends."""
     kind, segment = batch["kind"], batch["segment"]
     ids, durations = answers(cfg, batch)
-    follows = (_next(kind) >= CODES) & (kind >= CODES) & (_next(segment) == segment)
+    follows = (_next(kind) >= Kind.CODES) & (kind >= Kind.CODES) & (_next(segment) == segment)
     ids = _next(ids)
     counted = follows[..., None] & (ids != cfg.vocabulary.nothing)
     if durations is None:
@@ -261,3 +259,22 @@ def loss(scores: Scores, weights_K: jax.Array) -> tuple[jax.Array, dict[str, jax
         return codes, {"codes": codes}
     durations = share(scores.duration_loss_BxL, scores.duration_counted_BxL, (0, 1))
     return codes + durations, {"codes": codes, "durations": durations}
+
+
+def batch_shapes(cfg: LMConfig, rows: int, length: int, feature_dtype: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a batch of packed sequences (rows, length); see `tokens.sequence`. feature_dtype: of stored features."""
+    shape = (rows, length)
+    spec = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name in ("value", "segment", "position")}
+    spec["kind"] = jax.ShapeDtypeStruct(shape, jnp.int8)
+    spec["codes"] = jax.ShapeDtypeStruct((*shape, len(cfg.codebooks)), jnp.int32)
+    spec["features"] = jax.ShapeDtypeStruct((*shape, cfg.feature_dim), feature_dtype)
+    if cfg.text_dim:
+        spec["text_features"] = jax.ShapeDtypeStruct((*shape, cfg.text_dim), feature_dtype)
+    return spec
+
+
+def init_params(model: LanguageModel, key: jax.Array) -> Any:
+    """Random parameters, boxed with logical axis names."""
+    shapes = batch_shapes(model.cfg, 1, 8, jnp.float32)
+    blank = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
+    return model.init(key, blank)["params"]

@@ -1,7 +1,10 @@
 """Sizes of the language model."""
 
+from quarkaudio_jax.config import LMTrainConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.backbone import QWEN2_0B5, BackboneConfig
+from quarkaudio_jax.lm.model import LMConfig
+from quarkaudio_jax.tokens.tasks import TASKS
 
 SIZES = {
     "tiny": BackboneConfig(192, 4, 4, 4, 512),
@@ -18,3 +21,16 @@ def get_size(name: str) -> BackboneConfig:
     if name not in SIZES:
         raise UserError(f"size {name!r} is not known; choose one of {', '.join(SIZES)}")
     return SIZES[name]
+
+
+def configured_lm(cfg: LMTrainConfig) -> LMConfig:
+    """The model that an experiment trains; its data must have filled in `cfg.dataset`."""
+    dataset = cfg.dataset
+    return LMConfig(
+        backbone=get_size(cfg.lm.size),
+        codebooks=dataset.codebooks,
+        feature_dim=dataset.feature_width,
+        text_dim=dataset.text_width,
+        num_tasks=len(TASKS),
+        max_duration=dataset.max_duration,
+    )

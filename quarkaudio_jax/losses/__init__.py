@@ -1,1 +1,1 @@
-"""What training minimises, as pure functions of arrays."""
+"""What training minimizes, as pure functions of arrays."""

@@ -12,7 +12,7 @@ def ssl_reconstruction(pred_BxTxD: jax.Array, target_BxTxD: jax.Array) -> jax.Ar
 
 
 def commitment(*losses_K: jax.Array) -> jax.Array:
-    """Mean over each stream's quantisers, summed over streams, a scalar."""
+    """Mean over each stream's quantizers, summed over streams, a scalar."""
     return sum(losses.mean() for losses in losses_K)
 
 

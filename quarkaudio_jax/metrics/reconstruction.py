@@ -6,11 +6,9 @@ JAX because every new length would compile anew; a test holds the two together.
 
 import numpy as np
 
-from quarkaudio_jax.nn.mel import mel_filters, mel_scales
+from quarkaudio_jax.io.mel import MEL_BANDS, MEL_WINDOWS, mel_filters, mel_scales
 from quarkaudio_jax.nn.window import hann_window
 
-MEL_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
-MEL_BANDS = (5, 10, 20, 40, 80, 160, 320)
 STFT_WINDOWS = (2048, 512)
 
 

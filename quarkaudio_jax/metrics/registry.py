@@ -60,11 +60,11 @@ METRICS = {
         Metric("plcmos", "PLCMOS v2", ("plcmos",), True, "", "", False, opinion.plcmos, "speechmos", "speechmos"),
         Metric(
             "wer",
-            "word and character error rates of a recogniser",
+            "word and character error rates of a recognizer",
             ("wer", "words", "cer", "characters"),
             False,
             "text",
-            "recogniser",
+            "recognizer",
             package="jiwer",
             install="jiwer",
             weights=(("wer", "words"), ("cer", "characters")),

@@ -23,7 +23,7 @@ def rotary_turn(positions_BxT: Any, dim: int, theta: float = 10000.0) -> Any:
 
 
 def turned(x: jax.Array, turn: Any, axis: int = -1) -> jax.Array:
-    """x with rotary positions, half-split pairing along `axis`, in float32; turn: as `rotary_turn` gives it."""
+    """X with rotary positions, half-split pairing along `axis`, in float32; turn: as `rotary_turn` gives it."""
     cos, sin = jnp.split(turn, 2, axis)
     x1, x2 = jnp.split(x.astype(jnp.float32), 2, axis)
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis).astype(x.dtype)

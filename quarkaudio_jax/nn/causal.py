@@ -17,7 +17,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from quarkaudio_jax.nn.attention import turned
-from quarkaudio_jax.nn.partition import constrain, ways
+from quarkaudio_jax.sharding.partition import constrain, ways
 
 BLOCK = 256
 """Queries at a time."""
@@ -64,7 +64,7 @@ _attention.defvjp(_forward, _backward)
 
 
 def _rows(fn: Any, *arrays: jax.Array) -> Any:
-    """fn of one sequence after the other; on a mesh every device goes through its own."""
+    """Fn of one sequence after the other; on a mesh every device goes through its own."""
     count = ways("batch", len(arrays[0]))
 
     def apart(x: jax.Array) -> jax.Array:
@@ -128,7 +128,7 @@ def _row_slopes(q_HxDxL, k_GxDxL, v_GxDxL, segments_L, turn_DxL, level_HxL, slop
     groups, width, length = k_GxDxL.shape
     dtype = q_HxDxL.dtype
     q, k = _positioned(q_HxDxL, k_GxDxL, turn_DxL)
-    slope, level, centre = (_grouped(x, groups) for x in (slope_HxDxL, level_HxL, centre_HxL))
+    slope, level, center = (_grouped(x, groups) for x in (slope_HxDxL, level_HxL, centre_HxL))
     dk, dv = (jnp.zeros(x.shape, jnp.float32) for x in (k, v_GxDxL))
     dqs = []
     product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
@@ -138,7 +138,7 @@ def _row_slopes(q_HxDxL, k_GxDxL, v_GxDxL, segments_L, turn_DxL, level_HxL, slop
             scores = _scores(q_here, k[..., :end], segments_L[:end])
         weights = jnp.exp(scores - level[:, :, None, start:end])
         dweights = product("gdm,grdn->grmn", v_GxDxL[..., :end], slope_here)
-        dscores = (weights * (dweights - centre[:, :, None, start:end])).astype(dtype)
+        dscores = (weights * (dweights - center[:, :, None, start:end])).astype(dtype)
         dv = dv.at[..., :end].add(product("grdn,grmn->gdm", slope_here, weights.astype(dtype)))
         dk = dk.at[..., :end].add(product("grdn,grmn->gdm", q_here, dscores))
         dqs.append(product("gdm,grmn->grdn", k[..., :end], dscores))

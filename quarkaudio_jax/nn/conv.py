@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import kernel_and_bias, logical, trunc_normal
 from quarkaudio_jax.nn.linear import Linear
-from quarkaudio_jax.nn.partition import constrain, gathered
 from quarkaudio_jax.nn.stft import overlap_add
+from quarkaudio_jax.sharding.partition import constrain, gathered
 from quarkaudio_jax.types import ceil_div
 
 

@@ -1,4 +1,4 @@
-"""Initialisers and logical axis names."""
+"""Initializers and logical axis names."""
 
 from collections.abc import Callable
 
@@ -25,14 +25,14 @@ def torch_bias(fan_in: int) -> Callable:
 
 
 def kernel_and_bias(torch_init: bool, fan_in: int) -> tuple[Callable, Callable]:
-    """The initialisers of a linear or convolution layer: PyTorch's defaults, or normal 0.02 and zeros."""
+    """The initializers of a linear or convolution layer: PyTorch's defaults, or normal 0.02 and zeros."""
     if torch_init:
         return torch_kernel, torch_bias(fan_in)
     return trunc_normal, nn.initializers.zeros
 
 
 def logical(init: Callable, *axes: str | None) -> Callable:
-    """Wraps an initialiser so that the parameter carries logical axis names, and is float32 whatever JAX's default is.
+    """Wraps an initializer so that the parameter carries logical axis names, and is float32 whatever JAX's default is.
 
     The names are mapped to mesh axes in one place, the rules table of `parallel/`.
     """

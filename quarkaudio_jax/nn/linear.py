@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import kernel_and_bias, logical
-from quarkaudio_jax.nn.partition import constrain, gathered
+from quarkaudio_jax.sharding.partition import constrain, gathered
 
 
 class Linear(nn.Module):
@@ -21,7 +21,7 @@ class Linear(nn.Module):
     axes: Sequence[str | None] = ("embed", "mlp")
 
     def kernel(self) -> jax.Array:
-        """The kernel of a layer that has been initialised, as `__call__` uses it."""
+        """The kernel of a layer that has been initialized, as `__call__` uses it."""
         return self._ready(nn.meta.unbox(self.variables["params"]["kernel"]))
 
     def _ready(self, kernel: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Unidirectional LSTM layer in PyTorch's parametrisation."""
+"""Unidirectional LSTM layer in PyTorch's parametrization."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import logical, torch_bias
-from quarkaudio_jax.nn.partition import gathered
+from quarkaudio_jax.sharding.partition import gathered
 
 
 @jax.custom_vjp

@@ -10,12 +10,12 @@ import numpy as np
 from quarkaudio_jax.nn.init import logical, torch_kernel
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import LayerNorm
-from quarkaudio_jax.nn.partition import gathered
 from quarkaudio_jax.nn.stack import Stack
+from quarkaudio_jax.sharding.partition import gathered
 
 
 def interleaved_rotary(x_BxTxHxD: jax.Array, max_period: float = 10000.0) -> jax.Array:
-    """Rotary position embedding on neighbouring pairs, in float32 (arXiv:2104.09864)."""
+    """Rotary position embedding on neighboring pairs, in float32 (arXiv:2104.09864)."""
     length, dim = x_BxTxHxD.shape[1], x_BxTxHxD.shape[-1]
     frequencies = np.exp(np.arange(dim // 2, dtype=np.float32) * np.float32(-np.log(max_period) * 2 / dim))
     angle_TxD = np.arange(length, dtype=np.float32)[:, None] * frequencies[None]

@@ -1,4 +1,4 @@
-"""Normalisations; statistics are always float32."""
+"""Normalizations; statistics are always float32."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from quarkaudio_jax.nn.linear import Linear
 
 
 def standardize(x_BxTxD: jax.Array, eps: float) -> jax.Array:
-    """x with mean 0 and variance 1 along the last axis, float32."""
+    """X with mean 0 and variance 1 along the last axis, float32."""
     x = x_BxTxD.astype(jnp.float32)
     x = x - x.mean(-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + eps)
@@ -25,7 +25,7 @@ def safe_norm(x: jax.Array, axis=-1, keepdims: bool = False) -> jax.Array:
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over the last axis with scale and bias."""
+    """Layer normalization over the last axis with scale and bias."""
 
     eps: float = 1e-6
     dtype: Any = jnp.float32
@@ -38,7 +38,7 @@ class LayerNorm(nn.Module):
 
 
 class AdaLayerNorm(nn.Module):
-    """Layer normalisation whose scale and bias are linear in a condition (B, C) (arXiv:2103.00993)."""
+    """Layer normalization whose scale and bias are linear in a condition (B, C) (arXiv:2103.00993)."""
 
     eps: float = 1e-6
     dtype: Any = jnp.float32
@@ -50,7 +50,7 @@ class AdaLayerNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation of a trained model (arXiv:1502.03167): its running statistics are parameters, never updated."""
+    """Batch normalization of a trained model (arXiv:1502.03167): its running statistics are parameters, never updated."""
 
     eps: float = 1e-5
     dtype: Any = jnp.float32
@@ -65,7 +65,7 @@ class BatchNorm(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation over the last axis with scale (arXiv:1910.07467)."""
+    """Root-mean-square normalization over the last axis with scale (arXiv:1910.07467)."""
 
     eps: float = 1e-6
     dtype: Any = jnp.float32
@@ -79,9 +79,9 @@ class RMSNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation with statistics over time and the channels of a group (arXiv:1803.08494).
+    """Group normalization with statistics over time and the channels of a group (arXiv:1803.08494).
 
-    Frames outside the mask do not enter the statistics, so a padded item is normalised as it
+    Frames outside the mask do not enter the statistics, so a padded item is normalized as it
     is alone.
     """
 

@@ -1,4 +1,4 @@
-"""Weight-normalised convolution with reflected ends, channel-last: (B, T, C) (EnCodec, arXiv:2210.13438)."""
+"""Weight-normalized convolution with reflected ends, channel-last: (B, T, C) (EnCodec, arXiv:2210.13438)."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.init import logical, torch_bias, torch_kernel
-from quarkaudio_jax.nn.partition import constrain, gathered
+from quarkaudio_jax.sharding.partition import constrain, gathered
 from quarkaudio_jax.types import ceil_div
 
 
@@ -31,7 +31,7 @@ def reflect_pad(x_BxTxC: jax.Array, left: int, right: int, lengths_B: jax.Array 
 
 
 class ReflectConv1d(nn.Module):
-    """Weight-normalised convolution, (B, T, C) -> (B, ceil(T / stride), features).
+    """Weight-normalized convolution, (B, T, C) -> (B, ceil(T / stride), features).
 
     Reflected by k - stride frames in all, half of them on each side (one more on the left
     if they are odd; all on the left if `causal`), and on the right by what fills the last

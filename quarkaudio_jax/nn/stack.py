@@ -1,7 +1,7 @@
 """A deep stack of equal layers: scanned for training, a plain loop for inference.
 
 Scanned, the parameters of all layers lie stacked in one array each (compile time does not
-grow with depth, and layers can be rematerialised one by one). A loop over separate arrays
+grow with depth, and layers can be rematerialized one by one). A loop over separate arrays
 computes the same and is faster on CPU, where a scan copies each layer's slice first.
 """
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.causal import KEPT
-from quarkaudio_jax.nn.partition import platform
+from quarkaudio_jax.sharding.partition import platform
 
 STACKED = "layers"
 

@@ -41,7 +41,7 @@ def stft(x_BxS: jax.Array, n_fft: int, hop: int, window: np.ndarray | None = Non
     """Complex spectrum of un-padded frames, (B, T, n_fft // 2 + 1), complex64.
 
     `window` has at most `n_fft` samples (default: periodic Hann of `n_fft`); a shorter
-    one is centred in the frame. Pad the signal beforehand if frames are to be centred.
+    one is centered in the frame. Pad the signal beforehand if frames are to be centered.
     """
     window = hann_window(n_fft) if window is None else window
     short = n_fft - len(window)

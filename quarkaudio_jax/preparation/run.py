@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from quarkaudio_jax import atomic
+from quarkaudio_jax.config import DatasetInfo, PrepareConfig, to_dict
 from quarkaudio_jax.data import produce, records, shards
 from quarkaudio_jax.data.pipeline import PATIENCE
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.preparation.encoders import Encoders
-from quarkaudio_jax.schema import PrepareConfig, PreparedFacts, to_dict
-from quarkaudio_jax.tasks import TASKS
-from quarkaudio_jax.training.metrics import duration
+from quarkaudio_jax.inference.features import Encoders
+from quarkaudio_jax.io import atomic
+from quarkaudio_jax.report.progress import duration
+from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES
+from quarkaudio_jax.tokens.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,11 @@ class Preparation:
         tasks = [part for part in counts if part in TASKS]
         if not counts:
             raise UserError("nothing to prepare: set config.examples.restoration (or another) to a number")
-        if cfg.dtype not in records.DTYPES:
-            raise UserError(f"config.dtype is {cfg.dtype!r}; choose {' or '.join(records.DTYPES)}")
+        if cfg.dtype not in FEATURE_DTYPES:
+            raise UserError(f"config.dtype is {cfg.dtype!r}; choose {' or '.join(FEATURE_DTYPES)}")
         if tasks and not cfg.codec:
             raise UserError(f"config.codec is empty, but {tasks[0]} needs a codec: give its checkpoint")
-        self._cfg, self._dtype = cfg, records.DTYPES[cfg.dtype]
+        self._cfg, self._dtype = cfg, FEATURE_DTYPES[cfg.dtype]
         self._encoders = Encoders(cfg, bool(tasks))
         codec = self._encoders.codec
         self._produce = produce.Produce(cfg, codec.sample_rate if codec else cfg.sample_rate)
@@ -68,17 +69,17 @@ class Preparation:
             del config[name]
         return {"config": config, "facts": to_dict(self._facts())}
 
-    def _facts(self) -> PreparedFacts:
+    def _facts(self) -> DatasetInfo:
         cfg, encoders = self._cfg, self._encoders
         stored = dict(features=cfg.features, feature_width=encoders.features.width, text=cfg.text, dtype=cfg.dtype)
         stored |= dict(text_width=encoders.text.width, seconds=cfg.simulation.seconds)
         if encoders.codec is None:
-            return PreparedFacts(**stored)
+            return DatasetInfo(**stored)
         codec = encoders.codec
         sizes = (
             size for size, count in zip(codec.codebook_size, codec.num_codebooks, strict=True) for _ in range(count)
         )
-        return PreparedFacts(
+        return DatasetInfo(
             codec=codec.name,
             codec_weights=codec.fingerprint(),
             codebooks=tuple(sizes),

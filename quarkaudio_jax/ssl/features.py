@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.nn.mel import magnitude, mel_filters
+from quarkaudio_jax.io.mel import mel_filters
+from quarkaudio_jax.nn.mel import magnitude
 from quarkaudio_jax.nn.resample import resample
 from quarkaudio_jax.nn.stft import stft
 from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
@@ -35,24 +36,24 @@ class Recipe:
     stored: bool = False
 
 
-NEIGHBOURS = 3
+NEIGHBORS = 3
 
 
 def mel_features(wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int) -> jax.Array:
-    """A stand-in for SSL features that needs no weights: log mel of three neighbouring frames.
+    """A stand-in for SSL features that needs no weights: log mel of three neighboring frames.
 
     dim / 3 mel bands over a window of 4096 samples at 48 kHz (85 ms), each frame joined by the
     one before and the one after; scaled to about unit size. It holds no learned semantics.
     """
-    if dim % NEIGHBOURS:
-        raise UserError(f"mel features: width {dim} is not a multiple of {NEIGHBOURS}")
+    if dim % NEIGHBORS:
+        raise UserError(f"mel features: width {dim} is not a multiple of {NEIGHBORS}")
     n_fft = max(4096 * sample_rate // 48000, hop)
     pad, length = n_fft - hop, wave_BxS.shape[1] // hop
-    # One frame of silence more on each side is the neighbour of the first and of the last frame.
+    # One frame of silence more on each side is the neighbor of the first and of the last frame.
     spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad // 2 + hop, pad - pad // 2 + hop))), n_fft, hop)
-    mel = magnitude(spectrum) @ mel_filters(sample_rate, n_fft, dim // NEIGHBOURS)
+    mel = magnitude(spectrum) @ mel_filters(sample_rate, n_fft, dim // NEIGHBORS)
     log_BxTxM = (jnp.log10(jnp.maximum(mel, 1e-5)) + 2.0) / 1.5
-    return jnp.concatenate([log_BxTxM[:, i : i + length] for i in range(NEIGHBOURS)], axis=-1)
+    return jnp.concatenate([log_BxTxM[:, i : i + length] for i in range(NEIGHBORS)], axis=-1)
 
 
 def mix_states(states_NxBxTxD: jax.Array, recipe: Recipe) -> jax.Array:

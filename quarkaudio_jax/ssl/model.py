@@ -14,16 +14,16 @@ import jax.numpy as jnp
 from quarkaudio_jax.nn.init import logical, torch_kernel
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import GroupNorm, LayerNorm
-from quarkaudio_jax.nn.partition import gathered
 from quarkaudio_jax.nn.relative import relative_buckets
 from quarkaudio_jax.nn.stack import Stack
+from quarkaudio_jax.sharding.partition import gathered
 
 EPS = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class SSLConfig:
-    """conv_*: the waveform front end, per layer. layer_norm: its layers are normalised one frame at a time (else
+    """conv_*: the waveform front end, per layer. layer_norm: its layers are normalized one frame at a time (else
     the first over time, the others not). pre_norm: "stable layer norm", with a final norm after the last layer.
     position_*: the convolution that stands for positions. buckets, max_distance: WavLM's gated relative
     position bias; 0 is without.
@@ -111,7 +111,7 @@ class PositionConv(nn.Module):
 
 
 class SSLBlock(nn.Module):
-    """Self-attention and a GELU MLP, normalised after each residual, or before (`pre_norm`).
+    """Self-attention and a GELU MLP, normalized after each residual, or before (`pre_norm`).
 
     `context` is (mask (B, T) or None, relative position bias (H, T, T) or None).
     """

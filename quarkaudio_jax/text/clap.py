@@ -32,7 +32,7 @@ CLAP_TEXT = ClapTextConfig(50265, 768, 12, 12, 3072)
 
 
 class ClapTextBlock(nn.Module):
-    """Self-attention and a GELU MLP, normalised after each residual; `context` is the mask (B, L)."""
+    """Self-attention and a GELU MLP, normalized after each residual; `context` is the mask (B, L)."""
 
     cfg: ClapTextConfig
     dtype: Any = jnp.float32
@@ -58,7 +58,7 @@ class ClapTextBlock(nn.Module):
 class ClapTextEncoder(nn.Module):
     """ids (B, L) and how many of them count (B,) -> (last hidden states (B, L, D), embedding (B, projected)), float32.
 
-    The embedding is not normalised.
+    The embedding is not normalized.
     """
 
     cfg: ClapTextConfig

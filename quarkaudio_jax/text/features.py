@@ -47,12 +47,12 @@ def get_recipe(name: str) -> TextRecipe:
 
 @dataclasses.dataclass(frozen=True)
 class TextExtractor:
-    """A recipe ready to compute. tokenise: text -> ids."""
+    """A recipe ready to compute. tokenize: text -> ids."""
 
     recipe: TextRecipe
     cfg: T5Config | ClapTextConfig | None = None
     params: Any = None
-    tokenise: Callable[[str], Sequence[int]] | None = None
+    tokenize: Callable[[str], Sequence[int]] | None = None
 
     @property
     def width(self) -> int:
@@ -69,7 +69,7 @@ class TextExtractor:
         groups: dict[int, list[tuple[int, list[int]]]] = {}
         for index, text in enumerate(texts):
             if text:
-                ids = list(self.tokenise(text))
+                ids = list(self.tokenize(text))
                 ids = ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]
                 groups.setdefault(1 << max(len(ids) - 1, 7).bit_length(), []).append((index, ids))
         for size, members in sorted(groups.items()):

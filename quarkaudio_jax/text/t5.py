@@ -34,7 +34,7 @@ T5_BASE = T5Config(32128, 768, 12, 12, 64, 3072, gated=False)
 
 
 class T5Block(nn.Module):
-    """Attention with a relative position bias and no scaling, then an MLP; each normalised before.
+    """Attention with a relative position bias and no scaling, then an MLP; each normalized before.
 
     `context` is (mask (B, L), bias (H, L, L)).
     """

@@ -2,38 +2,29 @@
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
-from quarkaudio_jax.adversary.discriminators import Discriminators
-from quarkaudio_jax.adversary.objectives import discriminator_loss, generator_loss
-from quarkaudio_jax.bridge.ssl import load_extractor
-from quarkaudio_jax.codec.hcodec import HCodec, TrainOutputs
+from quarkaudio_jax.codec.hcodec import HCodec, TrainOutputs, init_variables
 from quarkaudio_jax.codec.quantize import QuantizerRules
 from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.config import CodecConfig, CodecTrainConfig, ConfigError, TrainConfig
+from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, training_batches
+from quarkaudio_jax.discriminators.models import Discriminators
+from quarkaudio_jax.discriminators.objectives import discriminator_loss, generator_loss
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.losses import features as feature_losses
+from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
-from quarkaudio_jax.schema import CodecConfig, CodecTrainConfig, ConfigError, TrainConfig
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, Program, State, best, flat
-
-if TYPE_CHECKING:
-    from quarkaudio_jax.data.pipeline import CropSpec
-
-
-@flax.struct.dataclass
-class CodecModel:
-    """What using the codec needs. ema: averaged parameters, or None."""
-
-    params: Any
-    codebooks: Any
-    ema: Any
+from quarkaudio_jax.training.program import Program, State, flat
+from quarkaudio_jax.weights.models import CodecModel, eval_params
+from quarkaudio_jax.weights.ssl import load_extractor
 
 
 @flax.struct.dataclass
@@ -83,7 +74,7 @@ class CodecProgram(Program):
         self.sample_rate = self.codec_cfg.sample_rate
         dtype = DTYPES[cfg.codec.dtype]
         self.codec = HCodec(self.codec_cfg, dtype=dtype, remat=cfg.codec.remat)
-        adversary = cfg.adversary
+        adversary = cfg.discriminators
         self.adversary = Discriminators(
             adversary.periods,
             adversary.period_channels,
@@ -95,7 +86,7 @@ class CodecProgram(Program):
         self.extractor = extractor or Extractor(get_recipe(cfg.features.recipe))
         self.frozen = self.extractor.params
         self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
-        self.adversary_optimizer = make_optimizer(cfg.adversary_optim, cfg.loop.steps)
+        self.adversary_optimizer = make_optimizer(cfg.discriminator_optim, cfg.loop.steps)
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
         self.adversarial = cfg.losses.adversarial > 0 or cfg.losses.feature_matching > 0
         self.rates = {"audio_seconds": cfg.data.batch_size * self.crop.seconds}
@@ -115,10 +106,8 @@ class CodecProgram(Program):
             )
 
     @functools.cached_property
-    def crop(self) -> "CropSpec":
+    def crop(self) -> CropSpec:
         """What the data must hold."""
-        from quarkaudio_jax.data.pipeline import crop_spec  # needs Grain, which only training installs
-
         codec = self.codec_cfg
         feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
@@ -134,14 +123,10 @@ class CodecProgram(Program):
 
     def batches(self, process_index: int, process_count: int):
         """See `data.pipeline.training_batches`."""
-        from quarkaudio_jax.data.pipeline import training_batches  # needs Grain
-
         return training_batches(self.cfg.data, self.crop, self.cfg.seed, process_index, process_count)
 
     def heldout(self) -> list[dict[str, Any]]:
         """See `data.pipeline.heldout_clips`."""
-        from quarkaudio_jax.data.pipeline import heldout_clips  # needs Grain
-
         return heldout_clips(self.cfg.data, self.crop, self.cfg.loop.heldout_clips)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -164,10 +149,7 @@ class CodecProgram(Program):
 
     def init(self) -> State:
         codec_key, adversary_key = jax.random.split(jax.random.key(self.cfg.seed))
-        codec = self.codec_cfg
-        wave = jnp.zeros((1, 4 * codec.frame_hop), jnp.float32)
-        features = jnp.zeros((1, 4 * codec.semantic.stride, codec.semantic.feature_dim), jnp.float32)
-        variables = self.codec.init(codec_key, wave, features)
+        variables = init_variables(self.codec, codec_key)
         params = variables["params"]
         training = CodecTraining(self.optimizer.init(params), None, None)
         if self.adversarial:
@@ -205,7 +187,7 @@ class CodecProgram(Program):
     @property
     def _judged_samples(self) -> int:
         """How much of a crop the discriminators see."""
-        wanted = round(self.cfg.adversary.crop_seconds * self.codec_cfg.sample_rate)
+        wanted = round(self.cfg.discriminators.crop_seconds * self.codec_cfg.sample_rate)
         return min(wanted, self.crop.samples) if wanted else self.crop.samples
 
     def _judge(self, params, wave_BxS, step):
@@ -239,7 +221,7 @@ class CodecProgram(Program):
             value = feature_losses.perceptual(self._extract(frozen, parts["wave"]), self._extract(frozen, target))
             add("perceptual", jnp.where(step >= weights.perceptual_from, weights.perceptual, 0.0), value)
         if self.adversarial:
-            active = jnp.where(step >= self.cfg.adversary.from_step, 1.0, 0.0)
+            active = jnp.where(step >= self.cfg.discriminators.from_step, 1.0, 0.0)
             fake, real = (self._judge(adversary_params, wave, step) for wave in (parts["wave"], target))
             add("adversarial", active * weights.adversarial, generator_loss(fake))
             layers, targets = ([layer for j in judgements for layer in j.features] for judgements in (fake, real))
@@ -258,7 +240,7 @@ class CodecProgram(Program):
             grads, training.adversary_opt_state, training.adversary_params
         )
         params = optax.apply_updates(training.adversary_params, updates)
-        active = step >= self.cfg.adversary.from_step
+        active = step >= self.cfg.discriminators.from_step
         params, opt_state = jax.tree.map(
             lambda new, old: jnp.where(active, new, old),
             (params, opt_state),
@@ -307,7 +289,7 @@ class CodecProgram(Program):
         """Reconstructs with the averaged weights if there are any; distances per item, and the waves."""
         model, batch = state.model, _bounded(batch)
         features = self.features(state.frozen, batch)
-        variables = {"params": best(model), "codebooks": model.codebooks}
+        variables = {"params": eval_params(model), "codebooks": model.codebooks}
         out = self.codec.apply(variables, batch["wave"], features)
         metrics = {
             "mel_distance": multi_scale_mel_distance(out.wave_BxS, batch["wave"], self.codec_cfg.sample_rate),
@@ -332,8 +314,3 @@ def _usage(codes_BxTxK: jax.Array, codebook_size: int) -> jax.Array:
     codes_NxK = codes_BxTxK.reshape(-1, codes_BxTxK.shape[-1])
     used = jax.vmap(lambda codes: jnp.zeros(codebook_size, jnp.float32).at[codes].max(codes >= 0), in_axes=1)(codes_NxK)
     return used.mean()
-
-
-def abstract_model(cfg: CodecTrainConfig) -> CodecModel:
-    """Shapes of the model part of a state, boxed."""
-    return jax.eval_shape(CodecProgram(cfg).init).model

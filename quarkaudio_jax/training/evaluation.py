@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from quarkaudio_jax.evaluation.page import Clip, write_page
-from quarkaudio_jax.parallel.mesh import batch_sharding, batch_ways, on_mesh, replicated
+from quarkaudio_jax.report.page import Clip, write_page
+from quarkaudio_jax.report.pictures import safe_name, save_sample
+from quarkaudio_jax.sharding.mesh import batch_sharding, batch_ways, on_mesh, replicated
 from quarkaudio_jax.training.metrics import MetricWriter
 from quarkaudio_jax.training.program import Program, State
-from quarkaudio_jax.training.samples import safe_name, save_sample
 
 log = logging.getLogger(__name__)
 

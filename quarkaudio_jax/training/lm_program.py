@@ -8,26 +8,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from quarkaudio_jax.bridge.backbone import read_backbone
-from quarkaudio_jax.data import records
-from quarkaudio_jax.data.prepared import heldout_rows, packed_batches, read_facts
+from quarkaudio_jax.config import ConfigError, LMTrainConfig
+from quarkaudio_jax.data.prepared import heldout_rows, packed_batches, read_dataset_info
 from quarkaudio_jax.lm import model as lm
-from quarkaudio_jax.lm.variants import get_size
-from quarkaudio_jax.schema import ConfigError, LMTrainConfig
-from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.lm.variants import configured_lm
+from quarkaudio_jax.nn.dtypes import DTYPES
+from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, Kind
+from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import DTYPES, Program, State, best, flat
+from quarkaudio_jax.training.program import Program, State, flat
+from quarkaudio_jax.weights.backbone import read_backbone
+from quarkaudio_jax.weights.models import LMModel, eval_params
 
 MEMORY = 0.98
 """Of the accuracies in the log: what the steps before count for, against this one."""
-
-
-@flax.struct.dataclass
-class LMModel:
-    """What using the language model needs. ema: averaged parameters, or None."""
-
-    params: Any
-    ema: Any
 
 
 @flax.struct.dataclass
@@ -38,26 +32,13 @@ class LMTraining:
     tally: jax.Array
 
 
-def configured_lm(cfg: LMTrainConfig) -> lm.LMConfig:
-    """The model that an experiment trains; its data must have filled in `cfg.facts`."""
-    facts = cfg.facts
-    return lm.LMConfig(
-        backbone=get_size(cfg.lm.size),
-        codebooks=facts.codebooks,
-        feature_dim=facts.feature_width,
-        text_dim=facts.text_width,
-        num_tasks=len(TASKS),
-        max_duration=facts.max_duration,
-    )
-
-
 class LMProgram(Program):
     """See `training.program.Program`. Batches are those of `data.prepared.packed_batches`."""
 
     @classmethod
     def configured(cls, cfg: LMTrainConfig) -> "LMProgram":
-        """With the facts of the data's folder."""
-        return cls(dataclasses.replace(cfg, facts=read_facts(cfg.data)))
+        """With the dataset of the data's folder."""
+        return cls(dataclasses.replace(cfg, dataset=read_dataset_info(cfg.data)))
 
     def __init__(self, cfg: LMTrainConfig):
         if cfg.lm.dtype not in DTYPES:
@@ -85,20 +66,12 @@ class LMProgram(Program):
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of a batch of `data.prepared`."""
-        facts, rows = self.cfg.facts, (batch_size, self.cfg.data.length)
-        stored = records.DTYPES[facts.dtype]
-        spec = {name: jax.ShapeDtypeStruct(rows, jnp.int32) for name in ("value", "segment", "position")}
-        spec["kind"] = jax.ShapeDtypeStruct(rows, jnp.int8)
-        spec["codes"] = jax.ShapeDtypeStruct((*rows, len(facts.codebooks)), jnp.int32)
-        spec["features"] = jax.ShapeDtypeStruct((*rows, facts.feature_width), stored)
-        if facts.text_width:
-            spec["text_features"] = jax.ShapeDtypeStruct((*rows, facts.text_width), stored)
-        return spec
+        stored = FEATURE_DTYPES[self.cfg.dataset.dtype]
+        return lm.batch_shapes(self.lm_cfg, batch_size, self.cfg.data.length, stored)
 
     def init(self) -> State:
         """Random weights."""
-        blank = {name: jnp.zeros((1, 8, *s.shape[2:]), s.dtype) for name, s in self.batch_spec(1).items()}
-        params = self.model.init(jax.random.key(self.cfg.seed), blank)["params"]
+        params = lm.init_params(self.model, jax.random.key(self.cfg.seed))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
         training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2), jnp.float32))
         return State(jnp.zeros((), jnp.int32), LMModel(params, ema), training)
@@ -116,10 +89,10 @@ class LMProgram(Program):
 
     def identity(self, cfg: LMTrainConfig) -> dict[str, Any]:
         """Data made with the same codec and features, in the same order. Batches check the mixture themselves."""
-        facts = flat(cfg.facts, "data with")
-        del facts["data with.tasks"]
-        facts = {name.replace("with.", "with "): value for name, value in facts.items()}
-        return facts | {"config.seed": cfg.seed, "config.data.heldout": cfg.data.heldout}
+        dataset = flat(cfg.dataset, "data with")
+        del dataset["data with.tasks"]
+        dataset = {name.replace("with.", "with "): value for name, value in dataset.items()}
+        return dataset | {"config.seed": cfg.seed, "config.data.heldout": cfg.data.heldout}
 
     def _dropped(self, batch, step) -> jax.Array | None:
         """Positions (B, L) of the examples that learn without their condition."""
@@ -158,7 +131,7 @@ class LMProgram(Program):
             ema = optax.incremental_update(params, ema, 1.0 - self.cfg.ema_decay)
         tally = MEMORY * state.training.tally + now
         by_task = tally[:, 0] / jnp.maximum(tally[:, 1], 1e-6)
-        trained = [TASKS[name] for name in self.cfg.facts.tasks]
+        trained = [TASKS[name] for name in self.cfg.dataset.tasks]
         metrics = {
             "loss/total": total,
             **({f"loss/{name}": value for name, value in parts.items()} if len(parts) > 1 else {}),
@@ -173,7 +146,7 @@ class LMProgram(Program):
 
     def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Loss and accuracy of each row, with the averaged weights if there are any."""
-        scores = self._scores(best(state.model), batch)
+        scores = self._scores(eval_params(state.model), batch)
         return {
             "loss": lm.share(scores.loss_BxLxK, scores.counted_BxLxK, (1, 2)),
             "accuracy": lm.share(scores.right_BxLxK, scores.counted_BxLxK, (1, 2)),
@@ -183,15 +156,10 @@ class LMProgram(Program):
 def task_of(batch: dict[str, jax.Array]) -> jax.Array:
     """The task of each position (B, L), from the first position of its segment."""
     rows = jnp.arange(len(batch["kind"]))[:, None]
-    number = jnp.where(batch["kind"] == lm.TASK, batch["value"], 0)
+    number = jnp.where(batch["kind"] == Kind.TASK, batch["value"], 0)
     room = jnp.zeros((len(rows), batch["kind"].shape[1] + 1), jnp.int32)
     return jnp.take_along_axis(room.at[rows, batch["segment"]].max(number), batch["segment"], axis=1)
 
 
 def _like(value, leaf) -> jax.Array:
     return jax.device_put(jnp.asarray(value, leaf.dtype), leaf.sharding)
-
-
-def abstract_model(cfg: LMTrainConfig) -> LMModel:
-    """Shapes of the model part of a state, boxed."""
-    return jax.eval_shape(LMProgram(cfg).init).model

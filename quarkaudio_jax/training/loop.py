@@ -14,22 +14,23 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from quarkaudio_jax import atomic
+from quarkaudio_jax.config import ConfigError, TrainConfig, to_dict
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.parallel import distributed
-from quarkaudio_jax.parallel.mesh import batch_share, check_equal_shares, global_batch, on_mesh, replicated
-from quarkaudio_jax.schema import ConfigError, TrainConfig, to_dict
-from quarkaudio_jax.training.checkpoint import Checkpoints, Saved, find_checkpoint, initial_model, read_config
+from quarkaudio_jax.io import atomic
+from quarkaudio_jax.report.progress import duration
+from quarkaudio_jax.sharding import distributed
+from quarkaudio_jax.sharding.mesh import batch_share, check_equal_shares, global_batch, on_mesh, replicated
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
 from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded_fit, not_finite, suspects
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lock import WorkdirLock
 from quarkaudio_jax.training.lowering import check_batch, configured_mesh, lower_train_step
-from quarkaudio_jax.training.metrics import Accounts, MetricWriter, Pace, duration
+from quarkaudio_jax.training.metrics import Accounts, MetricWriter, Pace
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.profiling import Profiler
 from quarkaudio_jax.training.program import Program, check_same
+from quarkaudio_jax.weights.checkpoint import Checkpoints, Saved, find_checkpoint, initial_model, read_config
 
 log = logging.getLogger(__name__)
 

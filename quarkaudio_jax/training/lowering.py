@@ -7,7 +7,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from quarkaudio_jax.parallel.mesh import (
+from quarkaudio_jax.config import ConfigError, TrainConfig
+from quarkaudio_jax.sharding.mesh import (
     batch_sharding,
     batch_share,
     batch_ways,
@@ -16,7 +17,6 @@ from quarkaudio_jax.parallel.mesh import (
     replicated,
     state_shardings,
 )
-from quarkaudio_jax.schema import ConfigError, TrainConfig
 from quarkaudio_jax.training.guard import guarded
 from quarkaudio_jax.training.program import Program
 

@@ -4,13 +4,15 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+from quarkaudio_jax.io.atomic import drop_unfinished_line
+from quarkaudio_jax.report.progress import duration
 
 
 class MetricWriter:
@@ -106,7 +108,7 @@ class Accounts:
         return time.perf_counter() - self._start
 
     def shares(self) -> dict[str, float]:
-        """kind -> its share of all time so far, `productive` first; they sum to 1."""
+        """Kind -> its share of all time so far, `productive` first; they sum to 1."""
         whole = self.elapsed
         shares = {kind: seconds / whole for kind, seconds in self._spent.items()}
         return {"productive": 1.0 - sum(shares.values()), **shares}
@@ -118,24 +120,3 @@ class Accounts:
     def __str__(self) -> str:
         told = ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in self.shares().items())
         return f"{duration(self.elapsed)}: {told}"
-
-
-def drop_unfinished_line(path: pathlib.Path) -> None:
-    """Cuts a last line that a killed run did not finish."""
-    if path.exists():
-        text = path.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            os.truncate(path, len(whole))
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them: 42 s, 3 min 10 s, 5 h 02 min, 3 d 4 h."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import optax
 
+from quarkaudio_jax.config import OptimConfig
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.schema import OptimConfig
 
 SCHEDULES = ("constant", "cosine", "exponential")
 

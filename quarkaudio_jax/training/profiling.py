@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from quarkaudio_jax.schema import ConfigError
+from quarkaudio_jax.config import ConfigError
 
 log = logging.getLogger(__name__)
 

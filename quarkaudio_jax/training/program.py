@@ -7,23 +7,20 @@ from typing import Any, Protocol
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 
-from quarkaudio_jax.schema import ConfigError, TrainConfig
+from quarkaudio_jax.config import ConfigError, TrainConfig
 
 log = logging.getLogger(__name__)
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
 
 @flax.struct.dataclass
 class State:
     """step: finished steps, int32, those that were skipped among them (see `guard`). model: what using the model needs, training: what only training needs.
 
-    The two are saved apart, so that using a checkpoint does not mean reading its optimiser.
+    The two are saved apart, so that using a checkpoint does not mean reading its optimizer.
     frozen: weights that are used, but neither trained nor saved.
     """
 
@@ -31,11 +28,6 @@ class State:
     model: Any
     training: Any
     frozen: Any = None
-
-
-def best(model: Any) -> Any:
-    """The parameters to use a model with: averaged ones if it has them."""
-    return model.params if model.ema is None else model.ema
 
 
 class Program(Protocol):

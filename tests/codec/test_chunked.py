@@ -27,7 +27,7 @@ def test_windows_tile_the_recording(grid, frames):
 @pytest.mark.parametrize("samples", [1, HOP, 79, 80, 81, 555])
 @pytest.mark.parametrize("grid", [Grid(8, 2), Grid(4, 1)])
 def test_a_local_codec_is_the_same_in_chunks(samples, grid):
-    """A codec whose frames depend on the neighbouring frame alone loses nothing with one frame of context."""
+    """A codec whose frames depend on the neighboring frame alone loses nothing with one frame of context."""
     wave = np.random.default_rng(0).integers(1, 100, samples).astype(np.float32)
 
     def smoothed(x):

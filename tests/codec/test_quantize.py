@@ -1,4 +1,4 @@
-"""Training rules of the quantiser beyond the golden steps."""
+"""Training rules of the quantizer beyond the golden steps."""
 
 import dataclasses
 
@@ -75,8 +75,8 @@ def test_dropout_cuts_once_for_the_batch():
 
 @pytest.mark.slow
 def test_kmeans_finds_clusters():
-    centres = 10 * jnp.eye(4)
-    x = jnp.repeat(centres, 10, axis=0)[None] + 0.01 * jax.random.normal(jax.random.key(0), (1, 40, 4))
+    centers = 10 * jnp.eye(4)
+    x = jnp.repeat(centers, 10, axis=0)[None] + 0.01 * jax.random.normal(jax.random.key(0), (1, 40, 4))
     cfg = QuantizerConfig(num_codebooks=1, codebook_size=4, dim=4, kmeans_iters=20)
     errors = []
     for seed in range(8):

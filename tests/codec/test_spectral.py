@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.hcodec import import_hcodec, recognise, torch_shapes
 from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.spectral import CLIP, FADE, log_magnitude_and_phase
 from quarkaudio_jax.codec.variants import (
@@ -15,12 +14,13 @@ from quarkaudio_jax.codec.variants import (
     get_variant,
     published_front_end,
 )
+from quarkaudio_jax.config import ConfigError, from_config_dict
 from quarkaudio_jax.configs import codec48k
-from quarkaudio_jax.data.transforms import resample
+from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.nn.window import hann_window
-from quarkaudio_jax.schema import ConfigError, from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.program import check_same
+from quarkaudio_jax.weights.hcodec import import_hcodec, recognize, torch_shapes
 from tests.conftest import small_config
 from tests.parity.codecs import golden_state_dict
 
@@ -110,9 +110,9 @@ def test_our_own_training_fades(variant):
 @pytest.mark.slow
 def test_a_pytorch_file_means_the_published_front_end_unless_it_says_otherwise():
     tensors = {name: np.broadcast_to(np.float32(0), shape) for name, shape in torch_shapes(HCODEC_48K_TINY).items()}
-    assert recognise(tensors, "hcodec_48k_tiny_faded") == HCODEC_48K_TINY_FADED
-    assert recognise(tensors) == recognise(tensors, "nonsense") == recognise(tensors, "hcodec_48k_faded")
-    assert recognise(tensors) == HCODEC_48K_TINY
+    assert recognize(tensors, "hcodec_48k_tiny_faded") == HCODEC_48K_TINY_FADED
+    assert recognize(tensors) == recognize(tensors, "nonsense") == recognize(tensors, "hcodec_48k_faded")
+    assert recognize(tensors) == HCODEC_48K_TINY
 
 
 def test_runs_and_weights_of_another_front_end_are_refused_by_name():

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from quarkaudio_jax.data import embedded, espeak, events, grammar
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pools import EmbeddedPool
+from quarkaudio_jax.data.synthetic import embedded, espeak, events, grammar
 
 
 def fingerprint(kind, index):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from quarkaudio_jax import manifest as verb
+from quarkaudio_jax.cli import manifest as verb
 from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pools import JoinedPool, open_pool

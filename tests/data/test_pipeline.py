@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from quarkaudio_jax.data.audio import AudioError
+from quarkaudio_jax.config import DataConfig, DomainConfig
 from quarkaudio_jax.data.pipeline import (
     PATIENCE,
     CropSpec,
@@ -22,8 +22,8 @@ from quarkaudio_jax.data.pipeline import (
     training_batches,
 )
 from quarkaudio_jax.data.sources import open_source
-from quarkaudio_jax.data.transforms import scale_peak, wrap_pad
-from quarkaudio_jax.schema import DataConfig, DomainConfig
+from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.io.transforms import scale_peak, wrap_pad
 
 SPEC = CropSpec(16000, 3200)
 NONE = DomainConfig()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from quarkaudio_jax.config import DataConfig, DomainConfig
 from quarkaudio_jax.data.pipeline import CropSpec, training_batches
 from quarkaudio_jax.data.position import Share, merge
-from quarkaudio_jax.schema import DataConfig, DomainConfig
 
 SPEC = CropSpec(16000, 1600)
 

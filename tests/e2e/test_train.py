@@ -19,7 +19,7 @@ SMALL = [
     "--config.data.crop_seconds=0.4",
     "--config.loop.log_every=1",
     "--config.loop.eval_every=0",
-    "--config.adversary.crop_seconds=0.1",
+    "--config.discriminators.crop_seconds=0.1",
     f"--config.loop.steps={STEPS}",
 ]
 

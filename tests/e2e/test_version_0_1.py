@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax import load_codec
-from quarkaudio_jax.codec import container
-from quarkaudio_jax.schema import from_config_dict
+from quarkaudio_jax.config import from_config_dict
+from quarkaudio_jax.io import token_file
 from quarkaudio_jax.training.loop import Trainer
 from tests.conftest import ROOT, TRAINED, changed, small_config, small_lm_config
 
@@ -29,7 +29,7 @@ def test_a_codec_and_its_tokens_are_read(written):
     seen = json.loads((written / "seen.json").read_text())
     codec = load_codec(written / "codec")
     assert f"{codec.fingerprint():08x}" == seen["fingerprint"]
-    file = container.read(written / "tokens.qka")
+    file = token_file.read(written / "tokens.qka")
     codec.check(file, "tokens.qka")
     assert file.header.num_samples == seen["num_samples"]
     np.testing.assert_array_equal(file.acoustic_TxK, seen["acoustic"])

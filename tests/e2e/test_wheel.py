@@ -12,9 +12,9 @@ import pytest
 import safetensors.numpy
 import soundfile
 
-from quarkaudio_jax.bridge.files import write_tensors
-from quarkaudio_jax.bridge.ssl import config_from_hf
 from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.weights.files import write_tensors
+from quarkaudio_jax.weights.ssl import config_from_hf
 from tests.conftest import ROOT
 from tests.parity import golden
 from tests.parity.codecs import golden_state_dict

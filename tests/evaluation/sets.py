@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from quarkaudio_jax.data import audio
+from quarkaudio_jax.io import audio
 
 RATE = 16000
 

@@ -10,10 +10,11 @@ import sys
 import numpy as np
 import pytest
 
-from quarkaudio_jax import evaluate
-from quarkaudio_jax.data import audio
-from quarkaudio_jax.evaluation import systems, tables
+from quarkaudio_jax.cli import evaluate
+from quarkaudio_jax.evaluation import systems
 from quarkaudio_jax.evaluation.benchmarks import BENCHMARKS
+from quarkaudio_jax.io import audio
+from quarkaudio_jax.report import tables
 from tests.conftest import ROOT
 from tests.evaluation import sets
 
@@ -60,7 +61,7 @@ def test_the_usual_metrics_of_a_row(tmp_path, capsys):
     given = ["--benchmark=librispeech", f"--data={tmp_path}", f"--reconstructions={tmp_path / 'made'}", "--limit=1"]
     call(*given, f"--output={tmp_path / 'out'}")
     said = capsys.readouterr()
-    assert "left out: wer: it wants a recogniser of speech: a transformers model such as openai/whisper" in said.err
+    assert "left out: wer: it wants a recognizer of speech: a transformers model such as openai/whisper" in said.err
     assert "left out: speaker: it wants a speaker encoder" in said.err
     (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["files"]
     assert row["stoi"] == pytest.approx(1, abs=1e-6) and "wer" not in row and "speaker_similarity" not in row

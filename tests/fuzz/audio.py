@@ -9,8 +9,8 @@ import re
 import numpy as np
 import soundfile
 
-from quarkaudio_jax.data import audio, stream
 from quarkaudio_jax.data.sources import FileSource
+from quarkaudio_jax.io import audio, stream
 from tests.fuzz.mutations import damaged
 
 FORMATS = (

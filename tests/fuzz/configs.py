@@ -5,9 +5,9 @@ import json
 import pathlib
 import random
 
-from quarkaudio_jax import cli
+from quarkaudio_jax.cli import config_flags
+from quarkaudio_jax.config import TrainConfig, from_config_dict, to_dict
 from quarkaudio_jax.errors import QuarkAudioError
-from quarkaudio_jax.schema import TrainConfig, from_config_dict, to_dict
 from tests.conftest import ROOT
 from tests.fuzz.mutations import FLOATS, NUMBERS, TEXTS, damaged, edited, json_bytes, rewritten
 
@@ -69,7 +69,7 @@ def read(path: pathlib.Path) -> None:
     variant, *flags = (path.parent / "flags").read_text().split("\n")
     config = f"--config={path}" + (f":{variant}" if variant else "")
     try:
-        cfg, _ = cli.read_config(["train", config, *flags], TrainConfig, "", lambda _: None)
+        cfg, _ = config_flags.read_config(["train", config, *flags], TrainConfig, "", lambda _: None)
     except SystemExit as error:  # what the verb would end with: one line
         if not isinstance(error.code, str) or "\n" in error.code.strip():
             raise AssertionError(f"ends with {error.code!r}, not with one line") from error

@@ -10,12 +10,12 @@ import zlib
 
 import numpy as np
 
-from quarkaudio_jax.codec import container
-from quarkaudio_jax.codec.container import Header, TokenFile
+from quarkaudio_jax.io import token_file
+from quarkaudio_jax.io.token_file import Header, TokenFile
 from tests.conftest import ROOT
 from tests.fuzz.mutations import damaged, edited, flipped, json_bytes
 
-START = len(container.MAGIC) + 4
+START = len(token_file.MAGIC) + 4
 
 
 @functools.cache
@@ -24,10 +24,10 @@ def good() -> tuple[bytes, ...]:
     rng = np.random.default_rng(0)
     header = Header("hcodec_48k", 48000, 3840, 20 * 3840 - 7, (3, 2), (1024, 1000), 100, 10, "mel", 44100, 2)
     codes = rng.integers(0, 1000, (20, 3), dtype=np.int32), rng.integers(0, 1000, (20, 2), dtype=np.int32)
-    steady = container.dumps(TokenFile(header, *codes))
+    steady = token_file.dumps(TokenFile(header, *codes))
     durations = np.array([1, 8, 1, 1, 1], np.int32)
     header = dataclasses.replace(header, num_samples=12 * 3840, max_group=8, num_groups=5)
-    adaptive = container.dumps(TokenFile(header, codes[0][:5], codes[1][:5], durations))
+    adaptive = token_file.dumps(TokenFile(header, codes[0][:5], codes[1][:5], durations))
     old = [(ROOT / "tests" / "fixtures" / f"tokens_v1{kind}.qka").read_bytes() for kind in ("", "_adaptive")]
     return steady, adaptive, *old
 
@@ -63,7 +63,7 @@ def make(rng: random.Random) -> dict[str, bytes]:
 
 def read(path: pathlib.Path) -> None:
     """The whole file; its codes lie within the header's codebooks."""
-    header, acoustic, semantic, durations = container.read(path)
+    header, acoustic, semantic, durations = token_file.read(path)
     assert header.seconds >= 0 and header.num_frames >= 0
     for codes, count, size in zip((acoustic, semantic), header.codebooks, header.codebook_sizes, strict=True):
         assert codes.shape == (header.num_rows, count)

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from quarkaudio_jax.bridge import files
+from quarkaudio_jax.weights import files
 from tests.fuzz.mutations import damaged, edited, json_bytes
 
 INDEX = "model.safetensors.index.json"

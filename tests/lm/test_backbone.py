@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.backbone import (
+from quarkaudio_jax.lm.backbone import QWEN2_0B5, Backbone, BackboneConfig, empty_cache
+from quarkaudio_jax.weights.backbone import (
     abstract_params,
     config_from_hf,
     config_to_hf,
     export_backbone,
     import_backbone,
 )
-from quarkaudio_jax.lm.backbone import QWEN2_0B5, Backbone, BackboneConfig, empty_cache
 
 SMALL = BackboneConfig(32, 3, 4, 2, 48, rope_theta=500.0, qkv_bias=True)
 

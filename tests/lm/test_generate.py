@@ -8,9 +8,9 @@ import pytest
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig
 from quarkaudio_jax.lm.generate import Condition, Generation, generate, stream
-from quarkaudio_jax.lm.patterns import delay
-from quarkaudio_jax.lm.sample import Sampling
+from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.tokens.delay import delay
 
 CFG = lm.LMConfig(BackboneConfig(32, 2, 4, 2, 48), (20, 20, 10), feature_dim=6)
 GREEDY = Sampling(temperature=0.0)

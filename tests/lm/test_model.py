@@ -12,8 +12,8 @@ import pytest
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig, empty_cache
 from quarkaudio_jax.lm.objective import judged
-from quarkaudio_jax.lm.patterns import delay
-from quarkaudio_jax.tasks.layout import AUDIO_KINDS, Kind, lay_out, place_features
+from quarkaudio_jax.tokens.delay import delay
+from quarkaudio_jax.tokens.sequence import AUDIO_KINDS, Kind, lay_out, place_features
 
 CFG = lm.LMConfig(BackboneConfig(32, 2, 4, 2, 48), (20, 20, 10), feature_dim=6)
 WORDS = CFG.vocabulary
@@ -60,7 +60,16 @@ def logits(params, batch, cfg=CFG):
 
 
 def test_the_numbers_are_those_of_the_layout():
-    ours = [lm.TASK, lm.TEXT, lm.REFERENCE_START, lm.REFERENCE, lm.SOURCE_START, lm.SOURCE, lm.CODES, lm.TAIL]
+    ours = [
+        Kind.TASK,
+        Kind.TEXT,
+        Kind.REFERENCE_START,
+        Kind.REFERENCE,
+        Kind.SOURCE_START,
+        Kind.SOURCE,
+        Kind.CODES,
+        Kind.TAIL,
+    ]
     assert ours == [k for k in Kind if k != Kind.PADDING]
 
 
@@ -195,7 +204,7 @@ def test_durations_of_the_adaptive_codec_stand_beside_codebook_0():
 
 def test_it_learns_a_batch_by_heart(params):
     batch = jax.tree.map(jnp.asarray, packed())
-    optimiser = optax.adam(1e-2)
+    optimizer = optax.adam(1e-2)
 
     @jax.jit
     def step(params, state):
@@ -203,10 +212,10 @@ def test_it_learns_a_batch_by_heart(params):
             return loss_of(lm.LanguageModel(CFG).apply({"params": p}, batch), batch)
 
         (value, accuracy), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-        updates, state = optimiser.update(gradient, state)
+        updates, state = optimizer.update(gradient, state)
         return optax.apply_updates(params, updates), state, value, accuracy
 
-    state, first = optimiser.init(params), None
+    state, first = optimizer.init(params), None
     for _ in range(60):
         params, state, value, accuracy = step(params, state)
         first = first or float(value)

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from quarkaudio_jax.data import audio
-from quarkaudio_jax.evaluation.systems import read_mono
+from quarkaudio_jax.io import audio
+from quarkaudio_jax.io.audio import read_mono
 from quarkaudio_jax.metrics.registry import HIGHER, METRICS
 
 COMPUTED = [metric for metric in METRICS.values() if metric.compute]

@@ -9,10 +9,10 @@ import sys
 def flags(devices: int) -> str:
     """XLA's, for so many virtual devices.
 
-    With the concurrency-optimised scheduler devices may start collectives in different orders, and on a machine with
+    With the concurrency-optimized scheduler devices may start collectives in different orders, and on a machine with
     fewer cores than devices wait for each other for ever. For the same reason no program should be dispatched before
     the one before has ended. These processes compile more than they compute, so a fifth of their time is saved by letting
-    LLVM optimise nothing.
+    LLVM optimize nothing.
     """
     return (
         f"--xla_force_host_platform_device_count={devices} --xla_cpu_enable_concurrency_optimized_scheduler=false "

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from quarkaudio_jax.config import DatasetInfo, from_config_dict
 from quarkaudio_jax.configs.lm import get_config
 from quarkaudio_jax.lm.generate import Condition, Generation, generate
-from quarkaudio_jax.lm.sample import Sampling
-from quarkaudio_jax.parallel.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
-from quarkaudio_jax.schema import PreparedFacts, from_config_dict
-from quarkaudio_jax.tasks.layout import Kind
+from quarkaudio_jax.lm.sampling import Sampling
+from quarkaudio_jax.sharding.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
+from quarkaudio_jax.tokens.sequence import Kind
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.lm_program import LMProgram
 from tests.conftest import changed, small_config
@@ -38,9 +38,9 @@ def codec_program() -> CodecProgram:
 def lm_program() -> LMProgram:
     """The tiny language model, on codes of three codebooks."""
     config = changed(get_config("tiny"), data__batch_size=ROWS, data__length=64)
-    facts = dict(codebooks=(32, 32, 16), feature_width=12, tasks=("restoration",))
+    dataset = dict(codebooks=(32, 32, 16), feature_width=12, tasks=("restoration",))
     config = from_config_dict(config)
-    return LMProgram(type(config)(**{**vars(config), "facts": PreparedFacts(**facts)}))
+    return LMProgram(type(config)(**{**vars(config), "dataset": DatasetInfo(**dataset)}))
 
 
 def waves(program: CodecProgram, rng: np.random.Generator) -> dict[str, np.ndarray]:

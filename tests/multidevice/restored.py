@@ -10,10 +10,10 @@ import zlib
 import jax
 import numpy as np
 
-from quarkaudio_jax.parallel.mesh import make_mesh
-from quarkaudio_jax.training.checkpoint import Checkpoints
+from quarkaudio_jax.sharding.mesh import make_mesh
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lowering import lower_train_step
+from quarkaudio_jax.weights.checkpoint import Checkpoints
 
 
 def main() -> None:

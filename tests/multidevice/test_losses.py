@@ -1,4 +1,4 @@
-"""Eight virtual devices give what one gives, for every program and kind of mesh; quantiser statistics are global."""
+"""Eight virtual devices give what one gives, for every program and kind of mesh; quantizer statistics are global."""
 
 import functools
 

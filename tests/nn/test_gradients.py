@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.codec.aggregate import neighbour_similarity
+from quarkaudio_jax.codec.aggregate import neighbor_similarity
 from quarkaudio_jax.codec.decoder import limited_exp
 from quarkaudio_jax.codec.quantize import rotate_to
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
@@ -22,7 +22,7 @@ AT_ZERO = {
     "compressed": (compressed, jnp.asarray([-1.0, -0.0, 0.0, 1e-30, 1.0])),
     "safe_norm": (safe_norm, CODES),
     "weight norm of a zero kernel": (lambda v: v / jnp.maximum(safe_norm(v, 1, True), 1e-12), CODES),
-    "neighbour_similarity": (lambda x: neighbour_similarity(x[None]), CODES),
+    "neighbor_similarity": (lambda x: neighbor_similarity(x[None]), CODES),
     "rotation of a zero vector": (lambda x: rotate_to(x, x[::-1] + 1), CODES),
     "rotation to a zero vector": (lambda x: rotate_to(x + 1, CODES), CODES),
     "mel distance": (lambda x: multi_scale_mel_distance(x, NOISE, 16000, (64, 1024), (8, 40)), SILENCE),

@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec
 from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.types import Codes
+from quarkaudio_jax.weights.hcodec import abstract_variables, export_hcodec
 from tests.parity import golden
 
 

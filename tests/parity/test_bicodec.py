@@ -6,17 +6,17 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from quarkaudio_jax.bridge.bicodec import (
+from quarkaudio_jax.codec.bicodec.model import BICODEC, BiCodec, mel_frames
+from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.weights.bicodec import (
     abstract_params,
     config_from_yaml,
     export_bicodec,
     import_bicodec,
     read_bicodec,
 )
-from quarkaudio_jax.bridge.files import WeightFileError
-from quarkaudio_jax.bridge.rules import UnmatchedError
-from quarkaudio_jax.codec.bicodec.model import BICODEC, BiCodec, mel_frames
-from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.weights.files import WeightFileError
+from quarkaudio_jax.weights.rules import UnmatchedError
 from tests.parity import golden
 
 

@@ -8,8 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge import blocks, hcodec
-from quarkaudio_jax.bridge.rules import Rule, export_tensors, import_tensors
 from quarkaudio_jax.codec.aggregate import AggregationConfig, Groups, MimiConfig, QueryAggregator
 from quarkaudio_jax.codec.decoder import SpectralDecoder, SpectralDecoderConfig
 from quarkaudio_jax.codec.seanet import SeanetEncoder, SeanetEncoderConfig
@@ -20,6 +18,8 @@ from quarkaudio_jax.nn.mimi import MimiTransformer
 from quarkaudio_jax.nn.resnet import ResnetBlock
 from quarkaudio_jax.nn.stack import Stack
 from quarkaudio_jax.nn.transformer import TransformerBlock
+from quarkaudio_jax.weights import blocks, hcodec
+from quarkaudio_jax.weights.rules import Rule, export_tensors, import_tensors
 from tests.parity import golden
 
 ARRAYS, META = golden.load("blocks")

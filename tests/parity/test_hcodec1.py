@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec, import_hcodec, torch_shapes
-from quarkaudio_jax.codec.aggregate import group_frames, neighbour_similarity
+from quarkaudio_jax.codec.aggregate import group_frames, neighbor_similarity
 from quarkaudio_jax.codec.hcodec import HCodec, expand_codes
 from quarkaudio_jax.codec.variants import (
     HCODEC_16K,
@@ -17,6 +16,7 @@ from quarkaudio_jax.codec.variants import (
     attending_to_padding,
 )
 from quarkaudio_jax.types import Codes
+from quarkaudio_jax.weights.hcodec import abstract_variables, export_hcodec, import_hcodec, torch_shapes
 from tests.parity import golden
 from tests.parity.codecs import close, golden_state_dict, inputs, stored_codes
 
@@ -80,7 +80,7 @@ class TestAdaptiveRate:
         frames = encode(variables, *inputs(arrays))
         close(frames.acoustic_BxTxD, meta, arrays, "emb")
         close(frames.semantic_BxTxD, meta, arrays, "semantic_emb")
-        similarity = neighbour_similarity(frames.semantic_BxTxD)
+        similarity = neighbor_similarity(frames.semantic_BxTxD)
         close(similarity, meta, arrays, "similarity")
         groups = jax.jit(group_frames)(similarity, 0.65, 8)
         np.testing.assert_array_equal(groups.segment_BxT, arrays["frame_to_segment"])

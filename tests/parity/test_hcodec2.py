@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.hcodec import abstract_variables, export_hcodec, import_hcodec, torch_shapes
-from quarkaudio_jax.bridge.rules import UnmatchedError
 from quarkaudio_jax.codec.hcodec import HCodec
 from quarkaudio_jax.codec.spectral import CLIP, FADE, log_magnitude_and_phase
 from quarkaudio_jax.codec.variants import HCODEC_48K, HCODEC_48K_6HZ, fading_phase, hcodec2
 from quarkaudio_jax.nn.stack import stack_params, unstack_params
 from quarkaudio_jax.types import Codes
+from quarkaudio_jax.weights.hcodec import abstract_variables, export_hcodec, import_hcodec, torch_shapes
+from quarkaudio_jax.weights.rules import UnmatchedError
 from tests.parity import golden
 from tests.parity.codecs import (
     close,

@@ -1,4 +1,4 @@
-"""The training quantiser against vector-quantize-pytorch, three steps."""
+"""The training quantizer against vector-quantize-pytorch, three steps."""
 
 import jax
 import jax.numpy as jnp

@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from quarkaudio_jax.bridge.hub import MissingWeightsError
-from quarkaudio_jax.bridge.ssl import (
+from quarkaudio_jax.config import FeatureConfig
+from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.nn.resample import resample
+from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.ssl.features import RECIPES, Extractor, mix_states
+from quarkaudio_jax.ssl.model import HUBERT_BASE, WAV2VEC2_LARGE, WAVLM_BASE, SSLEncoder
+from quarkaudio_jax.weights.hub import MissingWeightsError
+from quarkaudio_jax.weights.ssl import (
     abstract_params,
     codec_extractor,
     config_from_hf,
@@ -19,12 +25,6 @@ from quarkaudio_jax.bridge.ssl import (
     load_extractor,
     table,
 )
-from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.nn.resample import resample
-from quarkaudio_jax.nn.stack import unstack_params
-from quarkaudio_jax.schema import FeatureConfig
-from quarkaudio_jax.ssl.features import RECIPES, Extractor, mix_states
-from quarkaudio_jax.ssl.model import HUBERT_BASE, WAV2VEC2_LARGE, WAVLM_BASE, SSLEncoder
 from tests.parity import golden
 
 CASES = ["hf_hubert", "hf_wav2vec2_group", "hf_wav2vec2_stable", "hf_wavlm"]

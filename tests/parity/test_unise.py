@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.backbone import UNISE_UNUSED, import_unise, read_unise
-from quarkaudio_jax.bridge.files import WeightFileError
 from quarkaudio_jax.lm.backbone import BackboneConfig
 from quarkaudio_jax.lm.objective import smoothed_kl
 from quarkaudio_jax.lm.unise import GLOBAL_START, LM_UNISE, SEMANTIC_START, SPECIAL, Unise, UniseConfig
+from quarkaudio_jax.weights.backbone import UNISE_UNUSED, import_unise, read_unise
+from quarkaudio_jax.weights.files import WeightFileError
 from tests.parity import golden
 
 SMALL = UniseConfig(BackboneConfig(64, 2, 4, 4, 256), 48, 32, 64)

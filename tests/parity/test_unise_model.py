@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from quarkaudio_jax.bridge.backbone import UNISE_UNUSED
-from quarkaudio_jax.bridge.bicodec import abstract_params, config_from_yaml, export_bicodec
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.inference.unise import UniseRequest, load_unise
 from quarkaudio_jax.lm.backbone import BackboneConfig
-from quarkaudio_jax.lm.sample import Sampling
+from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.unise import UniseConfig
-from quarkaudio_jax.unise_model import UniseRequest, load_unise
+from quarkaudio_jax.weights.backbone import UNISE_UNUSED
+from quarkaudio_jax.weights.bicodec import abstract_params, config_from_yaml, export_bicodec
 from tests.parity import golden
 from tests.parity.test_bicodec import config_text, tensor
 from tests.parity.test_ssl import write_folder

@@ -10,12 +10,12 @@ import grain
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.text import load_text_extractor
+from quarkaudio_jax.config import LMDataConfig, TaskWeights
 from quarkaudio_jax.data.pipeline import DataError
 from quarkaudio_jax.data.position import merge
 from quarkaudio_jax.data.prepared import heldout_count, open_tasks, packed_batches, padding_share
 from quarkaudio_jax.data.records import RecordError, Records
-from quarkaudio_jax.schema import PreparedConfig, TaskWeights
+from quarkaudio_jax.weights.text import load_text_extractor
 from tests.preparing import arguments, call
 
 TAIL = 9
@@ -24,7 +24,7 @@ TAIL = 9
 def batches_of(folder, **changes):
     fields = {"folder": str(folder), "batch_size": 2, "length": 1024, "bins": 8, "heldout": 0.2, **changes}
     host = {k: fields.pop(k) for k in ("process_index", "process_count") if k in fields}
-    return packed_batches(PreparedConfig(**fields), TAIL, seed=0, **host)
+    return packed_batches(LMDataConfig(**fields), TAIL, seed=0, **host)
 
 
 def same(one, two):
@@ -91,7 +91,7 @@ def test_another_number_of_hosts_reads_on_where_they_were(prepared):
     again.set_states(states)
     assert same(next(again), next(streams[1])) and again.names == streams[1].names
     expected = collections.Counter()
-    for task, (records, _) in open_tasks(PreparedConfig(folder=str(prepared))).items():
+    for task, (records, _) in open_tasks(LMDataConfig(folder=str(prepared))).items():
         start, taken = merge(state["shares"][task] for state in states)
         order = grain.MapDataset.range(heldout_count(len(records), 0.2), len(records)).seed(zlib.crc32(task.encode()))
         order = order.shuffle().repeat()

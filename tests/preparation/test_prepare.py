@@ -14,22 +14,17 @@ import pytest
 import soundfile
 
 from quarkaudio_jax import load_codec
-from quarkaudio_jax.bridge.ssl import load_extractor
+from quarkaudio_jax.config import DataConfig, DomainConfig, PrepareConfig, from_config_dict
 from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pipeline import crop_spec, training_batches
 from quarkaudio_jax.data.records import Records, parts_of
-from quarkaudio_jax.data.simulate.example import Inputs
-from quarkaudio_jax.data.simulate.simulate import simulate
+from quarkaudio_jax.data.simulation.example import Inputs
+from quarkaudio_jax.data.simulation.simulate import simulate
 from quarkaudio_jax.data.sources import open_source
 from quarkaudio_jax.data.utterance import Utterance
-from quarkaudio_jax.schema import (
-    DataConfig,
-    DomainConfig,
-    PrepareConfig,
-    from_config_dict,
-)
-from quarkaudio_jax.tasks import TASKS
+from quarkaudio_jax.tokens.tasks import TASKS
+from quarkaudio_jax.weights.ssl import load_extractor
 from tests.preparing import COUNTS, arguments, call
 
 
@@ -43,7 +38,7 @@ def test_records_hold_what_the_simulation_made(prepared, trained):
     codec = load_codec(trained)
     config = json.loads((prepared / "plan.json").read_text())["config"]
     cfg = from_config_dict({**config, "codec": ""}, PrepareConfig)
-    inputs = Inputs(cfg.pools, cfg.simulation, codec.sample_rate)
+    inputs = Inputs(cfg.sources, cfg.simulation, codec.sample_rate)
     assert set(TASKS) < set(parts_of(prepared))
     for task, about in TASKS.items():
         records = Records(prepared / task)
@@ -114,7 +109,7 @@ def test_real_models_make_the_features(trained, tmp_path, recipe, model):
     extractor = load_extractor(recipe, tmp_path / "model")
     config = json.loads((tmp_path / "out" / "plan.json").read_text())["config"]
     cfg = from_config_dict({**config, "codec": "", "codec_features": ""}, PrepareConfig)
-    example, _ = simulate("separation", Inputs(cfg.pools, cfg.simulation, 48000), 0, 0)
+    example, _ = simulate("separation", Inputs(cfg.sources, cfg.simulation, 48000), 0, 0)
     frames = len(example.source_S) // 960
     alone = extractor(extractor.params, example.source_S[None, : frames * 960], 48000, 960, width)
     difference = np.abs(record["source"].astype(np.float32) - np.asarray(alone)[0, :frames])
@@ -129,13 +124,13 @@ def test_real_models_make_the_features(trained, tmp_path, recipe, model):
         ({"examples.restoration": 1, "dtype": "float8"}, "choose float16 or bfloat16"),
         ({"examples.codec_speech": 10**9}, "its pool has 200000 clips"),
         ({"examples.restoration": 1, "features.recipe": "precomputed"}, "can't be computed"),
-        ({"examples.restoration": 1, "pools.speech": "/no/such/folder"}, "no such folder"),
+        ({"examples.restoration": 1, "sources.speech": "/no/such/folder"}, "no such folder"),
         ({"examples.lass": 1, "features.recipe": "wavlm"}, "https://huggingface.co/microsoft/wavlm-base-plus into a"),
         (
             {"examples.lass": 1, "text.recipe": "t5"},
             "neither a folder with config.json, tokenizer.json and model.safetensors",
         ),
-        ({"examples.lass": 1, "pools.events": ""}, "config.pools.events, which is empty"),
+        ({"examples.lass": 1, "sources.events": ""}, "config.sources.events, which is empty"),
     ],
 )
 def test_wrong_requests_get_one_line(trained, tmp_path, fields, message, monkeypatch):
@@ -192,7 +187,7 @@ def test_a_full_disk_stops_the_shard_and_the_next_start_finishes(trained, tmp_pa
     code = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from quarkaudio_jax import prepare\n"
+        "from quarkaudio_jax.cli import prepare\n"
         "from quarkaudio_jax.preparation import run\n"
         "begin = run.Preparation.run\n"
         "def limited(self):\n"
@@ -216,7 +211,7 @@ def test_a_file_that_cannot_be_opened_stops_its_shard_and_the_next_start_finishe
     manifest.write(tmp_path / "m.jsonl", lines)
     os.rename(tmp_path / "5.wav", tmp_path / "away")
     args = arguments(
-        trained, tmp_path / "out", **{"examples.codec_speech": 8, "pools.speech": tmp_path / "m.jsonl", "codec": ""}
+        trained, tmp_path / "out", **{"examples.codec_speech": 8, "sources.speech": tmp_path / "m.jsonl", "codec": ""}
     )
     with pytest.raises(SystemExit) as caught:
         call(*args)
@@ -231,7 +226,7 @@ def test_a_file_that_can_t_be_used_is_named_and_the_exit_status_says_so(tmp_path
     for name, wave in (("a", np.ones(16000)), ("b", np.full(16000, np.nan)), ("c", np.ones(16000))):
         (tmp_path / "in").mkdir(exist_ok=True)
         soundfile.write(tmp_path / "in" / f"{name}.wav", wave, 16000, "FLOAT")
-    config = {"pools.speech": tmp_path / "in", "sample_rate": 16000, "examples.codec_speech": 3}
+    config = {"sources.speech": tmp_path / "in", "sample_rate": 16000, "examples.codec_speech": 3}
     for _ in range(2):  # also where nothing is left to do
         with pytest.raises(SystemExit) as stopped:
             call(*arguments("", tmp_path / "out", **config))

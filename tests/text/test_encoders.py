@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from quarkaudio_jax.bridge.hub import MissingWeightsError
-from quarkaudio_jax.bridge.rules import UnmatchedError
-from quarkaudio_jax.bridge.text import clap_config, import_text, load_text_extractor, t5_config
 from quarkaudio_jax.text.clap import CLAP_TEXT, ClapTextEncoder
 from quarkaudio_jax.text.t5 import T5_BASE, T5Encoder
+from quarkaudio_jax.weights.hub import MissingWeightsError
+from quarkaudio_jax.weights.rules import UnmatchedError
+from quarkaudio_jax.weights.text import clap_config, import_text, load_text_extractor, t5_config
 from tests.parity import golden
 
 torch = pytest.importorskip("torch", reason="torch is the reference here; the tests' extra command installs it")
@@ -108,7 +108,7 @@ def test_full_sizes_are_those_of_the_published_models(name, full, config, module
 
 
 def write_folders(folder):
-    """Small models as Hugging Face folders FOLDER/t5 and FOLDER/clap, with a tokeniser of whole words."""
+    """Small models as Hugging Face folders FOLDER/t5 and FOLDER/clap, with a tokenizer of whole words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = {w: i for i, w in enumerate(["<pad>", "<unk>", "a", "dog", "is", "barking"])}

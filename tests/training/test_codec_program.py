@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.schema import from_config_dict
+from quarkaudio_jax.config import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.guard import guarded
 from tests.conftest import small_config
@@ -36,7 +36,7 @@ def moved(before, after) -> bool:
 @pytest.fixture(scope="module")
 def stepped():
     program, state, batch = start(
-        ema_decay=0.5, adversary__from_step=1, losses__perceptual=1.0, losses__perceptual_from=1
+        ema_decay=0.5, discriminators__from_step=1, losses__perceptual=1.0, losses__perceptual_from=1
     )
     fit, step = jax.jit(program.fit), jax.jit(guarded(program.train_step))
     fitted = fit(state, batch)

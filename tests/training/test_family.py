@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import quarkaudio_jax
-from quarkaudio_jax.schema import from_config_dict
-from quarkaudio_jax.training.checkpoint import CheckpointError, initial_model
+from quarkaudio_jax.config import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.loop import Trainer
+from quarkaudio_jax.weights.checkpoint import CheckpointError, initial_model
 from tests.conftest import shrunk
 
 pytestmark = pytest.mark.slow

@@ -9,33 +9,32 @@ import numpy as np
 import pytest
 from flax.linen import meta
 
-from quarkaudio_jax.bridge.backbone import config_to_hf
-from quarkaudio_jax.bridge.files import WeightFileError
-from quarkaudio_jax.data.prepared import assembled
-from quarkaudio_jax.lm.variants import SIZES, get_size
-from quarkaudio_jax.schema import (
+from quarkaudio_jax.config import (
     ConfigError,
+    DatasetInfo,
+    LMDataConfig,
     LMModelConfig,
     LMTrainConfig,
     OptimConfig,
-    PreparedConfig,
-    PreparedFacts,
     from_config_dict,
 )
-from quarkaudio_jax.tasks import TASKS
-from quarkaudio_jax.tasks.layout import lay_out
-from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config
+from quarkaudio_jax.lm.variants import SIZES, get_size
+from quarkaudio_jax.tokens.sequence import assembled, lay_out
+from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.training.guard import guarded
 from quarkaudio_jax.training.lm_program import LMProgram, task_of
 from quarkaudio_jax.training.loop import Trainer
 from quarkaudio_jax.training.optim import make_schedule
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.program import check_same
-from quarkaudio_jax.training.saved_codec import read_codec
-from quarkaudio_jax.training.saved_lm import read_lm
+from quarkaudio_jax.weights.backbone import config_to_hf
+from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_config
+from quarkaudio_jax.weights.files import WeightFileError
+from quarkaudio_jax.weights.saved_codec import read_codec
+from quarkaudio_jax.weights.saved_lm import read_lm
 from tests.conftest import losses, small_lm_config
 
-FACTS = PreparedFacts(codebooks=(16, 16), feature_width=6, tasks=tuple(TASKS))
+FACTS = DatasetInfo(codebooks=(16, 16), feature_width=6, tasks=tuple(TASKS))
 
 
 @pytest.mark.slow
@@ -49,9 +48,9 @@ def test_a_run_logs_every_task_and_knows_its_data(trained_lm, prepared):
     (heldout,) = [line for line in lines if line["step"] == 4 and "heldout/loss" in line]
     assert {f"heldout/accuracy/{task}" for task in TASKS} <= heldout.keys()
     saved, _ = read_config(find_checkpoint(trained_lm))
-    facts = json.loads((prepared / "plan.json").read_text())["facts"]
-    assert saved.facts.codec == "hcodec_48k_tiny_faded" and saved.facts.codec_weights == facts["codec_weights"]
-    assert saved.facts.codebooks == (256,) * 8 and set(saved.facts.tasks) == set(TASKS)
+    dataset = json.loads((prepared / "plan.json").read_text())["facts"]
+    assert saved.dataset.codec == "hcodec_48k_tiny_faded" and saved.dataset.codec_weights == dataset["codec_weights"]
+    assert saved.dataset.codebooks == (256,) * 8 and set(saved.dataset.tasks) == set(TASKS)
 
 
 @pytest.mark.slow
@@ -73,7 +72,7 @@ def test_data_made_otherwise_and_the_wrong_kind_of_checkpoint_are_refused(traine
     program = LMProgram.configured(config)
     now = program.identity(program.cfg)
     check_same(program.identity(saved), now, allowed=False)
-    other = dataclasses.replace(saved, facts=dataclasses.replace(saved.facts, codec_weights=7))
+    other = dataclasses.replace(saved, dataset=dataclasses.replace(saved.dataset, codec_weights=7))
     with pytest.raises(ConfigError, match="this run began with data with codec_weights = 7"):
         check_same(program.identity(other), now, allowed=False)
     with pytest.raises(CheckpointError, match="holds a language model, not a codec"):
@@ -85,7 +84,7 @@ def test_data_made_otherwise_and_the_wrong_kind_of_checkpoint_are_refused(traine
 @pytest.mark.slow
 def test_a_batch_that_is_not_finite_moves_nothing():
     """Neither weights and average nor the optimizer and the accuracies."""
-    cfg = LMTrainConfig(lm=LMModelConfig(size="tiny"), data=PreparedConfig(batch_size=1, length=32), facts=FACTS)
+    cfg = LMTrainConfig(lm=LMModelConfig(size="tiny"), data=LMDataConfig(batch_size=1, length=32), dataset=FACTS)
     program = LMProgram(dataclasses.replace(cfg, ema_decay=0.9))
     rng = np.random.default_rng(0)
     row = lay_out(0, b"", 0, 8, rng.integers(0, 16, (8, 2)), program.lm_cfg.tail)
@@ -132,7 +131,7 @@ def test_the_published_schedule_rises_as_a_cosine_and_falls_by_a_factor():
 )
 def test_wrong_settings_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
-        LMProgram(LMTrainConfig(lm=LMModelConfig(size="tiny", **fields), facts=FACTS))
+        LMProgram(LMTrainConfig(lm=LMModelConfig(size="tiny", **fields), dataset=FACTS))
 
 
 def test_sizes():
@@ -141,7 +140,7 @@ def test_sizes():
         get_size("smal")
     counts = {}
     for name in SIZES:
-        program = LMProgram(LMTrainConfig(lm=LMModelConfig(size=name), facts=FACTS))
+        program = LMProgram(LMTrainConfig(lm=LMModelConfig(size=name), dataset=FACTS))
         backbone = jax.eval_shape(program.init).model.params["backbone"]
         counts[name] = sum(x.size for x in jax.tree.leaves(backbone))
     assert counts == {
@@ -163,7 +162,7 @@ def test_a_backbone_starts_with_hugging_face_weights(tmp_path):
     hf.save_pretrained(tmp_path)
 
     def program(name):
-        return LMProgram(LMTrainConfig(lm=LMModelConfig(size=name, backbone=str(tmp_path)), facts=FACTS))
+        return LMProgram(LMTrainConfig(lm=LMModelConfig(size=name, backbone=str(tmp_path)), dataset=FACTS))
 
     tiny = program("tiny")
     model = tiny.warm_start(meta.unbox(tiny.init()).model)
@@ -176,7 +175,7 @@ def test_a_backbone_starts_with_hugging_face_weights(tmp_path):
 
 
 def test_unrolled_layers_save_what_a_loop_saves():
-    programs = [LMProgram(LMTrainConfig(lm=LMModelConfig(size="tiny", unroll=u), facts=FACTS)) for u in (False, True)]
+    programs = [LMProgram(LMTrainConfig(lm=LMModelConfig(size="tiny", unroll=u), dataset=FACTS)) for u in (False, True)]
     assert [program.model.unroll for program in programs] == [False, True]
     loop, unrolled = (jax.eval_shape(program.init) for program in programs)
     assert loop == unrolled

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax import load_codec
-from quarkaudio_jax.data import audio, pipeline
+from quarkaudio_jax.config import CodecTrainConfig, ConfigError, from_config_dict
+from quarkaudio_jax.data import pipeline
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.schema import CodecTrainConfig, ConfigError, from_config_dict
-from quarkaudio_jax.training.checkpoint import CheckpointError, find_checkpoint, read_config
+from quarkaudio_jax.io import audio
 from quarkaudio_jax.training.guard import NonFiniteError
 from quarkaudio_jax.training.lock import WorkdirLock
 from quarkaudio_jax.training.loop import Trainer, make_program
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.program import check_same
-from quarkaudio_jax.training.saved_codec import read_codec
+from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_config
+from quarkaudio_jax.weights.saved_codec import read_codec
 from tests.conftest import TRAINED, losses, small_config
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from quarkaudio_jax.schema import OptimConfig
-from quarkaudio_jax.training.metrics import duration
+from quarkaudio_jax.config import OptimConfig
+from quarkaudio_jax.report.progress import duration
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 
 

@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from quarkaudio_jax.schema import ConfigError
+from quarkaudio_jax.config import ConfigError
 from quarkaudio_jax.training.profiling import windows
 from tests.conftest import ROOT
 

@@ -11,7 +11,7 @@ from quarkaudio_jax.codec.bicodec.quantize import FactorizedQuantizer
 from quarkaudio_jax.codec.bicodec.speaker import SpeakerConfig, SpeakerEncoder
 from quarkaudio_jax.codec.bicodec.vocos import VocosConfig, VocosDecoder, VocosEncoder
 from quarkaudio_jax.codec.bicodec.wave_generator import WaveGenerator, WaveGeneratorConfig
-from quarkaudio_jax.nn.mel import mel_filters
+from quarkaudio_jax.io.mel import mel_filters
 from quarkaudio_jax.nn.stft import stft
 from quarkaudio_jax.nn.window import hann_window
 

@@ -13,7 +13,7 @@ from quarkaudio_jax.nn.linear import Linear
 
 
 def unit(x: jax.Array, eps: float = 1e-12) -> jax.Array:
-    """x over its Euclidean norm along the last axis, the norm at least `eps`."""
+    """X over its Euclidean norm along the last axis, the norm at least `eps`."""
     return x / jnp.maximum(jnp.sqrt(jnp.square(x).sum(-1, keepdims=True)), eps)
 
 

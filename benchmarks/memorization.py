@@ -1,0 +1,76 @@
+"""Whether a language model knows its training examples by heart.
+
+    python -m benchmarks.memorization --checkpoint=runs/lm
+
+For each task: accuracy of the next codes when the true ones so far are given, and how many examples greedy
+generation returns code for code. The data is the folder that the checkpoint was trained on.
+"""
+
+import argparse
+import functools
+
+import jax
+import numpy as np
+
+from quarkaudio_jax.data.prepared import Lay, heldout_count, open_tasks
+from quarkaudio_jax.lm import model as lm
+from quarkaudio_jax.lm.generate import Condition, Generation, generate
+from quarkaudio_jax.lm.sampling import Sampling
+from quarkaudio_jax.lm.variants import configured_lm
+from quarkaudio_jax.nn.dtypes import DTYPES
+from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.tokens.sequence import Kind, assembled
+from quarkaudio_jax.tokens.tasks import TASKS
+from quarkaudio_jax.weights.saved_lm import read_lm
+
+
+def rows_of(records, first: int, count: int, cfg, tail: int) -> list[dict]:
+    """Sequences of records, with their features as blocks."""
+    lay = Lay(records, cfg.data.length, tail)
+    found = [lay.sequence(i) for i in range(first, min(first + count, len(records)))]
+    return [{**row, **{name: row[name].arrays for name in ("features", "text_features")}} for row in found]
+
+
+def before_the_answer(row: dict) -> dict:
+    """The request of a sequence alone."""
+    count = int((row["kind"] < Kind.CODES).sum())
+    return {**row, **{name: row[name][:count] for name in ("kind", "value", "codes")}}
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--examples", type=int, default=16, help="of each task")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="compute type")
+    args = parser.parse_args()
+    cfg, params = read_lm(args.checkpoint)
+    model = lm.LanguageModel(configured_lm(cfg), DTYPES[args.dtype], scan=False)
+    variables = {"params": unstack_params(params)}
+    with_text = bool(cfg.dataset.text_width)
+    print("| task | examples | accuracy of the next codes | returned code for code |\n| --- | ---: | ---: | ---: |")
+    for task, (records, _) in open_tasks(cfg.data).items():
+        rows = rows_of(records, heldout_count(len(records), cfg.data.heldout), args.examples, cfg, model.cfg.tail)
+        length = max(len(row["kind"]) for row in rows)
+        batch = assembled(rows, length, with_text)
+        scores = jax.jit(functools.partial(model.apply, method="score"))(variables, batch)
+        accuracy = float(lm.share(scores.right_BxLxK, scores.counted_BxLxK, (0, 1, 2)))
+        requests = [before_the_answer(row) for row in rows]
+        lengths = np.asarray([len(row["kind"]) for row in requests], np.int32)
+        prefix = model.apply(variables, assembled(requests, int(lengths.max()), with_text), method="embed_request")
+        wanted = [row["codes"][row["kind"] == Kind.CODES] for row in rows]
+        aligned = TASKS[task].aligned
+        most = max(len(codes) for codes in wanted) + (0 if aligned else 2)  # room to end too late
+        frames = np.asarray([len(codes) if aligned else most for codes in wanted], np.int32)
+        keys = jax.random.split(jax.random.key(0), len(rows))
+        how = Generation(Sampling(temperature=0.0), predict_end=not aligned)
+        found, counts, _ = generate(model, variables["params"], Condition(prefix, lengths, frames, keys), most, how)
+        exact = sum(
+            int(n) == len(want) and bool((np.asarray(got)[: len(want)] == want).all())
+            for got, n, want in zip(found, counts, wanted, strict=True)
+        )
+        print(f"| {task} | {len(rows)} | {100 * accuracy:.2f} % | {exact} of {len(rows)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Discriminators and their objectives."""

@@ -1,1 +1,0 @@
-"""PyTorch <-> us: tables of names, applied strictly in both directions."""

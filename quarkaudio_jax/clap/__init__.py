@@ -1,0 +1,1 @@
+"""CLAP: the audio tower, waveform to embedding. Its text tower is `text.clap`."""

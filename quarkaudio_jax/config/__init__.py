@@ -1,0 +1,86 @@
+"""What can be configured: frozen dataclasses, each the only home of its defaults.
+
+A config file starts from `to_config_dict(CodecTrainConfig())`, changes what it wants and returns
+the ConfigDict; `from_config_dict` turns it back, refusing unknown fields by name.
+"""
+
+from quarkaudio_jax.config.build import (
+    EXPERIMENTS,
+    ConfigError,
+    field_names,
+    from_config_dict,
+    nearest_name,
+    spelled_out,
+    to_config_dict,
+    to_dict,
+)
+from quarkaudio_jax.config.lm import LMModelConfig, LMTrainConfig
+from quarkaudio_jax.config.prepare import (
+    AudioEditConfig,
+    ConversionConfig,
+    DatasetInfo,
+    DegradeConfig,
+    LassConfig,
+    LMDataConfig,
+    PrepareConfig,
+    SimulationConfig,
+    SourcesConfig,
+    SpeechEditConfig,
+    TalkersConfig,
+    TaskExamples,
+    TaskWeights,
+    TextConfig,
+)
+from quarkaudio_jax.config.train import (
+    CodecConfig,
+    CodecTrainConfig,
+    DataConfig,
+    DiscriminatorsConfig,
+    DomainConfig,
+    FeatureConfig,
+    LoopConfig,
+    LossConfig,
+    MeshConfig,
+    OptimConfig,
+    ProfileConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "EXPERIMENTS",
+    "AudioEditConfig",
+    "CodecConfig",
+    "CodecTrainConfig",
+    "ConfigError",
+    "ConversionConfig",
+    "DataConfig",
+    "DatasetInfo",
+    "DegradeConfig",
+    "DiscriminatorsConfig",
+    "DomainConfig",
+    "FeatureConfig",
+    "LMDataConfig",
+    "LMModelConfig",
+    "LMTrainConfig",
+    "LassConfig",
+    "LoopConfig",
+    "LossConfig",
+    "MeshConfig",
+    "OptimConfig",
+    "PrepareConfig",
+    "ProfileConfig",
+    "SimulationConfig",
+    "SourcesConfig",
+    "SpeechEditConfig",
+    "TalkersConfig",
+    "TaskExamples",
+    "TaskWeights",
+    "TextConfig",
+    "TrainConfig",
+    "field_names",
+    "from_config_dict",
+    "nearest_name",
+    "spelled_out",
+    "to_config_dict",
+    "to_dict",
+]

@@ -1,0 +1,177 @@
+"""Speech editing: words inserted, deleted or substituted, with the instruction that asks for it."""
+
+import dataclasses
+
+import numpy as np
+
+from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.pools import Clip, EmbeddedPool, located
+from quarkaudio_jax.data.simulation import instructions
+from quarkaudio_jax.data.simulation.example import QUIET, Example, Inputs, Redraw, same_speaker
+from quarkaudio_jax.data.simulation.levels import rms, to_level, under_peak
+from quarkaudio_jax.data.simulation.rng import Draws
+from quarkaudio_jax.data.synthetic import grammar
+from quarkaudio_jax.io.audio import AudioError
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """before, after: words as written. removed, inserted: what differs; previous: the words in front of it."""
+
+    source_S: np.ndarray
+    target_S: np.ndarray
+    before: str
+    after: str
+    removed: str
+    inserted: str
+    previous: str
+    last: bool
+
+
+def speech_editing(inputs: Inputs, draws: Draws) -> Example:
+    """An utterance before and after an edit."""
+    cfg = inputs.cfg.speech_editing
+    pool = inputs.pool("speech")
+    index = draws.index("utterance", len(pool))
+    kind = draws.weighted("edit", {"insert": cfg.insert, "delete": cfg.delete, "substitute": cfg.substitute})
+    home, inner = located(pool, index)
+    if isinstance(home, EmbeddedPool) and draws.chance("spoken", cfg.spoken):
+        edit = _spoken(inputs, home, inner, kind, draws)
+    else:
+        edit = _joined(inputs, index, kind, draws)
+    for name in ("before", "after", "removed", "inserted"):
+        draws.note(name, getattr(edit, name))
+    level = draws.uniform("level_db", inputs.cfg.level)
+    target = to_level(edit.target_S, level)
+    source = edit.source_S * (rms(target) / max(rms(edit.target_S), 1e-9))
+    (source, target), gain = under_peak(inputs.cfg.peak, source, target)
+    draws.note("gain", gain)
+    return Example(
+        "speech_editing", inputs.rate, source, target, text=_instruction(kind, edit, draws), meta=draws.record
+    )
+
+
+def _instruction(kind: str, edit: Edit, draws: Draws) -> str:
+    where = ""
+    if kind == "insert":
+        place = "start" if not edit.previous else "end" if edit.last else "after"
+        where = draws.choice("place", instructions.SPEECH_PLACES[place]).format(z=edit.previous)
+    template = draws.choice("template", instructions.SPEECH[kind])
+    return template.format(x=edit.removed, y=edit.inserted, where=where)
+
+
+def _spoken(inputs: Inputs, home: EmbeddedPool, index: int, kind: str, draws: Draws) -> Edit:
+    """The whole sentence spoken twice, with and without the edit."""
+    _, (sentence, *_) = home.script(index)
+    slots = grammar.GRAMMARS[sentence.language]
+    filled = [i for i, phrase in enumerate(sentence.phrases) if phrase and len(slots[i]) > 1]
+    while True:
+        slot = draws.choice("slot", filled)
+        phrase = sentence.phrases[slot]
+        if kind == "substitute":
+            other = draws.choice("phrase", [p for p in slots[slot] if p and p != phrase])
+            before, after, removed, inserted = sentence, sentence.with_phrase(slot, other), phrase, other
+        elif kind == "delete":
+            before, after, removed, inserted = sentence, sentence.with_phrase(slot, ""), phrase, ""
+        else:
+            before, after, removed, inserted = sentence.with_phrase(slot, ""), sentence, "", phrase
+        source, target = (home.say(s.text, index, inputs.rate).samples_S for s in (before, after))
+        if max(len(source), len(target)) <= inputs.cfg.seconds * inputs.rate:
+            break
+        if len(filled) <= 2:
+            raise Redraw(f"sentence {sentence.text!r} is longer than {inputs.cfg.seconds} s")
+        sentence = sentence.with_phrase(filled.pop(), "")  # too long: leave its end out
+    earlier = [p for p in sentence.phrases[:slot] if p]
+    last = not any(sentence.phrases[slot + 1 :])
+    return Edit(source, target, before.text, after.text, removed, inserted, earlier[-1] if earlier else "", last)
+
+
+def _window(inputs: Inputs, clip: Clip, draws: Draws) -> Clip:
+    """The clip from its first word to its last, at most `seconds` of whole words."""
+    words = clip.utterance.words
+    if not words:
+        raise SourceError(f"{clip.utterance.id}: speech editing needs word timings (the manifest's field `words`)")
+    starts = [i for i, w in enumerate(words) if words[-1].end - w.start >= min(inputs.cfg.seconds, 2.0)] or [0]
+    first = words[draws.choice("window", starts)]
+    ends = [w.end for w in words if first.start < w.end <= first.start + inputs.cfg.seconds]
+    if not ends:
+        raise AudioError(f"{clip.utterance.id}: a word lasts longer than {inputs.cfg.seconds} s")
+    return clip.cut(first.start, ends[-1] - first.start)
+
+
+def _span(clip: Clip, count: int, draws: Draws, name: str) -> tuple[int, int]:
+    """(first, behind the last) of at most `count` neighboring words, never all of them."""
+    total = len(clip.utterance.words)
+    if total < 2:
+        raise Redraw(f"{clip.utterance.id}: fewer than two words to edit")
+    count = min(count, total - 1)
+    first = draws.integer(name, 0, total - count)
+    return first, first + count
+
+
+def _bounds(clip: Clip, first: int, behind: int) -> tuple[int, int]:
+    """The samples of words first to behind, pauses in front of the next word included."""
+    words, rate = clip.utterance.words, clip.rate
+    begin = round(words[first].start * rate) if first else 0
+    return begin, round(words[behind].start * rate) if behind < len(words) else len(clip.samples_S)
+
+
+def splice(clip: Clip, first: int, behind: int, replacement_S: np.ndarray, fade: float) -> np.ndarray:
+    """The clip with words first to behind taken out and `replacement_S` joined in, cross-faded over `fade` s."""
+    begin, end = _bounds(clip, first, behind)
+    out = clip.samples_S[:begin]
+    for piece in (replacement_S, clip.samples_S[end:]):
+        out = _join(out, piece, round(fade * clip.rate))
+    return out
+
+
+def _join(left_S: np.ndarray, right_S: np.ndarray, fade: int) -> np.ndarray:
+    fade = min(fade, len(left_S), len(right_S))
+    if fade == 0:
+        return np.concatenate([left_S, right_S]).astype(np.float32)
+    ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+    middle = left_S[-fade:] * (1 - ramp) + right_S[:fade] * ramp
+    return np.concatenate([left_S[:-fade], middle, right_S[fade:]]).astype(np.float32)
+
+
+def _text(clip: Clip, first: int = 0, behind: int | None = None) -> str:
+    return " ".join(w.text for w in clip.utterance.words[first:behind])
+
+
+def _joined(inputs: Inputs, index: int, kind: str, draws: Draws) -> Edit:
+    """Words cut out of a recording or joined in from another one.
+
+    The side that was not touched is the target, except in a deletion.
+    """
+    cfg = inputs.cfg.speech_editing
+    whole = inputs.clip("speech", index)
+    draws.note("id", whole.utterance.id)
+    clip = _window(inputs, whole, draws)
+    if rms(clip.samples_S) < QUIET:
+        raise AudioError(f"{clip.utterance.id}: silent")
+    first, behind = _span(clip, draws.integer("words", *cfg.words), draws, "first")
+    words, none = _text(clip, first, behind), np.zeros(0, np.float32)
+    previous = _text(clip, max(first - 2, 0), first)
+    last = behind == len(clip.utterance.words)
+    intact = _text(clip)
+    around = (_text(clip, 0, first), _text(clip, behind))
+    if kind != "substitute":
+        cut, shorter = splice(clip, first, behind, none, cfg.fade), " ".join(t for t in around if t)
+        if kind == "delete":
+            return Edit(clip.samples_S, cut, intact, shorter, words, "", previous, last)
+        return Edit(cut, clip.samples_S, shorter, intact, "", words, previous, last)
+    donor = inputs.clip("speech", same_speaker(inputs.pool("speech"), index, draws, "donor"))
+    draws.note("donor.id", donor.utterance.id)
+    if not donor.utterance.words:
+        raise SourceError(f"{donor.utterance.id}: speech editing needs word timings (the manifest's field `words`)")
+    a, b = _span(donor, behind - first, draws, "donor.first")
+    timed = donor.utterance.words
+    piece = donor.samples_S[round(timed[a].start * donor.rate) : round(timed[b - 1].end * donor.rate)]
+    begin, end = _bounds(clip, first, behind)
+    limit = round(inputs.cfg.seconds * inputs.rate) - (len(clip.samples_S) - (end - begin))
+    strange = _text(donor, a, b)
+    if len(piece) > limit or strange.lower() == words.lower():
+        raise Redraw(f"{donor.utterance.id}: its words {strange!r} can't stand for {words!r}")
+    before = " ".join(t for t in (around[0], strange, around[1]) if t)
+    source = splice(clip, first, behind, piece, cfg.fade)
+    return Edit(source, clip.samples_S, before, intact, strange, words, previous, last)

@@ -1,0 +1,1 @@
+"""The embedded corpus: synthetic speech, music and sound events, made on the fly."""

@@ -1,0 +1,139 @@
+"""The embedded corpus: speech, music and sound events made on the spot, no download.
+
+Every clip is a pure function of its index, 48 kHz mono, with the text that describes it.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.synthetic import espeak, events, grammar, music
+from quarkaudio_jax.data.utterance import Utterance
+from quarkaudio_jax.io.transforms import resample
+
+SAMPLE_RATE = 48000
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """samples_S: float32 at `SAMPLE_RATE`; utterance: what is known of them."""
+
+    samples_S: np.ndarray
+    utterance: Utterance
+
+
+# Variants with breath are left out: eSpeak computes their noise from memory it never set.
+VARIANTS = (
+    *(f"m{i}" for i in range(1, 9)),
+    "f1",
+    "f4",
+    *("Alex", "Andrea", "Andy", "Annie", "David", "Gene", "Henrique", "Hugo", "Jacky"),
+    *("Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "adam", "anika"),
+    *("antonio", "belinda", "benjamin", "boris", "ed", "edward", "grandma", "grandpa"),
+    *("gustave", "ian", "linda", "marcelo", "max", "michel", "miguel", "norbert", "pablo", "paul"),
+    *("pedro", "quincy", "rob", "robert", "shelby", "steph", "travis", "zac"),
+)
+ACCENTS = {
+    **dict.fromkeys(("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029"), "en"),
+    "de": "de",
+    **dict.fromkeys(("fr", "fr-ch"), "fr"),
+    **dict.fromkeys(("es", "es-419"), "es"),
+    "it": "it",
+    **dict.fromkeys(("pt", "pt-br"), "pt"),
+}
+"""Each accent and its language."""
+
+SPEAKERS = tuple(f"{accent}+{variant}" for variant in VARIANTS for accent in ACCENTS)
+"""An accent and a variant; neighbors in the list speak with different accents."""
+
+
+def language(speaker: str) -> str:
+    """The language that a speaker speaks."""
+    return ACCENTS[speaker.partition("+")[0]]
+
+
+def spoken(text: str, speaker: str, number: int = 0, audio: str = "") -> Item:
+    """A text in a speaker's voice; `number` varies the speed a little. ValueError for an unknown speaker."""
+    rng = np.random.default_rng([4, zlib.crc32(speaker.encode())])
+    speed, pitch, pitch_range = (int(rng.integers(*r)) for r in ((135, 185), (25, 75), (30, 70)))
+    speed += int(np.random.default_rng([5, number]).integers(-15, 16))
+    samples, rate, words = espeak.speak(text, espeak.Voice(speaker, speed, pitch, pitch_range))
+    samples = resample(samples[:, None], rate, SAMPLE_RATE)[:, 0]
+    utterance = Utterance(
+        id=audio, audio=audio, duration=len(samples) / SAMPLE_RATE, speaker=speaker, transcript=text, words=words
+    )
+    return Item(samples, utterance)
+
+
+def script(index: int) -> tuple[str, list[grammar.Sentence]]:
+    """(speaker, one or two sentences) of utterance `index`; no sentence comes twice."""
+    speaker = SPEAKERS[index % len(SPEAKERS)]
+    tongue = language(speaker)
+    sentences = [grammar.sentence(tongue, index)]
+    if np.random.default_rng([1, index]).random() < 0.5:
+        sentences.append(grammar.sentence(tongue, grammar.size(tongue) - 1 - index))
+    return speaker, sentences
+
+
+def speech(index: int) -> Item:
+    """One or two sentences; utterances index, index + len(SPEAKERS), ... have the same speaker."""
+    speaker, sentences = script(index)
+    return spoken(" ".join(s.text for s in sentences), speaker, index, f"embedded:speech#{index}")
+
+
+def parallel(index: int, speakers: Sequence[str] = SPEAKERS) -> tuple[Item, Item]:
+    """Utterance `index` by its own speaker and, in the same words and at the same speed, by another one of `speakers`."""
+    item = speech(index)
+    others = [s for s in speakers if language(s) == language(item.utterance.speaker) and s != item.utterance.speaker]
+    other = others[np.random.default_rng([6, index]).integers(len(others))]
+    return item, spoken(item.utterance.transcript, other, index, f"embedded:speech#{index}/{other}")
+
+
+def music_piece(index: int) -> Item:
+    """A few bars of chords, bass and melody with drums, eight seconds."""
+    samples, caption = music.make(np.random.default_rng([2, index]), SAMPLE_RATE)
+    name = f"embedded:music#{index}"
+    return Item(samples, Utterance(name, name, "music", duration=len(samples) / SAMPLE_RATE, caption=caption))
+
+
+def event(index: int) -> Item:
+    """A scene of one kind of sound, four to eight seconds; kinds take turns."""
+    samples, (caption, *paraphrases) = events.make(np.random.default_rng([3, index]), SAMPLE_RATE, index)
+    name = f"embedded:events#{index}"
+    seconds = len(samples) / SAMPLE_RATE
+    return Item(samples, Utterance(name, name, "events", 0.0, seconds, "", "", (), caption, tuple(paraphrases)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """make(index) for 0 <= index < size."""
+
+    make: Callable[[int], Item]
+    size: int
+
+
+KINDS = {"speech": Kind(speech, 200_000), "music": Kind(music_piece, 20_000), "events": Kind(event, 20_000)}
+
+
+SPLITS = ("train", "test")
+
+
+def members(name: str, split: str) -> tuple[int, list[int]]:
+    """(period, those of its indices that belong to a split; all for an empty one): the same in every period.
+
+    Test voices are every tenth variant, in all accents; no sentence comes in both splits, as none comes twice.
+    """
+    if split not in ("", *SPLITS):
+        raise SourceError(f"embedded:{name}/{split} does not exist; its splits are {' and '.join(SPLITS)}")
+    period, run = (len(SPEAKERS), len(ACCENTS)) if name == "speech" else (10, 1)
+    return period, [i for i in range(period) if not split or (i // run % 10 == 9) == (split == "test")]
+
+
+def kind(name: str) -> Kind:
+    """The kind of that name; SourceError lists those there are."""
+    if name not in KINDS:
+        raise SourceError(f"embedded:{name} does not exist; choose one of {', '.join(KINDS)}")
+    return KINDS[name]

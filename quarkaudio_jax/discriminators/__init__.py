@@ -1,0 +1,1 @@
+"""Discriminators and adversarial objectives."""

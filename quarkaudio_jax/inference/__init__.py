@@ -1,0 +1,1 @@
+"""What a user calls: codecs, task models, batched feature extraction."""

@@ -1,0 +1,343 @@
+"""The library's front door: a codec loaded from anywhere, waves in, codes out, and back.
+
+import quarkaudio_jax
+codec = quarkaudio_jax.load_codec("runs/mine")
+codes = codec.encode(wave, sample_rate)     # wave: (S,) or (B, S) floats in [-1, 1]
+wave = codec.decode(codes)                  # a Wave: samples_BxS, sample_rate, lengths_B
+
+Waves and codes go in as arrays of NumPy, JAX or PyTorch (on the CPU), and come out as NumPy arrays.
+"""
+
+import dataclasses
+import functools
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from quarkaudio_jax.codec import chunked, inputs
+from quarkaudio_jax.codec.aggregate import expand
+from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.io.token_file import TokenFile
+from quarkaudio_jax.io.token_header import ContainerError, Header, require_same_codec
+from quarkaudio_jax.io.transforms import resample
+from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.ssl.features import Extractor, get_recipe
+from quarkaudio_jax.types import Array, Codes, Wave
+from quarkaudio_jax.weights.saved_codec import read_any
+from quarkaudio_jax.weights.ssl import codec_extractor
+
+CHUNK_SECONDS, CONTEXT_SECONDS = 20.0, 2.0
+
+LARGEST_WINDOW = 5
+"""A token file's chunks may be so many times as long as the codec's own; memory grows with them."""
+
+logger = logging.getLogger(__name__)
+
+
+class Codec:
+    """An H-Codec with its weights and the extractor of its SSL features; see `load_codec`.
+
+    Compiled once per length, rounded up to a power of two frames; more than 24 s go in chunks of 20 s. It can be
+    pickled, with its weights, for worker processes.
+    """
+
+    def __init__(self, cfg: HCodecConfig, variables: dict[str, Any], extractor: Extractor):
+        self.cfg = cfg
+        self.extractor = dataclasses.replace(extractor, params=jax.device_put(extractor.params))
+        self._codec = HCodec(cfg, scan=False)
+        variables = {"params": unstack_params(variables["params"]), "codebooks": variables["codebooks"]}
+        self._variables = jax.device_put(variables)
+        frames = [max(round(s * cfg.frame_rate), 1) for s in (CHUNK_SECONDS, CONTEXT_SECONDS)]
+        self.grid = chunked.Grid(*frames)
+        self._encode = jax.jit(self._encode_batch)
+        self._decode = jax.jit(lambda variables, codes: self._codec.apply(variables, codes, method="decode"))
+        self._fingerprint: int | None = None
+        self._warned = False
+
+    def __reduce__(self):
+        extractor = dataclasses.replace(self.extractor, params=jax.device_get(self.extractor.params))
+        state = {"grid": self.grid, "_fingerprint": self._fingerprint}
+        return type(self), (self.cfg, jax.device_get(self._variables), extractor), state
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.cfg.name
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, of what goes in and comes out."""
+        return self.cfg.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Code frames a second; of an adaptive codec before frames are grouped, the most that can occur."""
+        return self.cfg.frame_rate
+
+    @property
+    def num_codebooks(self) -> tuple[int, int]:
+        """Codebooks of the acoustic and of the semantic stream."""
+        return self.cfg.acoustic_quantizer.num_codebooks, self.cfg.semantic_quantizer.num_codebooks
+
+    @property
+    def codebook_size(self) -> tuple[int, int]:
+        """Entries of each codebook, acoustic and semantic."""
+        return self.cfg.acoustic_quantizer.codebook_size, self.cfg.semantic_quantizer.codebook_size
+
+    @property
+    def bitrate(self) -> float:
+        """Bits a second of all codebooks; of an adaptive codec the most that can occur."""
+        return self.cfg.bitrate
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether a code may stand for several frames (`Codes.durations_BxT`)."""
+        return self.cfg.aggregation is not None
+
+    def fingerprint(self) -> int:
+        """CRC-32 of all weights and codebooks as float32, in the order of their names; computed once.
+
+        Checkpoints, their exports to PyTorch and what is imported from these have the same one.
+        """
+        if self._fingerprint is None:
+            leaves = map(np.ascontiguousarray, jax.tree.leaves(self._variables))
+            self._fingerprint = functools.reduce(
+                lambda crc, x: zlib.crc32(x.reshape(-1).view(np.uint8), crc), leaves, 0
+            )
+        return self._fingerprint
+
+    def _encode_batch(self, variables, frozen, wave_BxS, lengths_B, threshold, max_group, starts_BxT):
+        """Codes, and for an adaptive codec the group of each frame."""
+        cfg = self.cfg
+        whole = cfg.num_frames(lengths_B) * cfg.frame_hop
+        size = (cfg.sample_rate, cfg.feature_hop, cfg.semantic.feature_dim)
+        features = self.extractor(frozen, wave_BxS, *size, lengths_B=whole)
+        rule = (threshold, max_group, starts_BxT) if self.is_adaptive else ()
+        emb = self._codec.apply(variables, wave_BxS, features, lengths_B, *rule, method="embed")
+        return self._codec.apply(variables, emb, method="quantize"), emb.groups
+
+    def _grouping(self, threshold, max_group) -> tuple[float, int]:
+        """The rule of grouping, checked; any numbers for a codec without."""
+        rule = self.cfg.aggregation
+        if rule is None:
+            if threshold is not None or max_group is not None:
+                raise UserError(f"{self.name} has a fixed frame rate: it takes no threshold or group length")
+            return 0.0, 1
+        max_group = rule.max_group if max_group is None else max_group
+        max_group = inputs.as_int(max_group, "max_group", 1, rule.max_group, f"{self.name} allows")
+        return inputs.as_number(rule.threshold if threshold is None else threshold, "threshold"), max_group
+
+    def _kept(self, num_codebooks: int | None) -> int | None:
+        """How many codebooks of each stream are kept, checked; None: all."""
+        if num_codebooks is None:
+            return None
+        return inputs.as_int(num_codebooks, "num_codebooks", 1, min(self.num_codebooks), f"{self.name} has")
+
+    def encode(
+        self,
+        wave: Wave | Array,
+        sample_rate: int | None = None,
+        lengths: Sequence[int] | None = None,
+        *,
+        num_codebooks: int | None = None,
+        threshold: float | None = None,
+        max_group: int | None = None,
+    ) -> Codes:
+        """Codes (B, T, K) of a wave (S,) or a batch (B, S) of floats in [-1, 1]; NumPy arrays, int32.
+
+        sample_rate: of `wave` in Hz (default: the codec's); another rate is converted. lengths: valid samples of each
+        item; what lies behind is not looked at. num_codebooks: keep only the first of each stream. threshold,
+        max_group: of an adaptive codec, instead of its own (cosine similarity at or below which a new group starts;
+        frames a group holds at most). UserError says what is wrong with the wave: integers, NaN, channels.
+        """
+        items, rate = inputs.check_waves(wave, sample_rate, lengths, self.sample_rate)
+        if rate != self.sample_rate:
+            items = [resample(x[:, None], rate, self.sample_rate)[:, 0] for x in items]
+        rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
+        counts = np.asarray([len(x) for x in items], np.int32)
+        frames = int(self.cfg.num_frames(int(counts.max())))
+        if frames > self.grid.window:
+            parts = [chunked.joined(self._windows(lambda a, b, x=x: x[a:b], len(x), *rule)) for x in items]
+            parts = [chunked.collapse(*part) for part in parts] if self.is_adaptive else parts
+            (acoustic, semantic, *durations), lengths_B = chunked.stacked(parts)
+        else:
+            batch = np.zeros((len(items), self.grid.padded(frames) * self.cfg.frame_hop), np.float32)
+            for row, item in zip(batch, items, strict=True):
+                row[: len(item)] = item
+            codes, _ = self._encode(self._variables, self.extractor.params, batch, counts, *rule, None)
+            lengths_B = np.array(codes.lengths_B)
+            arrays = (codes.acoustic_BxTxK, codes.semantic_BxTxK, codes.durations_BxT)
+            acoustic, semantic, *durations = (np.array(x[:, : lengths_B.max()]) for x in arrays if x is not None)
+        return Codes(acoustic[..., :kept], semantic[..., :kept], self.frame_rate, lengths_B, *durations)
+
+    def decode(self, codes: Codes, num_samples: Sequence[int] | int | None = None) -> Wave:
+        """The wave of codes (B, T, K), whole frames long; NumPy arrays, float32.
+
+        num_samples: valid samples of each item, if fewer. Streams may hold fewer codebooks than the codec, the first
+        ones. What lies behind an item's `lengths_B` may hold anything: it is not looked at. Codes of an adaptive codec
+        without durations are a frame each. UserError says what is wrong with the codes.
+        """
+        acoustic, semantic, valid, durations = inputs.check_codes(self.cfg, codes)
+        if num_samples is not None:
+            num_samples = inputs.as_array(num_samples, "num_samples")
+            num_samples = np.full(len(valid), num_samples) if num_samples.ndim == 0 else num_samples
+            num_samples = inputs.as_counts(num_samples, "num_samples", len(valid), 0, None)
+        if durations is not None:
+            groups = zip(acoustic, semantic, durations, strict=True)
+            (acoustic, semantic), valid = chunked.stacked([(a.repeat(d, 0), s.repeat(d, 0)) for a, s, d in groups])
+        frames, hop = max(int(valid.max()), 1), self.cfg.frame_hop
+        acoustic, semantic = acoustic[:, :frames], semantic[:, :frames]
+        if frames > self.grid.window:
+            rows = [
+                np.concatenate(list(self._decode_chunks(a[:n], s[:n], int(n) * hop, self.grid)))
+                for a, s, n in zip(acoustic, semantic, valid, strict=True)
+            ]
+            samples = np.stack([np.pad(row, (0, frames * hop - len(row))) for row in rows])
+        else:
+            pad = ((0, 0), (0, self.grid.padded(frames) - acoustic.shape[1]), (0, 0))
+            padded = Codes(np.pad(acoustic, pad), np.pad(semantic, pad), self.frame_rate, valid)
+            samples = np.asarray(self._decode(self._variables, padded))[:, : frames * hop]
+        lengths = valid.astype(np.int64) * hop
+        lengths = lengths if num_samples is None else np.minimum(lengths, num_samples)
+        samples = np.where(np.arange(samples.shape[1]) < lengths[:, None], samples, 0.0)[:, : int(lengths.max())]
+        return Wave(samples.astype(np.float32), self.sample_rate, lengths.astype(np.int32))
+
+    def reconstruct(self, wave_S: np.ndarray) -> np.ndarray:
+        """decode(encode(wave)) of one wave at the codec's rate, of the same length."""
+        wave_S = inputs.check_wave(wave_S)
+        return self.decode(self.encode(wave_S), len(wave_S)).samples_BxS[0]
+
+    def _windows(self, read: chunked.ReadSamples, num_samples: int, threshold, max_group):
+        """(acoustic (T, K), semantic (T, K)[, whether a group starts (T,)]) chunk by chunk, frame by frame."""
+
+        def window(wave_S, valid_samples, keep):
+            starts = None
+            if self.is_adaptive:
+                starts = np.zeros((1, len(wave_S) // self.cfg.frame_hop), bool)
+                starts[0, [i for i in (keep.start, keep.stop) if i < starts.shape[1]]] = True
+            lengths = np.asarray([valid_samples], np.int32)
+            arguments = (wave_S[None], lengths, threshold, max_group, starts)
+            codes, groups = self._encode(self._variables, self.extractor.params, *arguments)
+            streams = [codes.acoustic_BxTxK, codes.semantic_BxTxK]
+            if groups is None:
+                return tuple(np.asarray(c[0]) for c in streams)
+            segment = np.asarray(groups.segment_BxT[0])
+            streams = [np.asarray(expand(c, groups.segment_BxT)[0]) for c in streams]
+            return *streams, np.diff(segment, prepend=-1) > 0
+
+        return chunked.encode(window, read, num_samples, self.cfg.frame_hop, self.grid)
+
+    def encode_stream(
+        self,
+        read: chunked.ReadSamples,
+        num_samples: int,
+        *,
+        threshold: float | None = None,
+        max_group: int | None = None,
+        num_codebooks: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(acoustic, semantic, durations or None) of one recording that `read(start, stop)` gives piece by piece."""
+        rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
+        num_samples = inputs.as_int(num_samples, "num_samples", 1, 1 << 53)
+        part = chunked.joined(self._windows(inputs.checked_reader(read), num_samples, *rule))
+        acoustic, semantic, *durations = chunked.collapse(*part) if self.is_adaptive else (*part, None)
+        return acoustic[:, :kept], semantic[:, :kept], *durations
+
+    def decode_stream(
+        self,
+        acoustic_TxK: np.ndarray,
+        semantic_TxK: np.ndarray,
+        num_samples: int,
+        grid: chunked.Grid | None = None,
+        durations_T: np.ndarray | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Samples of one recording chunk by chunk, `num_samples` in all; codes as `decode` takes them, of one item."""
+        one = (
+            None if x is None else inputs.as_array(x, "codes")[None] for x in (acoustic_TxK, semantic_TxK, durations_T)
+        )
+        acoustic, semantic, durations = one
+        codes = Codes(acoustic, semantic, self.frame_rate, None, durations)
+        acoustic, semantic, _, durations = inputs.check_codes(self.cfg, codes)
+        if durations is not None:
+            acoustic, semantic = (c.repeat(durations[0], 1) for c in (acoustic, semantic))
+        num_samples = inputs.as_int(num_samples, "num_samples", 0, acoustic.shape[1] * self.cfg.frame_hop)
+        return self._decode_chunks(acoustic[0], semantic[0], num_samples, grid or self.grid)
+
+    def _decode_chunks(self, acoustic_TxK, semantic_TxK, num_samples: int, grid: chunked.Grid) -> Iterator[np.ndarray]:
+        def window(acoustic, semantic, length):
+            codes = Codes(acoustic[None], semantic[None], self.frame_rate, np.asarray([length], np.int32))
+            return np.asarray(self._decode(self._variables, codes)[0])
+
+        return chunked.decode(window, acoustic_TxK, semantic_TxK, num_samples, self.cfg.frame_hop, grid)
+
+    def _description(self) -> dict[str, Any]:
+        """What a token file says of the codec that made it."""
+        return dict(
+            codec=self.name,
+            sample_rate=self.sample_rate,
+            frame_hop=self.cfg.frame_hop,
+            codec_codebooks=self.num_codebooks,
+            codebook_sizes=self.codebook_size,
+            max_group=self.cfg.aggregation.max_group if self.is_adaptive else 0,
+            fingerprint=f"{self.fingerprint():08x}",
+        )
+
+    def header(
+        self,
+        num_samples: int,
+        source_rate: int,
+        source_channels: int,
+        num_groups: int = 0,
+        num_codebooks: int | None = None,
+    ) -> Header:
+        """The header of a token file of this codec. num_groups: of an adaptive one; num_codebooks: if codes are cut."""
+        kept = self._kept(num_codebooks)
+        return Header(
+            **self._description(),
+            num_samples=num_samples,
+            codebooks=self.num_codebooks if kept is None else (kept, kept),
+            chunk_frames=self.grid.chunk,
+            context_frames=self.grid.context,
+            features=self.extractor.name,
+            source_rate=source_rate,
+            source_channels=source_channels,
+            num_groups=num_groups if self.is_adaptive else 0,
+        )
+
+    def check(self, file: TokenFile, name: str, any_weights: bool = False) -> None:
+        """ContainerError unless the token file was made by this codec with these weights (any_weights: with any)."""
+        header = file.header
+        require_same_codec(header, self._description(), name, any_weights)
+        window = min(chunked.Grid(header.chunk_frames, header.context_frames).window, header.num_frames)
+        if window > LARGEST_WINDOW * self.grid.window:
+            raise ContainerError(
+                f"{name}: its chunks are {window / self.frame_rate:.0f} s long; {self.name} decodes "
+                f"{LARGEST_WINDOW * self.grid.window / self.frame_rate:.0f} s at once at most"
+            )
+        if not header.fingerprint and not self._warned and not any_weights:
+            self._warned = True
+            logger.warning("%s: does not say which weights made it, as no file of version 1 does; not checked", name)
+
+
+def load_codec(
+    source: str | os.PathLike, features: str | os.PathLike = "", encoding: bool = True, download: bool = False
+) -> Codec:
+    """A codec from a checkpoint or from PyTorch weights.
+
+    source: a work directory of `train` or `convert`, one of its checkpoints, or a weight file
+    of the public code (.safetensors, .pt, .pth, .ckpt, .bin), whose variant is recognized.
+    features: folder or hub name of the SSL model's weights, where they can't be found by
+    themselves. encoding: False leaves the SSL model out, for decoding alone. download: the SSL
+    model may be downloaded from the Hugging Face hub. Averaged weights are used if the checkpoint
+    has them.
+    """
+    cfg, variables, wanted = read_any(source)
+    if not encoding:
+        return Codec(cfg, variables, Extractor(get_recipe(wanted.recipe)))
+    return Codec(cfg, variables, codec_extractor(wanted, features, download))

@@ -1,0 +1,100 @@
+"""SSL features and codes of many waves, in batches of few shapes."""
+
+import collections
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from quarkaudio_jax.config import PrepareConfig
+from quarkaudio_jax.data.crops import GRID_HZ
+from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.inference.codec import load_codec
+from quarkaudio_jax.ssl.features import Extractor
+from quarkaudio_jax.types import ceil_div, round_up
+from quarkaudio_jax.weights.ssl import load_extractor
+from quarkaudio_jax.weights.text import load_text_extractor
+
+
+class FeatureEncoder:
+    """An SSL model, or its stand-in, over waves of any lengths. width: of the features."""
+
+    def __init__(self, extractor: Extractor, width: int, batch: int):
+        if extractor.stored:
+            raise UserError(f"config.features.recipe is {extractor.name!r}, which can't be computed; name a model")
+        self.width, self._batch = width, batch
+        self._params = jax.device_put(extractor.params)
+        self._extract = jax.jit(
+            lambda params, wave, rate, lengths: extractor(params, wave, rate, _hop(rate), width, lengths_B=lengths),
+            static_argnums=2,
+        )
+
+    def __call__(self, waves: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
+        """(T, width) float32 of each wave, 50 frames a second; waves shorter than a frame give none."""
+        hop = _hop(rate)
+        out = [np.zeros((0, self.width), np.float32)] * len(waves)
+        whole = {i: w[: len(w) // hop * hop] for i, w in enumerate(waves) if len(w) >= hop}
+        keys = list(whole)
+        for which, batch, lengths in _batches(list(whole.values()), 25 * hop, self._batch):
+            found = np.asarray(self._extract(self._params, batch, rate, lengths))
+            for row, index in enumerate(which):
+                out[keys[index]] = found[row, : lengths[row] // hop]
+        return out
+
+
+class Encoders:
+    """SSL model, text encoder and codec, in batches of fixed shapes, so that few programs are compiled.
+
+    features: a `FeatureEncoder`. text: the text extractor.
+    """
+
+    def __init__(self, cfg: PrepareConfig, with_codec: bool):
+        self._batch = cfg.batch_size
+        self.codec = load_codec(cfg.codec, cfg.codec_features) if with_codec else None
+        self.text = load_text_extractor(cfg.text.recipe, cfg.text.weights)
+        extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
+        width = extractor.cfg.dim if extractor.cfg is not None else cfg.feature_width
+        self.features = FeatureEncoder(extractor, width, cfg.batch_size)
+
+    def codes(self, waves: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Codes of each wave as they are stored."""
+        out: list[dict[str, np.ndarray]] = [{}] * len(waves)
+        for which, batch, lengths in _batches(waves, self.codec.sample_rate // 2, self._batch):
+            codes = self.codec.encode(batch, lengths=lengths)
+            streams = {"acoustic": codes.acoustic_BxTxK, "semantic": codes.semantic_BxTxK}
+            streams = {name: np.asarray(c) for name, c in streams.items()}
+            durations = None if codes.durations_BxT is None else np.asarray(codes.durations_BxT)
+            for row, index in enumerate(which):
+                count = int(codes.lengths_B[row])
+                out[index] = {name: c[row, :count].astype(np.uint16) for name, c in streams.items()}
+                out[index]["durations"] = (
+                    np.zeros(0, np.uint8) if durations is None else durations[row, :count].astype(np.uint8)
+                )
+        return out
+
+
+def _batches(waves: Sequence[np.ndarray], unit: int, size: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """(which, (B, S), lengths), B = size: waves of like length together, in a fixed order."""
+    groups = collections.defaultdict(list)
+    for index, wave in enumerate(waves):
+        groups[_rounded(ceil_div(len(wave), unit))].append(index)
+    for units, members in sorted(groups.items()):
+        for begin in range(0, len(members), size):
+            which = members[begin : begin + size]
+            batch = np.zeros((size, units * unit), np.float32)
+            lengths = np.full(size, len(waves[which[-1]]), np.int32)
+            for row, index in enumerate(which):
+                batch[row, : len(waves[index])] = waves[index]
+                lengths[row] = len(waves[index])
+            yield which, batch, lengths
+
+
+def _rounded(units: int) -> int:
+    """Up to the next of a few lengths, four an octave: few programs to compile, and little padding."""
+    step = 1 << max(units.bit_length() - 3, 0)
+    return round_up(units, step)
+
+
+def _hop(rate: int) -> int:
+    """Samples of a feature frame."""
+    return rate // GRID_HZ

@@ -1,0 +1,109 @@
+"""Reading and writing recordings of any length in bounded memory."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from quarkaudio_jax.io import atomic, audio
+from quarkaudio_jax.types import resampled_length
+
+BLOCK = audio.BLOCK
+
+
+class ResampledReader:
+    """A file as mono samples at another rate, read forward.
+
+    `num_samples` is the length at the new rate, `resampled_length` of the file's. Calling read(start, stop) gives
+    those samples; `start` must not go back. Memory holds what lies between the last `start` and the furthest `stop`.
+    channel: the only one that is read, counted from 0, instead of the mean of all.
+    """
+
+    def __init__(self, path: str | os.PathLike, rate: int, channel: int | None = None):
+        import soxr
+
+        self.path = pathlib.Path(path)
+        self._sound = audio.open_sound(path)
+        self.source_rate, self.source_channels = self._sound.samplerate, self._sound.channels
+        self.num_samples = resampled_length(self._sound.frames, self.source_rate, rate)
+        if channel is not None and not 0 <= channel < self.source_channels:
+            self._sound.close()
+            raise audio.AudioError(f"{path}: has no channel {channel + 1}, only {self.source_channels}")
+        self._channel = channel
+        self._resampler = None
+        if self.source_rate != rate:
+            self._resampler = soxr.ResampleStream(self.source_rate, rate, 1, dtype="float32", quality="VHQ")
+        self._buffer = np.zeros(0, np.float32)
+        self._start, self._ended = 0, False
+
+    def __enter__(self) -> "ResampledReader":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._sound.close()
+
+    def _more(self) -> None:
+        block = self._sound.read(BLOCK)
+        self._ended = len(block) < BLOCK
+        mono = block.mean(axis=1, dtype=np.float32) if self._channel is None else block[:, self._channel]
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(mono, last=self._ended)
+        self._buffer = np.concatenate([self._buffer, mono])
+
+    def __call__(self, start: int, stop: int) -> np.ndarray:
+        if start < self._start:
+            raise ValueError(f"{self.path}: sample {start} is behind sample {self._start}, which was read already")
+        stop = min(stop, self.num_samples)
+        while not self._ended and self._start + len(self._buffer) < stop:
+            self._more()
+        drop = start - self._start
+        self._buffer, self._start = self._buffer[drop:], start
+        found = self._buffer[: stop - start]
+        return np.pad(found, (0, stop - start - len(found)))
+
+
+def levels(path: str | os.PathLike) -> tuple[float, float]:
+    """(root mean square, peak) of a file as mono; AudioError if it can't be read."""
+    rate = audio.info(path)[1]
+    total, peak = 0.0, 0.0
+    with ResampledReader(path, rate) as reader:
+        for start in range(0, reader.num_samples, BLOCK):
+            block = reader(start, start + BLOCK)
+            total += float(np.sum(np.square(block, dtype=np.float64)))
+            peak = max(peak, float(np.abs(block).max()))
+        return (total / reader.num_samples) ** 0.5, peak
+
+
+class Writer:
+    """A 16-bit file written block by block; it appears under its name only when finished without an error."""
+
+    def __init__(self, path: str | os.PathLike, rate: int):
+        import soundfile
+
+        self.path = pathlib.Path(path)
+        self._temporary = atomic.temporary_path(self.path)
+        try:
+            with audio.writing(self.path):
+                self._file = soundfile.SoundFile(
+                    os.fsencode(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
+                )
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
+
+    def write(self, samples_S: np.ndarray) -> None:
+        """Appends samples; those beyond [-1, 1] are clipped."""
+        with audio.writing(self.path):
+            self._file.write(np.clip(samples_S, -1, 1))
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        try:
+            with audio.writing(self.path):
+                self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)

@@ -1,1 +1,0 @@
-"""Meshes and shardings: the only place that knows mesh axis names."""

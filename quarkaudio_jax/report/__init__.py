@@ -1,0 +1,1 @@
+"""For people: pages, pictures, tables, progress."""

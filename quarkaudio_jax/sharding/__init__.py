@@ -1,0 +1,1 @@
+"""Logical axes, device meshes, and joining a pod."""

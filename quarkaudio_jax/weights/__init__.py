@@ -1,0 +1,1 @@
+"""Weights from and to PyTorch and Hugging Face, and our own checkpoints."""

@@ -1,0 +1,161 @@
+"""Hugging Face Llama and Qwen2 checkpoints, from and to our backbone; and UniSE's, which holds a Llama."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
+from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig
+from quarkaudio_jax.weights import blocks
+from quarkaudio_jax.weights.files import FOLDER_NAMES, open_tensors
+from quarkaudio_jax.weights.names import WeightFileError
+from quarkaudio_jax.weights.rules import SAME, Rule, UnmatchedError, export_tensors, import_tensors
+
+
+def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
+    """Every name of the backbone on both sides; theirs, ours: what stands in front, `model.` and `backbone/` say."""
+    layer, block = f"{theirs}layers.*", f"{ours}blocks/layers"
+    rules = [
+        Rule(f"{theirs}norm.weight", f"{ours}norm/scale"),
+        Rule(f"{layer}.input_layernorm.weight", f"{block}/attention_norm/scale"),
+        Rule(f"{layer}.post_attention_layernorm.weight", f"{block}/mlp_norm/scale"),
+        *blocks.dense(f"{layer}.self_attn.o_proj", f"{block}/out", bias=False),
+    ]
+    for name, path in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
+        rules += blocks.dense(f"{layer}.self_attn.{name}", f"{block}/{path}", bias=cfg.qkv_bias)
+    for name in ("gate", "up", "down"):
+        rules += blocks.dense(f"{layer}.mlp.{name}_proj", f"{block}/mlp/{name}", bias=False)
+    return rules
+
+
+def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> BackboneConfig:
+    """The switches from a transformers configuration; UserError for what the backbone does not have."""
+    kind = config.get("model_type")
+    if kind not in ("llama", "qwen2"):
+        raise UserError(f"{name}: model_type is {kind!r}, but should be llama or qwen2")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        raise UserError(
+            f"{name}: rotary positions of type {rope.get('rope_type', rope.get('type'))!r} are not supported"
+        )
+    for field, value in (("hidden_act", "silu"), ("mlp_bias", False), ("use_sliding_window", False)):
+        if config.get(field, value) != value:
+            raise UserError(f"{name}: {field} is {config[field]!r}; only {value!r} is supported")
+    if kind == "llama" and config.get("attention_bias"):
+        raise UserError(f"{name}: attention_bias, also on the output, is not supported")
+    return BackboneConfig(
+        dim=config["hidden_size"],
+        num_layers=config["num_hidden_layers"],
+        num_heads=config["num_attention_heads"],
+        num_kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
+        hidden=config["intermediate_size"],
+        head_dim=config.get("head_dim") or 0,
+        rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
+        eps=config["rms_norm_eps"],
+        qkv_bias=kind == "qwen2",
+    )
+
+
+def config_to_hf(cfg: BackboneConfig) -> dict[str, Any]:
+    """The transformers configuration that `export_backbone` goes with; the vocabulary is the user's."""
+    return {
+        "model_type": "qwen2" if cfg.qkv_bias else "llama",
+        "hidden_size": cfg.dim,
+        "num_hidden_layers": cfg.num_layers,
+        "num_attention_heads": cfg.num_heads,
+        "num_key_value_heads": cfg.num_kv_heads,
+        "head_dim": cfg.head_width,
+        "intermediate_size": cfg.hidden,
+        "rms_norm_eps": cfg.eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": cfg.rope_theta},
+    }
+
+
+def abstract_params(cfg: BackboneConfig) -> dict[str, Any]:
+    """Shapes of the backbone's parameters."""
+    x, positions = jax.ShapeDtypeStruct((1, 2, cfg.dim), jnp.float32), jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    return nn.meta.unbox(jax.eval_shape(Backbone(cfg).init, jax.random.key(0), x, positions, positions))["params"]
+
+
+def import_backbone(cfg: BackboneConfig, tensors: Mapping[str, Any], theirs: str = "model.") -> dict[str, Any]:
+    """Our parameters from a state dict; what does not begin with `theirs`, and the word embeddings, is left aside."""
+    kept = {
+        k: v for k, v in tensors.items() if k.startswith(theirs) and not k.endswith(("embed_tokens.weight", "inv_freq"))
+    }
+    shapes = flax.traverse_util.flatten_dict(abstract_params(cfg), sep="/")
+    flat = import_tensors(table(cfg, theirs), kept, {k: v.shape for k, v in shapes.items()})
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def export_backbone(cfg: BackboneConfig, params: Mapping[str, Any], theirs: str = "model.") -> dict[str, np.ndarray]:
+    """The state dict of the backbone under its Hugging Face names."""
+    return export_tensors(table(cfg, theirs), flax.traverse_util.flatten_dict(params, sep="/"))
+
+
+def read_backbone(cfg: BackboneConfig, folder: str | os.PathLike) -> dict[str, Any]:
+    """Our parameters from a Hugging Face folder of Llama or Qwen2; WeightFileError if it is of another shape."""
+    folder = pathlib.Path(folder)
+    try:
+        found = config_from_hf(json.loads((folder / "config.json").read_text()), str(folder / "config.json"))
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightFileError(f"{folder}: no Llama or Qwen2 that can be read ({error})") from error
+    cfg, found = (dataclasses.replace(c, head_dim=c.head_width) for c in (cfg, found))
+    shape = [f.name for f in dataclasses.fields(cfg) if getattr(cfg, f.name) != getattr(found, f.name)]
+    if shape:
+        told = ", ".join(f"{name} {getattr(found, name)!r} (here {getattr(cfg, name)!r})" for name in shape)
+        raise WeightFileError(f"{folder} holds a model of another size: {told}; choose config.lm.size to match")
+    path = next((folder / name for name in FOLDER_NAMES if (folder / name).is_file()), None)
+    if path is None:
+        raise WeightFileError(f"{folder}: none of {', '.join(FOLDER_NAMES)} in it")
+    tensors = {f"model.{k.removeprefix('model.')}": v for k, v in open_tensors(path).items()}
+    return import_backbone(cfg, {k: v for k, v in tensors.items() if k != "model.lm_head.weight"})
+
+
+UNISE_UNUSED = re.compile(r"cond_(input_layer|output_layer|encoder)\..*|.*\.inv_freq")
+"""What UniSE inherits and never computes with: its parent's encoder of mel spectrograms."""
+
+
+def unise_table(cfg: UniseConfig) -> list[Rule]:
+    """Every name of UniSE on both sides."""
+    words = {"task_embedding": "tasks", "codec_embedding": "words"}
+    words |= {"enroll_sos_embedding": "enrolment_start", "mix_sos_embedding": "mixture_start"}
+    return [
+        *(Rule(f"{theirs}.weight", ours, SAME) for theirs, ours in words.items()),
+        *blocks.dense("adapter", "adapter"),
+        *blocks.dense("output_head", "head", bias=False),
+        *table(cfg.backbone, "", "backbone/"),
+    ]
+
+
+def import_unise(cfg: UniseConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Our parameters from UniSE's state dict."""
+    kept = {name: value for name, value in tensors.items() if not UNISE_UNUSED.fullmatch(name)}
+    features = jax.ShapeDtypeStruct((1, 2, cfg.feature_dim), jnp.float32)
+    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+
+    def everything(module, features, ids):
+        return module.logits(module.prefix(ids[:, 0], features, features), ids)
+
+    abstract = jax.eval_shape(nn.init(everything, Unise(cfg)), jax.random.key(0), features, ids)
+    shapes = flax.traverse_util.flatten_dict(nn.meta.unbox(abstract)["params"], sep="/")
+    flat = import_tensors(unise_table(cfg), kept, {k: v.shape for k, v in shapes.items()})
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def read_unise(path: str | os.PathLike, cfg: UniseConfig = LM_UNISE) -> dict[str, Any]:
+    """Our parameters from a file of UniSE's weights; WeightFileError if it holds something else."""
+    try:
+        return import_unise(cfg, open_tensors(path))
+    except UnmatchedError as error:
+        raise WeightFileError(f"{path} is not UniSE of this size: {error}") from error

@@ -1,0 +1,243 @@
+"""Tables of the H-Codecs, from the slots of a configuration, and what applies them."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from quarkaudio_jax.codec.decoder import SpectralDecoderConfig
+from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
+from quarkaudio_jax.codec.semantic import SemanticConfig
+from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
+from quarkaudio_jax.codec.variants import VARIANTS, published_front_end
+from quarkaudio_jax.nn.window import hann_window
+from quarkaudio_jax.weights import blocks
+from quarkaudio_jax.weights.rules import (
+    DECONV,
+    LEADING_ONE,
+    Constant,
+    Rule,
+    UnmatchedError,
+    export_tensors,
+    import_tensors,
+    listed,
+)
+
+
+def _params(rules: list[Rule]) -> list[Rule]:
+    return [Rule(r.torch, f"params/{r.path}", r.layout) for r in rules]
+
+
+def spectral_encoder(cfg: SpectralEncoderConfig) -> list[Rule | Constant]:
+    """H-Codec 2.0's acoustic encoder."""
+    rules = [
+        *blocks.conv("encoder.embed.conv", "encoder/embed"),
+        *blocks.norm("encoder.norm", "encoder/norm"),
+        *blocks.convnext("encoder.prior_net.*", "encoder/convnext/layers"),
+        *blocks.transformer("encoder.post_net.1.layers.*", "encoder/transformer/layers"),
+        *blocks.norm("encoder.final_layer_norm", "encoder/final_norm"),
+        *blocks.conv("encoder.out.conv", "encoder/out"),
+    ]
+    return [*_params(rules), Constant("encoder.stft.window", lambda: hann_window(cfg.n_fft))]
+
+
+def seanet_encoder(cfg: SeanetEncoderConfig) -> list[Rule | Constant]:
+    """The acoustic encoder of H-Codec 1.0 and 1.5."""
+    tail = 3 * len(cfg.strides) + 2
+    rules = [
+        *blocks.weight_norm("encoder.model.0.conv.conv", "encoder/embed"),
+        *blocks.transformer(f"encoder.model.{tail}.layers.*", "encoder/transformer/layers"),
+        *blocks.weight_norm(f"encoder.model.{tail + 3}.conv.conv", "encoder/out"),
+    ]
+    for i in range(len(cfg.strides)):
+        torch, ours = f"encoder.model.{3 * i + 1}", f"encoder/blocks_{i}"
+        for theirs, name in (("block.1", "conv1"), ("block.3", "conv2"), ("shortcut", "shortcut")):
+            rules += blocks.weight_norm(f"{torch}.{theirs}.conv.conv", f"{ours}/{name}")
+        rules += blocks.weight_norm(f"encoder.model.{3 * i + 3}.conv.conv", f"{ours}_down")
+    return _params(rules)
+
+
+def spectral_decoder(cfg: SpectralDecoderConfig) -> list[Rule | Constant]:
+    """The decoder, with either way of upsampling."""
+    embed = blocks.subpixel("decoder.embed", "decoder/embed")
+    rules = [
+        *(embed if cfg.subpixel else blocks.conv("decoder.embed.conv", "decoder/embed")),
+        *blocks.transformer("decoder.prior_net.3.layers.*", "decoder/prior_transformer/layers"),
+        *blocks.norm("decoder.prior_net.7", "decoder/prior_norm"),
+        *blocks.norm("decoder.norm", "decoder/norm"),
+        *blocks.convnext("decoder.post_net.*", "decoder/convnext/layers"),
+        *blocks.norm("decoder.final_layer_norm", "decoder/final_norm"),
+        *blocks.dense("decoder.head.out", "decoder/head/out"),
+    ]
+    for i, position in enumerate((0, 1, 5, 6)):
+        rules += blocks.resnet(f"decoder.prior_net.{position}", f"decoder/prior_resnet_{i}")
+    return [*_params(rules), Constant("decoder.head.istft.window", lambda: hann_window(cfg.n_fft))]
+
+
+def semantic(cfg: SemanticConfig) -> list[Rule]:
+    """Both halves of the semantic branch."""
+    rules = [
+        *blocks.conv("semantic_encoder.conv.conv", "semantic_encoder/embed", bias=False),
+        *blocks.conv("semantic_encoder.conv_blocks.{i}.conv.conv", "semantic_encoder/blocks_{i}_conv"),
+        *blocks.conv("semantic_encoder.conv2.conv", "semantic_encoder/out", bias=False),
+        *blocks.conv("semantic_decoder.conv1.conv", "semantic_decoder/embed", bias=False),
+        *blocks.conv("semantic_decoder.conv2.conv", "semantic_decoder/out", bias=False),
+    ]
+    for half in ("semantic_encoder", "semantic_decoder"):
+        unit, ours = f"{half}.conv_blocks.{{i}}.res_units.{{j}}", f"{half}/blocks_{{i}}_unit_{{j}}"
+        rules += blocks.conv(f"{unit}.conv1.conv", f"{ours}/conv1", bias=False)
+        rules += blocks.conv(f"{unit}.conv2", f"{ours}/conv2", bias=False)
+    for i, stride in enumerate(cfg.strides):
+        torch, ours = f"semantic_decoder.conv_blocks.{i}.conv", f"semantic_decoder/blocks_{i}_conv"
+        rules += blocks.conv(f"{torch}.conv", ours) if stride == 1 else blocks.dense(f"{torch}.deconv", ours, DECONV)
+    return _params(rules)
+
+
+def quantizer(torch: str, path: str) -> list[Rule | Constant]:
+    """A residual VQ with EMA codebooks; ours is always initialized once it holds a file's books."""
+    names = {"embed": "embed_KxVxD", "cluster_size": "cluster_size_KxV", "embed_avg": "embed_avg_KxVxD"}
+    rules = [
+        Rule(f"{torch}.layers.*._codebook.{theirs}", f"codebooks/{path}/books/{ours}", LEADING_ONE)
+        for theirs, ours in names.items()
+    ]
+    return [*rules, Constant(f"{torch}.layers.{{i}}._codebook.initted", lambda i: np.ones(1, np.float32))]
+
+
+def aggregation() -> list[Rule]:
+    """Grouping of H-Codec 1.5."""
+    rules = [
+        *blocks.aggregator("acoustic_aggregator", "acoustic_aggregator"),
+        *blocks.aggregator("semantic_aggregator", "semantic_aggregator"),
+        *blocks.mimi("bottleneck_transformer", "bottleneck"),
+    ]
+    return _params(rules)
+
+
+SLOT_TABLES = {
+    SeanetEncoderConfig: seanet_encoder,
+    SpectralEncoderConfig: spectral_encoder,
+    SpectralDecoderConfig: spectral_decoder,
+}
+
+
+def table(cfg: HCodecConfig) -> list[Rule | Constant]:
+    """Every name of the codec on both sides."""
+    return [
+        *SLOT_TABLES[type(cfg.encoder)](cfg.encoder),
+        *SLOT_TABLES[type(cfg.decoder)](cfg.decoder),
+        *semantic(cfg.semantic),
+        *quantizer("quantizer", "quantizer"),
+        *quantizer("semantic_quantizer", "semantic_quantizer"),
+        *([] if cfg.aggregation is None else aggregation()),
+    ]
+
+
+def abstract_variables(cfg: HCodecConfig) -> dict[str, Any]:
+    """Shapes of the codec's variables without allocating them, {'params': ..., 'codebooks': ...}."""
+    return jax.tree.map(lambda shape: shape, _traced_variables(cfg))  # dictionaries of the caller's own
+
+
+@functools.lru_cache(maxsize=16)
+def _traced_variables(cfg: HCodecConfig) -> dict[str, Any]:
+    """The same; to trace a codec takes seconds."""
+    wave = jax.ShapeDtypeStruct((1, 2 * cfg.frame_hop), jnp.float32)
+    features = jax.ShapeDtypeStruct((1, 2 * cfg.semantic.stride, cfg.semantic.feature_dim), jnp.float32)
+    return nn.meta.unbox(jax.eval_shape(HCodec(cfg).init, jax.random.key(0), wave, features))
+
+
+def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested variables as {'params/encoder/...': leaf}; named tuples become one level of names."""
+
+    def named(tree):
+        if hasattr(tree, "_asdict"):
+            tree = tree._asdict()
+        return {k: named(v) for k, v in tree.items()} if isinstance(tree, Mapping) else tree
+
+    return flax.traverse_util.flatten_dict(named(variables), sep="/")
+
+
+def import_hcodec(
+    cfg: HCodecConfig,
+    tensors: Mapping[str, Any],
+    consume: bool = False,
+    place: Callable[[np.ndarray], Any] = np.asarray,
+) -> dict[str, Any]:
+    """The codec's variables from a PyTorch state dict (arrays); UnmatchedError unless every name fits.
+
+    consume: empty `tensors` (a dict) on the way, so that memory holds the weights once. place:
+    where each finished array goes, one at a time (such as `on_device`).
+    """
+    abstract = abstract_variables(cfg)
+    flat = import_tensors(table(cfg), tensors, {k: v.shape for k, v in flatten(abstract).items()}, consume, place)
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(abstract)
+    return treedef.unflatten([flat[leaf_name(p)] for p, _ in leaves])
+
+
+def on_device(array: np.ndarray) -> jax.Array:
+    """The array on the default device by the time this returns, so that the next may take its room."""
+    return jax.device_put(np.ascontiguousarray(array)).block_until_ready()
+
+
+def export_hcodec(
+    cfg: HCodecConfig, variables: dict[str, Any], contiguous: bool = True, consume: bool = False
+) -> dict[str, np.ndarray]:
+    """The PyTorch state dict of the codec's variables, buffers included.
+
+    contiguous: False gives views where it can. consume: empty `variables` on the way, so that
+    memory holds the weights once.
+    """
+    initted = {
+        f"{name}.layers.{{i}}._codebook.initted": tuple(
+            f"{name}.layers.{i}._codebook.initted" for i in range(q.num_codebooks)
+        )
+        for name, q in (("quantizer", cfg.acoustic_quantizer), ("semantic_quantizer", cfg.semantic_quantizer))
+    }
+    flat = flatten(variables)
+    if consume:
+        variables.clear()
+    return export_tensors(table(cfg), flat, initted, contiguous)
+
+
+@functools.cache
+def torch_shapes(cfg: HCodecConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the codec's PyTorch state dict, without its memory."""
+    empty = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), abstract_variables(cfg))
+    return {name: array.shape for name, array in export_hcodec(cfg, empty, contiguous=False).items()}
+
+
+def recognize(tensors: Mapping[str, Any], variant: str = "") -> HCodecConfig:
+    """The variant that a PyTorch state dict belongs to, by its names and shapes.
+
+    variant: the name that the file gives itself, which decides between variants of the same shapes (without it, the
+    front end is the published one). UnmatchedError if none fits, with what is left over on both sides from the nearest.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if variant in VARIANTS and torch_shapes(VARIANTS[variant]) == shapes:
+        return VARIANTS[variant]
+    distances = {}
+    for cfg in dict.fromkeys(published_front_end(cfg) for cfg in VARIANTS.values()):
+        expected = torch_shapes(cfg)
+        if expected == shapes:
+            return cfg
+        distances[cfg.name] = len(set(expected.items()) ^ set(shapes.items()))
+    name = min(distances, key=distances.get)
+    expected = torch_shapes(VARIANTS[name])
+    wrong = [f"{n} is {shapes[n]}, not {expected[n]}" for n in expected if n in shapes and shapes[n] != expected[n]]
+    problems = {
+        "not in the file": [n for n in expected if n not in shapes],
+        "unknown": [n for n in shapes if n not in expected],
+        "of another shape": wrong,
+    }
+    text = "; ".join(f"{len(names)} {what}: {listed(names)}" for what, names in problems.items() if names)
+    raise UnmatchedError(f"no codec that is known has these tensors. The nearest is {name}: {text}")
+
+
+def leaf_name(key_path) -> str:
+    """A leaf's path in our variables as 'params/encoder/...'."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in key_path)

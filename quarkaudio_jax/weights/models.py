@@ -1,0 +1,48 @@
+"""Models as they are trained and saved: parameters, codebooks, averages, and their shapes."""
+
+from typing import Any
+
+import flax.struct
+import jax
+
+from quarkaudio_jax.codec.hcodec import HCodec, init_variables
+from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.config import CodecTrainConfig, LMTrainConfig
+from quarkaudio_jax.lm.model import LanguageModel, init_params
+from quarkaudio_jax.lm.variants import configured_lm
+
+
+@flax.struct.dataclass
+class CodecModel:
+    """The variables of a codec. ema: exponential moving average of `params`, or None."""
+
+    params: Any
+    codebooks: Any
+    ema: Any
+
+
+@flax.struct.dataclass
+class LMModel:
+    """The parameters of a language model. ema: their exponential moving average, or None."""
+
+    params: Any
+    ema: Any
+
+
+def eval_params(model: CodecModel | LMModel) -> Any:
+    """The parameters to evaluate with: the moving average if there is one."""
+    return model.params if model.ema is None else model.ema
+
+
+def abstract_codec(cfg: CodecTrainConfig) -> CodecModel:
+    """Shapes of a codec's variables, boxed with logical axis names."""
+    codec = HCodec(get_variant(cfg.codec.variant))
+    variables = jax.eval_shape(lambda key: init_variables(codec, key), jax.random.key(0))
+    return CodecModel(variables["params"], variables["codebooks"], variables["params"] if cfg.ema_decay > 0 else None)
+
+
+def abstract_lm(cfg: LMTrainConfig) -> LMModel:
+    """Shapes of a language model's parameters, boxed with logical axis names."""
+    model = LanguageModel(configured_lm(cfg))
+    params = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
+    return LMModel(params, params if cfg.ema_decay > 0 else None)

@@ -1,0 +1,94 @@
+"""Codecs out of checkpoints and weight files."""
+
+import logging
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from flax.linen import meta
+
+from quarkaudio_jax.codec.hcodec import HCodecConfig
+from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES, get_variant
+from quarkaudio_jax.config import CodecTrainConfig, FeatureConfig
+from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.ssl.features import get_recipe
+from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_config, read_model
+from quarkaudio_jax.weights.files import Weights, is_weight_file, open_weights
+from quarkaudio_jax.weights.hcodec import import_hcodec, recognize
+from quarkaudio_jax.weights.models import abstract_codec, eval_params
+from quarkaudio_jax.weights.rules import UnmatchedError
+
+log = logging.getLogger(__name__)
+
+
+def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
+    """(configuration, variables, where its features come from) of what `load_codec` takes."""
+    path = pathlib.Path(source).expanduser()
+    if not is_weight_file(path):
+        cfg, variables, trained = read_codec(path)
+        return cfg, variables, trained.features
+    weights = open_weights(path)
+    for note in weights.notes:
+        log.info("%s: %s", path, note)
+    cfg = recognize_file(path, weights)
+    features = told_features(path, weights, cfg)
+    return cfg, import_file(path, cfg, weights), features
+
+
+def read_variant(source: str | os.PathLike) -> HCodecConfig:
+    """The configuration of what `read_any` takes, without reading the weights."""
+    path = pathlib.Path(source).expanduser()
+    return recognize_file(path, open_weights(path)) if is_weight_file(path) else _read_config(path)[1]
+
+
+def recognize_file(path: str | os.PathLike, weights: Weights) -> HCodecConfig:
+    """The variant of a file's tensors; UnmatchedError names the file."""
+    try:
+        return recognize(weights.tensors, weights.metadata.get("variant", ""))
+    except UnmatchedError as error:
+        raise UnmatchedError(f"{path}: {error}") from error
+
+
+def import_file(path: str | os.PathLike, cfg: HCodecConfig, weights: Weights, place=np.asarray) -> dict[str, Any]:
+    """The variables of a file's tensors, which are taken out on the way; UnmatchedError names the file."""
+    try:
+        return import_hcodec(cfg, weights.tensors, consume=True, place=place)
+    except UnmatchedError as error:
+        raise UnmatchedError(f"{path}: {error}") from error
+
+
+def told_features(path: str | os.PathLike, weights: Weights, cfg: HCodecConfig) -> FeatureConfig:
+    """The features that a weight file says its codec was trained on; what is assumed where it says nothing is logged."""
+    recipe = weights.metadata.get("feature_recipe")
+    if recipe is not None:
+        return FeatureConfig(get_recipe(recipe).name, model=weights.metadata.get("feature_model", ""))
+    assumed = get_recipe(UPSTREAM_FEATURES[cfg.semantic.feature_dim])
+    told = "%s does not say which features its codec was trained on; %s is assumed (%s), as for the published codecs"
+    log.warning(told, path, assumed.name, assumed.hub)
+    return FeatureConfig(assumed.name, model=assumed.hub)
+
+
+def feature_metadata(features: FeatureConfig) -> dict[str, str]:
+    """What an exported file says of the features; read by `told_features`."""
+    return {"feature_recipe": features.recipe, "feature_model": features.model}
+
+
+def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
+    """(codec configuration, variables, training configuration) of a checkpoint; averaged: prefer averaged weights."""
+    folder, cfg, trained = _read_config(checkpoint)
+    model = read_model(folder, meta.unbox(abstract_codec(trained)))
+    params = eval_params(model) if averaged else model.params
+    return cfg, {"params": params, "codebooks": model.codebooks}, trained
+
+
+def _read_config(checkpoint: str | os.PathLike) -> tuple[pathlib.Path, HCodecConfig, CodecTrainConfig]:
+    """(folder of the newest step, codec configuration, training configuration)."""
+    folder = find_checkpoint(checkpoint)
+    trained, _ = read_config(folder)
+    if not isinstance(trained, CodecTrainConfig):
+        raise CheckpointError(f"{folder} holds a language model, not a codec; name a codec's checkpoint")
+    try:
+        return folder, get_variant(trained.codec.variant), trained
+    except UserError as error:
+        raise CheckpointError(f"{folder}: {error}; it was made with another version") from error
