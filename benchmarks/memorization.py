@@ -19,7 +19,7 @@ from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.variants import configured_lm
 from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.nn.stack import unstack_params
-from quarkaudio_jax.tokens.sequence import Kind, assembled
+from quarkaudio_jax.tokens.sequence import Kind, collate
 from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.weights.saved_lm import read_lm
 
@@ -50,14 +50,16 @@ def main() -> None:
     with_text = bool(cfg.dataset.text_width)
     print("| task | examples | accuracy of the next codes | returned code for code |\n| --- | ---: | ---: | ---: |")
     for task, (records, _) in open_tasks(cfg.data).items():
-        rows = rows_of(records, heldout_count(len(records), cfg.data.heldout), args.examples, cfg, model.cfg.tail)
+        rows = rows_of(
+            records, heldout_count(len(records), cfg.data.heldout), args.examples, cfg, model.cfg.delay_padding
+        )
         length = max(len(row["kind"]) for row in rows)
-        batch = assembled(rows, length, with_text)
+        batch = collate(rows, length, with_text)
         scores = jax.jit(functools.partial(model.apply, method="score"))(variables, batch)
         accuracy = float(lm.share(scores.right_BxLxK, scores.counted_BxLxK, (0, 1, 2)))
         requests = [before_the_answer(row) for row in rows]
         lengths = np.asarray([len(row["kind"]) for row in requests], np.int32)
-        prefix = model.apply(variables, assembled(requests, int(lengths.max()), with_text), method="embed_request")
+        prefix = model.apply(variables, collate(requests, int(lengths.max()), with_text), method="embed_request")
         wanted = [row["codes"][row["kind"] == Kind.CODES] for row in rows]
         aligned = TASKS[task].aligned
         most = max(len(codes) for codes in wanted) + (0 if aligned else 2)  # room to end too late

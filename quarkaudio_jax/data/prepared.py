@@ -23,13 +23,13 @@ from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.data.shards import PLAN
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.tokens.sequence import (
-    BLOCKS,
+    FEATURE_KEYS,
     NO_CODE,
-    PACKED,
-    Blocks,
-    _arrays,
-    assembled,
-    lay_out,
+    PACKED_KEYS,
+    FeatureBlocks,
+    build_sequence,
+    collate,
+    collate_packed,
 )
 from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.types import round_up
@@ -63,7 +63,7 @@ class Lay:
 
     records: Records
     length: int
-    tail: int
+    delay_padding: int
 
     def __call__(self, place: Place) -> dict[str, Any]:
         try:
@@ -77,10 +77,10 @@ class Lay:
         codes = np.concatenate([record["acoustic"], record["semantic"]], axis=1)
         text = len(record["text_features"]) if self.records.width("text_features") > 1 else record["text"].encode()
         audio = (record["reference"], record["source"])
-        found = lay_out(
-            TASKS[record["task"]].number, text, *(len(a) for a in audio), codes, self.tail, record["durations"]
+        found = build_sequence(
+            TASKS[record["task"]].number, text, *(len(a) for a in audio), codes, self.delay_padding, record["durations"]
         )
-        found["features"], found["text_features"] = Blocks(audio), Blocks((record["text_features"],))
+        found["features"], found["text_features"] = FeatureBlocks(audio), FeatureBlocks((record["text_features"],))
         if len(found["kind"]) > self.length:
             raise AudioError(
                 f"{record['id']}: {len(found['kind'])} positions, more than config.data.length ({self.length})"
@@ -115,14 +115,14 @@ def read_dataset_info(cfg: LMDataConfig) -> DatasetInfo:
     return dataclasses.replace(dataset, tasks=tasks)
 
 
-def heldout_rows(cfg: LMDataConfig, tail: int, count: int) -> list[dict[str, Any]]:
+def heldout_rows(cfg: LMDataConfig, delay_padding: int, count: int) -> list[dict[str, Any]]:
     """Up to `count` held-out examples of each task, one a row, all as long as the longest: `name`, `group` (the task).
 
     The arrays are those of `packed_batches`, without the batch axis.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for task, (records, _) in open_tasks(cfg).items():
-        lay = Lay(records, cfg.length, tail)
+        lay = Lay(records, cfg.length, delay_padding)
         for index in range(min(count, heldout_count(len(records), cfg.heldout))):
             try:
                 found.append((f"{task}/{index}", lay.sequence(index)))
@@ -136,8 +136,8 @@ def heldout_rows(cfg: LMDataConfig, tail: int, count: int) -> list[dict[str, Any
     with_text = all(sequence["text_features"].arrays[0].shape[1] > 1 for _, sequence in found)
     out = []
     for name, sequence in found:
-        row = {**sequence, **{key: sequence[key].arrays for key in BLOCKS}}
-        example = {key: array[0] for key, array in assembled([row], length, with_text).items()}
+        row = {**sequence, **{key: sequence[key].arrays for key in FEATURE_KEYS}}
+        example = {key: array[0] for key, array in collate([row], length, with_text).items()}
         out.append({**example, "name": name, "group": name.split("/")[0]})
     return out
 
@@ -263,13 +263,13 @@ class PackedBatches(grain.DatasetIterator):
 
 
 def packed_batches(
-    cfg: LMDataConfig, tail: int, seed: int, process_index: int = 0, process_count: int = 1
+    cfg: LMDataConfig, delay_padding: int, seed: int, process_index: int = 0, process_count: int = 1
 ) -> PackedBatches:
     """This host's endless batches.
 
     kind, value, segment, position (B, L), features (B, L, D), codes (B, L, K): see
     `tokens.sequence`; segment counts the examples of a row from 1 (0: padding), position counts
-    within each. text_features (B, L, D) where they were prepared. tail: positions behind the codes.
+    within each. text_features (B, L, D) where they were prepared. delay_padding: positions behind the codes.
     """
     if cfg.batch_size % process_count:
         raise DataError(f"config.data.batch_size is {cfg.batch_size}, not a multiple of the {process_count} hosts")
@@ -289,20 +289,20 @@ def packed_batches(
         options = grain.ReadOptions(
             num_threads=0, prefetch_buffer_size=0
         )  # threads would wait for the interpreter lock
-        return mine.map(Lay(records, cfg.length, tail)).to_iter_dataset(options)
+        return mine.map(Lay(records, cfg.length, delay_padding)).to_iter_dataset(options)
 
     def open_batches(starts: Starts) -> grain.DatasetIterator:
         sieve = Sieve(SkipMonitor(cfg.strict, total))
         mixed = grain.IterDataset.mix({task: share_of(task, *starts[task]) for task in weights}, weights).filter(sieve)
         packed = grain.experimental.FirstFitPackIterDataset(
             mixed,
-            length_struct=dict.fromkeys(PACKED, cfg.length),
+            length_struct=dict.fromkeys(PACKED_KEYS, cfg.length),
             num_packing_bins=cfg.bins,
-            padding_struct={name: NO_CODE if name == "codes" else 0 for name in PACKED},
-            meta_features=(*BLOCKS, "place"),
+            padding_struct={name: NO_CODE if name == "codes" else 0 for name in PACKED_KEYS},
+            meta_features=(*FEATURE_KEYS, "place"),
             seed=seed,
         )
-        batches = packed.batch(rows, drop_remainder=True, batch_fn=functools.partial(_assembled, with_text, sieve))
+        batches = packed.batch(rows, drop_remainder=True, batch_fn=functools.partial(_collate, with_text, sieve))
         if cfg.workers:
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
@@ -323,10 +323,10 @@ def _not_in(taken: frozenset[int], place: Place) -> bool:
     return place.position not in taken
 
 
-def _assembled(with_text: bool, sieve: Sieve, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], Origin]:
+def _collate(with_text: bool, sieve: Sieve, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], Origin]:
     """A batch of packed rows, and where it came from."""
     used = tuple(place for row in rows for place in row["place"])
-    return _arrays(with_text, rows), Origin(used, sieve.drain())
+    return collate_packed(with_text, rows), Origin(used, sieve.drain())
 
 
 def padding_share(batch: Mapping[str, np.ndarray]) -> float:

@@ -32,7 +32,7 @@ from quarkaudio_jax.lm.variants import configured_lm
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.text.features import TextExtractor
-from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, assembled, lay_out
+from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, build_sequence, collate
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS, TASKS, Task
 from quarkaudio_jax.types import Codes, ceil_div, round_up
 from quarkaudio_jax.weights.saved_lm import read_lm
@@ -53,13 +53,13 @@ Read = Callable[[int, int], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked of a recording. letters: bytes of its text, or how many text_TxD features there are.
+    """What is asked of a recording. text: its bytes, or how many text_TxD features there are.
 
     voice_TxD: features of a sample of a voice; T = 0 where the task takes none.
     """
 
     task: Task
-    letters: bytes | int
+    text: bytes | int
     text_TxD: np.ndarray
     voice_TxD: np.ndarray
 
@@ -128,8 +128,8 @@ class TaskModel:
         if found.reference:
             voice = voice * _gain(*_levels(voice))
         (features,) = self._text([text])
-        letters = len(features) if self.cfg.dataset.text_width else text.encode()
-        return Request(found, letters, features.astype(self._stored), *self._features([voice]))
+        text_bytes = len(features) if self.cfg.dataset.text_width else text.encode()
+        return Request(found, text_bytes, features.astype(self._stored), *self._features([voice]))
 
     @property
     def _stored(self) -> Any:
@@ -257,15 +257,15 @@ class TaskModel:
         nothing = np.zeros((0, len(self.cfg.dataset.codebooks)), np.int32)
         rows = []
         for source in self._features(waves):
-            row: dict[str, Any] = lay_out(
-                task.number, request.letters, len(request.voice_TxD), len(source), nothing, tail=0
+            row: dict[str, Any] = build_sequence(
+                task.number, request.text, len(request.voice_TxD), len(source), nothing, delay_padding=0
             )
             rows.append({**row, "features": (request.voice_TxD, source), "text_features": (request.text_TxD,)})
         frames = [int(self.codec.cfg.num_frames(len(w))) if task.aligned else self._window // hop for w in waves]
         missing = (1 << (len(rows) - 1).bit_length()) - len(rows)
         rows, frames = rows + rows[-1:] * missing, frames + frames[-1:] * missing
         lengths = np.asarray([len(row["kind"]) for row in rows], np.int32)
-        batch = assembled(rows, round_up(int(lengths.max()), 64), bool(self.cfg.dataset.text_width))
+        batch = collate(rows, round_up(int(lengths.max()), 64), bool(self.cfg.dataset.text_width))
         variables = {"params": self._params}
         prefix, plain = self._embed(variables, batch), None
         if how.guidance != 1.0:

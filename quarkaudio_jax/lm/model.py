@@ -44,8 +44,8 @@ class LMConfig:
         return Vocabulary(self.codebooks)
 
     @property
-    def tail(self) -> int:
-        """Positions behind the codes: a start, an end and the delay, less the one that the codes' own places hold."""
+    def delay_padding(self) -> int:
+        """Extra positions after the codes: BOS, EOS and K - 1 of delay."""
         return len(self.codebooks) + 1
 
 
@@ -65,7 +65,7 @@ def delayed_ids(kind_BxL: jax.Array, segment_BxL: jax.Array, codes_BxLxK: jax.Ar
     for k in range(words.num_codebooks):
         here = answer & (_shifted(segment_BxL, k + 1) == segment_BxL)
         code = here & (_shifted(kind_BxL, k + 1) == Kind.CODES)
-        end = here & (_shifted(kind_BxL, k + 1) == Kind.TAIL) & (_shifted(kind_BxL, k + 2) == Kind.CODES)
+        end = here & (_shifted(kind_BxL, k + 1) == Kind.DELAY_PADDING) & (_shifted(kind_BxL, k + 2) == Kind.CODES)
         ids = jnp.where(code, _shifted(codes_BxLxK[..., k], k + 1), words.nothing)
         out.append(jnp.where(end, words.end, ids))
     ids = jnp.stack(out, axis=-1)

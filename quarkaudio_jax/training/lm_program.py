@@ -57,12 +57,12 @@ class LMProgram(Program):
 
     def batches(self, process_index: int, process_count: int):
         """See `data.prepared.packed_batches`, which count what they skip themselves."""
-        found = packed_batches(self.cfg.data, self.lm_cfg.tail, self.cfg.seed, process_index, process_count)
+        found = packed_batches(self.cfg.data, self.lm_cfg.delay_padding, self.cfg.seed, process_index, process_count)
         return found, found
 
     def heldout(self) -> list[dict[str, Any]]:
         """See `data.prepared.heldout_rows`."""
-        return heldout_rows(self.cfg.data, self.lm_cfg.tail, self.cfg.loop.heldout_clips)
+        return heldout_rows(self.cfg.data, self.lm_cfg.delay_padding, self.cfg.loop.heldout_clips)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of a batch of `data.prepared`."""

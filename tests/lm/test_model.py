@@ -13,7 +13,7 @@ from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig, empty_cache
 from quarkaudio_jax.lm.objective import judged
 from quarkaudio_jax.tokens.delay import delay
-from quarkaudio_jax.tokens.sequence import AUDIO_KINDS, Kind, lay_out, place_features
+from quarkaudio_jax.tokens.sequence import AUDIO_KINDS, Kind, build_sequence, scatter_features
 
 CFG = lm.LMConfig(BackboneConfig(32, 2, 4, 2, 48), (20, 20, 10), feature_dim=6)
 WORDS = CFG.vocabulary
@@ -35,13 +35,13 @@ def packed(items=(0, 1), length=40, durations=False):
     done = 0
     for number, item in enumerate(items, start=1):
         lengths = np.array([2, 1, 8, 3])[: len(CODES[item])] if durations else None
-        part = lay_out(item, b"hi" * item, item, 3, CODES[item], CFG.tail, lengths)
+        part = build_sequence(item, b"hi" * item, item, 3, CODES[item], CFG.delay_padding, lengths)
         here = slice(done, done + len(part["kind"]))
         for name in ("kind", "value", "codes"):
             batch[name][0, here] = part[name]
         batch["segment"][0, here], batch["position"][0, here] = number, np.arange(len(part["kind"]))
         blocks = [features(item, f"r{item}", item), features(item, f"s{item}", 3)]
-        place_features(blocks, part["kind"], AUDIO_KINDS, batch["features"][0, here])
+        scatter_features(blocks, part["kind"], AUDIO_KINDS, batch["features"][0, here])
         done = here.stop
     return batch
 
@@ -68,7 +68,7 @@ def test_the_numbers_are_those_of_the_layout():
         Kind.SOURCE_START,
         Kind.SOURCE,
         Kind.CODES,
-        Kind.TAIL,
+        Kind.DELAY_PADDING,
     ]
     assert ours == [k for k in Kind if k != Kind.PADDING]
 

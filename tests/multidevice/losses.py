@@ -51,8 +51,8 @@ def waves(program: CodecProgram, rng: np.random.Generator) -> dict[str, np.ndarr
 def rows(program: LMProgram, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """A batch for the language model: rows of a task, a start, 20 source frames, 20 of codes and the tail."""
     batch = {k: np.zeros(s.shape, s.dtype) for k, s in program.batch_spec(ROWS).items()}
-    tail = program.lm_cfg.tail
-    kinds = [Kind.TASK, Kind.SOURCE_START, *[Kind.SOURCE] * 20, *[Kind.CODES] * 20, *[Kind.TAIL] * tail]
+    tail = program.lm_cfg.delay_padding
+    kinds = [Kind.TASK, Kind.SOURCE_START, *[Kind.SOURCE] * 20, *[Kind.CODES] * 20, *[Kind.DELAY_PADDING] * tail]
     count = len(kinds)
     batch["kind"][:, :count], batch["segment"][:, :count] = kinds, 1
     batch["position"][:, :count] = np.arange(count)

@@ -18,13 +18,13 @@ from quarkaudio_jax.data.records import RecordError, Records
 from quarkaudio_jax.weights.text import load_text_extractor
 from tests.preparing import arguments, call
 
-TAIL = 9
+DELAY_PADDING = 9
 
 
 def batches_of(folder, **changes):
     fields = {"folder": str(folder), "batch_size": 2, "length": 1024, "bins": 8, "heldout": 0.2, **changes}
     host = {k: fields.pop(k) for k in ("process_index", "process_count") if k in fields}
-    return packed_batches(LMDataConfig(**fields), TAIL, seed=0, **host)
+    return packed_batches(LMDataConfig(**fields), DELAY_PADDING, seed=0, **host)
 
 
 def same(one, two):
@@ -42,7 +42,7 @@ def test_rows_are_whole_sequences_with_little_padding(prepared):
             for segment in range(1, batch["segment"][row].max() + 1):
                 mine = np.flatnonzero(batch["segment"][row] == segment)
                 np.testing.assert_array_equal(batch["position"][row, mine], np.arange(len(mine)))
-                assert batch["kind"][row, mine[0]] == 1 and (batch["kind"][row, mine[-TAIL:]] == 8).all()
+                assert batch["kind"][row, mine[0]] == 1 and (batch["kind"][row, mine[-DELAY_PADDING:]] == 8).all()
     assert np.mean(padding) <= 0.1 and batches.count == 0
 
 

@@ -19,7 +19,7 @@ from quarkaudio_jax.config import (
     from_config_dict,
 )
 from quarkaudio_jax.lm.variants import SIZES, get_size
-from quarkaudio_jax.tokens.sequence import assembled, lay_out
+from quarkaudio_jax.tokens.sequence import build_sequence, collate
 from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.training.guard import guarded
 from quarkaudio_jax.training.lm_program import LMProgram, task_of
@@ -87,9 +87,9 @@ def test_a_batch_that_is_not_finite_moves_nothing():
     cfg = LMTrainConfig(lm=LMModelConfig(size="tiny"), data=LMDataConfig(batch_size=1, length=32), dataset=FACTS)
     program = LMProgram(dataclasses.replace(cfg, ema_decay=0.9))
     rng = np.random.default_rng(0)
-    row = lay_out(0, b"", 0, 8, rng.integers(0, 16, (8, 2)), program.lm_cfg.tail)
+    row = build_sequence(0, b"", 0, 8, rng.integers(0, 16, (8, 2)), program.lm_cfg.delay_padding)
     blocks = {"features": [rng.standard_normal((8, 6)).astype(np.float16)], "text_features": []}
-    batch = assembled([row | blocks], 32, with_text=False)
+    batch = collate([row | blocks], 32, with_text=False)
     state = jax.jit(lambda: meta.unbox(program.init()))()
     step = jax.jit(guarded(program.train_step))
     good, metrics = step(state, batch)
