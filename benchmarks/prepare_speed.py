@@ -22,7 +22,7 @@ from benchmarks.common import machine
 def start(codec: str, output: pathlib.Path, count: int) -> subprocess.Popen:
     """One process of a preparation of `count` examples of three tasks, 5 s each at most."""
     fields = {"examples.restoration": count, "examples.extraction": count, "examples.audio_editing": count, "shard": 32}
-    fields |= {"simulation.seconds": 5.0, "simulation.talkers.enrolment": "(3.0,5.0)"}
+    fields |= {"simulation.seconds": 5.0, "simulation.talkers.enrollment": "(3.0,5.0)"}
     for task in ("reverse_extraction", "separation", "conversion", "lass", "speech_editing"):
         fields[f"examples.{task}"] = 0
     command = [sys.executable, "-m", "quarkaudio_jax.prepare", "--config=configs/prepare.py:tiny"]

@@ -23,7 +23,7 @@ def _read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[A
     from absl import flags
     from ml_collections import config_flags
 
-    from quarkaudio_jax.config import from_config_dict, spelled_out
+    from quarkaudio_jax.config import from_config_dict, normalize_arguments
     from quarkaudio_jax.config.files import expanded, load_config, packaged_names, require_kind
 
     values = flags.FlagValues()
@@ -39,7 +39,7 @@ def _read_config(argv: Sequence[str], cls: type, about: str, define: Callable[[A
     config = load_config(name) if name is not None else None
     kind = cls if config is None else require_kind(config, cls, name)
     check_fields(arguments[1:], kind)
-    arguments = spelled_out(arguments, kind)
+    arguments = normalize_arguments(arguments, kind)
     try:
         if config is not None:
             config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)

@@ -10,26 +10,21 @@ from quarkaudio_jax.config.build import (
     field_names,
     from_config_dict,
     nearest_name,
-    spelled_out,
+    normalize_arguments,
     to_config_dict,
     to_dict,
 )
-from quarkaudio_jax.config.lm import LMModelConfig, LMTrainConfig
-from quarkaudio_jax.config.prepare import (
+from quarkaudio_jax.config.features import FeatureConfig, TextConfig
+from quarkaudio_jax.config.lm import DatasetInfo, LMDataConfig, LMModelConfig, LMTrainConfig, TaskWeights
+from quarkaudio_jax.config.preparation import PrepareConfig, SourcesConfig, TaskExamples
+from quarkaudio_jax.config.simulation import (
     AudioEditConfig,
     ConversionConfig,
-    DatasetInfo,
     DegradeConfig,
     LassConfig,
-    LMDataConfig,
-    PrepareConfig,
     SimulationConfig,
-    SourcesConfig,
     SpeechEditConfig,
     TalkersConfig,
-    TaskExamples,
-    TaskWeights,
-    TextConfig,
 )
 from quarkaudio_jax.config.train import (
     CodecConfig,
@@ -37,7 +32,6 @@ from quarkaudio_jax.config.train import (
     DataConfig,
     DiscriminatorsConfig,
     DomainConfig,
-    FeatureConfig,
     LoopConfig,
     LossConfig,
     MeshConfig,
@@ -80,7 +74,7 @@ __all__ = [
     "field_names",
     "from_config_dict",
     "nearest_name",
-    "spelled_out",
+    "normalize_arguments",
     "to_config_dict",
     "to_dict",
 ]

@@ -1,4 +1,4 @@
-"""From a ConfigDict to frozen dataclasses and back; beyond this room nobody sees a ConfigDict."""
+"""Conversion between ConfigDict and frozen dataclasses, with checks of names, types and values."""
 
 import dataclasses
 import difflib
@@ -15,7 +15,7 @@ from quarkaudio_jax.config.train import CodecTrainConfig, TrainConfig
 from quarkaudio_jax.errors import QuarkAudioError
 
 EXPERIMENTS = {cls.program: cls for cls in (CodecTrainConfig, LMTrainConfig)}
-"""The configurations that `train` takes, by their field `program`."""
+"""Configuration classes of `train`, by their field `program`."""
 
 SYNONYMS = {
     "learning_rate": "lr",
@@ -43,22 +43,22 @@ SYNONYMS = {
     "max_length": "length",
     "seq_len": "length",
 }
-"""Fields by the names that other trainers give them."""
-
+"""Names that other trainers use -> ours."""
 
 RENAMED = {
     "adversary": "discriminators",
     "adversary_optim": "discriminator_optim",
+    "enrolment": "enrollment",
     "equaliser": "equalizer",
     "equaliser_bands": "equalizer_bands",
     "facts": "dataset",
     "pools": "sources",
 }
-"""Fields by their names in version 0.1, as saved configurations hold them."""
+"""Names of version 0.1, which saved configurations may hold -> ours."""
 
 
 class ConfigError(QuarkAudioError, ValueError):
-    """A field that does not exist, or a value of the wrong type."""
+    """An unknown field or an invalid value."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -67,13 +67,16 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def to_config_dict(config: Any) -> ml_collections.ConfigDict:
-    """A dataclass as a ConfigDict with every field present, so that each can be set on the command line."""
+    """A dataclass as a ConfigDict with every field, so that each can be set on the command line."""
     return ml_collections.ConfigDict(to_dict(config))
 
 
 def nearest_name(name: str, known: list[str]) -> str:
-    """', did you mean ...?' for the closest known name, or the list of names."""
+    """A hint for an unknown dotted name: its new name, the closest known name, or all known names."""
     *group, leaf = name.split(".")
+    renamed = ".".join(RENAMED.get(part, part) for part in (*group, SYNONYMS.get(leaf, leaf)))
+    if any(part in RENAMED for part in (*group, leaf)) and any(f"{k}.".startswith(f"{renamed}.") for k in known):
+        return f"it is now {renamed!r}"
     leaf = SYNONYMS.get(leaf, leaf)
     same = [k for k in known if k.rpartition(".")[2] == leaf]
     wanted = ".".join([*group, leaf]) if same else name
@@ -82,44 +85,47 @@ def nearest_name(name: str, known: list[str]) -> str:
 
 
 def field_names(cls: type, prefix: str = "") -> list[str]:
-    """Every settable field of a config class, dotted; for TrainConfig, of every experiment."""
+    """Dotted names of all fields of a config class; for TrainConfig, of every experiment."""
     return list(field_kinds(cls, prefix))
 
 
-def field_kinds(cls: type, prefix: str = "") -> dict[str, Any]:
-    """The type of every settable field; see `field_names`."""
+def field_kinds(cls: Any, prefix: str = "") -> dict[str, Any]:
+    """Types of all fields by dotted name; see `field_names`."""
     if cls is TrainConfig:
         return {name: kind for each in EXPERIMENTS.values() for name, kind in field_kinds(each).items()}
-    out = {}
-    for field in dataclasses.fields(cls):
-        inner = dataclasses.is_dataclass(field.type)
-        out |= field_kinds(field.type, f"{prefix}{field.name}.") if inner else {f"{prefix}{field.name}": field.type}
+    out: dict[str, Any] = {}
+    for name, kind in _field_types(cls).items():
+        out |= field_kinds(kind, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) else {f"{prefix}{name}": kind}
     return out
 
 
-def spelled_out(arguments: Sequence[str], cls: type) -> list[str]:
-    """Command line arguments with whole numbers (--config.loop.steps=1e4) and flags (yes, no) as absl reads them."""
-    kinds = {f"config.{name}": values.base(kind) for name, kind in field_kinds(cls).items()}
+def _field_types(cls: Any) -> dict[str, Any]:
+    return {field.name: field.type for field in dataclasses.fields(cls)}
+
+
+def normalize_arguments(arguments: Sequence[str], cls: type) -> list[str]:
+    """Rewrites integers (--config.loop.steps=1e4) and booleans (yes, no) in arguments to forms that absl parses."""
+    kinds = {f"config.{name}": values.base_type(kind) for name, kind in field_kinds(cls).items()}
     out = list(arguments)
     for i, argument in enumerate(out):
         name, equals, text = argument.partition("=")
         kind = kinds.get(name.lstrip("-")) if argument.startswith("-") else None
         if kind in (int, bool) and equals:
-            out[i] = f"{name}={values.spelled(text, kind)}"
+            out[i] = f"{name}={values.parse_scalar(text, kind)}"
         elif kind is int and i + 1 < len(out):
-            out[i + 1] = str(values.spelled(out[i + 1], kind))
+            out[i + 1] = str(values.parse_scalar(out[i + 1], kind))
     return out
 
 
 def _coerced(value: Any, kind: Any, where: str) -> Any:
-    value = _typed(value, values.base(kind), where)
-    if should := values.fault(value, kind):
-        raise ConfigError(f"config.{where} is {value!r}, but should be {should}")
+    value = _typed(value, values.base_type(kind), where)
+    if expected := values.violations(value, kind):
+        raise ConfigError(f"config.{where} is {value!r}, but should be {expected}")
     return value
 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
-    value = values.spelled(value, kind)
+    value = values.parse_scalar(value, kind)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping | ml_collections.ConfigDict):
             raise ConfigError(f"config.{where} is {value!r}, but it is a group of fields")
@@ -137,23 +143,23 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
     return value
 
 
-def _build(cls: type, given: Mapping[str, Any], prefix: str) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+def _build(cls: Any, given: Mapping[str, Any], prefix: str) -> Any:
+    fields = _field_types(cls)
     given = {name if name in fields else RENAMED.get(name, name): value for name, value in given.items()}
     for name in given:
         if name not in fields:
             hint = nearest_name(name, list(fields))
             raise ConfigError(f"config.{prefix}{name} does not exist; {hint}")
-    built = cls(**{name: _coerced(given[name], fields[name].type, prefix + name) for name in given})
-    if fault := built.fault() if hasattr(built, "fault") else "":
-        raise ConfigError(f"config.{prefix.rstrip('.')}: {fault}")
+    built = cls(**{name: _coerced(given[name], fields[name], prefix + name) for name in given})
+    if problem := built.problem() if hasattr(built, "problem") else "":
+        raise ConfigError(f"config.{prefix.rstrip('.')}: {problem}")
     return built
 
 
 def from_config_dict(config: Mapping[str, Any] | ml_collections.ConfigDict, cls: type = TrainConfig) -> Any:
-    """A ConfigDict (or nested dict) as the dataclass `cls`; ConfigError names a wrong field and the nearest right one.
+    """Builds the dataclass `cls` from a ConfigDict or nested dict; for TrainConfig, the class that `program` names.
 
-    cls: for TrainConfig, the experiment that the field `program` names.
+    ConfigError names an unknown field and the closest known one.
     """
     given = dict(config.items())
     if cls is TrainConfig:

@@ -1,5 +1,6 @@
-"""Configurations by name or file: Python with a function get_config(variant), or the config.json that a run writes."""
+"""Loads configurations by name or file: Python with a function get_config(variant), or the config.json of a run."""
 
+import dataclasses
 import importlib.util
 import inspect
 import json
@@ -15,19 +16,18 @@ import ml_collections
 from quarkaudio_jax.config.build import EXPERIMENTS, ConfigError, from_config_dict, to_config_dict
 
 PACKAGED = pathlib.Path(__file__).parents[1] / "configs"
-"""The configurations that come with the package: `codec48k` is codec48k.py there."""
+"""Folder of the packaged configurations: `codec48k` is codec48k.py in it."""
 
 
 def packaged_names() -> list[str]:
-    """The names of the configurations that come with the package."""
+    """Names of the packaged configurations."""
     return sorted(path.stem for path in PACKAGED.glob("[!_]*.py"))
 
 
 def load_config(spec: str) -> ml_collections.ConfigDict:
-    """The configuration that NAME or FILE names, with :VARIANT after it; ConfigError names the file and the wrong line.
+    """Loads NAME[:VARIANT] or FILE[:VARIANT]; ConfigError names the file and the line at fault.
 
-    NAME is one of `packaged_names`. A Python file may import others of its folder (`from .codec48k import ...`),
-    wherever it is called from.
+    NAME is one of `packaged_names`. A Python file may import others of its folder (`from .codec48k import ...`).
     """
     name, colon, variant = os.path.expanduser(spec).partition(":")
     path = PACKAGED / f"{name}.py" if name in packaged_names() else pathlib.Path(name)
@@ -85,18 +85,19 @@ def _from_python(path: pathlib.Path, variant: list[str]) -> ml_collections.Confi
 
 
 def _module(path: pathlib.Path, folder: pathlib.Path) -> types.ModuleType:
-    """The file as a module of a package that is its folder."""
+    """Imports the file as a module of a package made of its folder."""
     package = f"configs_of_{folder.as_posix().replace('/', '_').replace('.', '_')}"
     sys.modules[package] = types.ModuleType(package)
     sys.modules[package].__path__ = [str(folder)]
     spec = importlib.util.spec_from_file_location(f"{package}.{path.stem}", path)
+    assert spec is not None and spec.loader is not None, path  # a .py file has both
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def _where(error: Exception, path: pathlib.Path, folder: pathlib.Path) -> str:
-    """FILE, line N: what is wrong, in one line; the file is the innermost of those beside the configuration."""
+    """One line, `FILE, line N: reason`; FILE is the innermost frame in the configuration's folder."""
     reason = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, SyntaxError):
         return f"{error.filename or path}, line {error.lineno}: {error.msg}"
@@ -108,7 +109,7 @@ def _where(error: Exception, path: pathlib.Path, folder: pathlib.Path) -> str:
 
 
 def require_kind(config: Any, cls: type, name: str) -> type:
-    """The class that a configuration is built as, `cls` or an experiment of it; ConfigError if it is for other verbs."""
+    """The class to build a configuration as, `cls` or a subclass; ConfigError if it is for another kind of command."""
     training, wanted = "program" in config, any(issubclass(each, cls) for each in EXPERIMENTS.values())
     if training and not wanted:
         raise ConfigError(
@@ -124,9 +125,7 @@ def require_kind(config: Any, cls: type, name: str) -> type:
 
 
 def expanded(config: Any) -> Any:
-    """A dataclass with `~` at the start of texts, or after a comma, replaced by the user's folder."""
-    import dataclasses
-
+    """A dataclass with `~` at the start of strings, or after a comma, expanded to the home directory."""
     changes = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

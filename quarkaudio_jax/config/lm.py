@@ -1,24 +1,24 @@
-"""The configuration of training the language model."""
+"""Configuration of the language model: its training, its data and the dataset it was trained on."""
 
 import dataclasses
 
-from quarkaudio_jax.config.prepare import DatasetInfo, LMDataConfig
+from quarkaudio_jax.config.features import FeatureConfig, TextConfig
 from quarkaudio_jax.config.train import OptimConfig, TrainConfig
-from quarkaudio_jax.config.values import Amount, Decay, Share
+from quarkaudio_jax.config.values import Amount, Count, Decay, Share, Size
 
 
 @dataclasses.dataclass(frozen=True)
 class LMModelConfig:
-    """The model, how it is computed and what it learns by.
+    """The language model and its objective.
 
-    size: a name of `lm.variants`. backbone: a Hugging Face folder (Llama or Qwen2) of that size
-    whose layers a fresh run starts with. dtype: compute type, float32 or bfloat16. remat: what
-    the layers keep for the backward pass (none, dots, full, attention, dots+attention). unroll: compile
-    the layers one after the other instead of as a loop; on TPUs faster with dots+attention, but long to compile.
+    size: a name of `lm.variants`. backbone: Hugging Face folder (Llama or Qwen2) of that size; a new run is initialized
+    with its layers. dtype: compute dtype, float32 or bfloat16. remat: rematerialization policy of the layers (none, dots,
+    full, attention, dots+attention). unroll: unroll the loop over layers; on TPUs faster with dots+attention, but slow to
+    compile.
 
-    label_smoothing: share of the target's probability that all other ids get. codebook_weights:
-    of each codebook in the loss, acoustic first (empty: all alike). condition_dropout: share of
-    examples that are trained without their condition, for guidance in generation.
+    label_smoothing: probability mass spread over all other ids. codebook_weights: weight of each codebook in the loss,
+    acoustic first (empty: equal). condition_dropout: share of examples trained without their condition, for
+    classifier-free guidance.
     """
 
     size: str = "small"
@@ -31,6 +31,66 @@ class LMModelConfig:
     condition_dropout: Share = 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class TaskWeights:
+    """Relative sampling weights of the tasks in training; 0 leaves a task out."""
+
+    restoration: Amount = 1.0
+    extraction: Amount = 1.0
+    reverse_extraction: Amount = 1.0
+    separation: Amount = 1.0
+    conversion: Amount = 1.0
+    lass: Amount = 1.0
+    speech_editing: Amount = 1.0
+    audio_editing: Amount = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LMDataConfig:
+    """Packed batches of prepared examples.
+
+    folder: the output of `prepare`. batch_size: rows per step over all hosts; `length`: positions per row, into which
+    examples are packed. bins: rows that are packed at a time (more leave less padding and take more memory). heldout:
+    share of each task's examples kept out of training. workers: processes that make batches (0: a thread of this one).
+    prefetch: batches made ahead. strict: an unreadable example is an error instead of being skipped and counted.
+    change_mixture: allow a resumed run to use other task weights.
+    """
+
+    folder: str = ""
+    weights: TaskWeights = TaskWeights()
+    batch_size: Size = 16
+    length: Size = 1536
+    bins: Size = 32
+    heldout: Share = 0.01
+    workers: Count = 0
+    prefetch: Count = 2
+    strict: bool = False
+    change_mixture: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """Codec, features and sizes of a folder of prepared examples; inference must use the same ones.
+
+    codec: the codec's variant; codec_weights: checksum of its weights. codebooks: size of each codebook, acoustic first.
+    max_duration: maximum frames per code of an adaptive codec (0: a fixed frame rate). feature_width, text_width: width
+    of the stored features (text: 0 for bytes), stored as `dtype`. seconds: length of the longest example. tasks: the
+    tasks in training (empty in the folder itself).
+    """
+
+    codec: str = ""
+    codec_weights: int = 0
+    codebooks: tuple[int, ...] = ()
+    max_duration: int = 0
+    features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
+    feature_width: int = 0
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
+    text_width: int = 0
+    dtype: str = "float16"
+    seconds: float = 0.0
+    tasks: tuple[str, ...] = ()
+
+
 UNISE_SCHEDULE = OptimConfig(
     lr=5e-4, b1=0.9, b2=0.999, clip=5.0, warmup="cosine", warmup_steps=2000, decay=0.99998, min_ratio=0.02
 )
@@ -39,7 +99,7 @@ UNISE_SCHEDULE = OptimConfig(
 
 @dataclasses.dataclass(frozen=True)
 class LMTrainConfig(TrainConfig):
-    """Training of the language model. dataset: what the data says of itself; filled in when a run starts."""
+    """Training of the language model. dataset: read from the data's folder when a run starts."""
 
     program: str = "lm"
     lm: LMModelConfig = LMModelConfig()

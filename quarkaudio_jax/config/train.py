@@ -1,17 +1,18 @@
-"""The configuration of training."""
+"""Configuration of training: what every program has, and the codec's."""
 
 import dataclasses
 
+from quarkaudio_jax.config.features import FeatureConfig
 from quarkaudio_jax.config.values import Amount, Clip, Count, Decay, Edges, Positive, PositiveRange, Seed, Share, Size
 from quarkaudio_jax.io.mel import MEL_BANDS, MEL_WINDOWS
 
 
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
-    """The codec and how it is computed.
+    """The codec.
 
-    variant: a name of `codec.variants`. dtype: compute type, float32 or bfloat16. remat: what
-    the layers keep for the backward pass (none, dots, full). The rest: see `QuantizerConfig`.
+    variant: a name of `codec.variants`. dtype: compute dtype, float32 or bfloat16. remat: rematerialization policy of
+    the layers (none, dots, full). The rest: see `codec.quantize.QuantizerRules`.
     """
 
     variant: str = "hcodec_48k"
@@ -23,24 +24,10 @@ class CodecConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureConfig:
-    """Where SSL features come from.
-
-    recipe: a name of `ssl.features`. weights: the Hugging Face folder or hub name of its model
-    (empty: the recipe's own). model: written by training, which model that was (hub name and checksum).
-    """
-
-    recipe: str = "mel"
-    weights: str = ""
-    model: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Weights of the generator's objective, and the scales of its spectral terms.
+    """Weights of the generator's losses, and the scales of its spectral losses.
 
-    A weight of 0 leaves its term out of the computation. perceptual_from: the step from which
-    the perceptual term counts.
+    A loss with weight 0 is not computed. perceptual_from: first step of the perceptual loss.
     """
 
     mel: Amount = 15.0
@@ -55,18 +42,23 @@ class LossConfig:
     mel_bands: tuple[Size, ...] = MEL_BANDS
     stft_windows: tuple[Size, ...] = (2048, 512)
 
-    def fault(self) -> str:
-        """What does not fit together; empty if all does."""
+    def problem(self) -> str:
+        """The inconsistency between fields; empty if none."""
         windows, bands = len(self.mel_windows), len(self.mel_bands)
-        return f"mel_windows has {windows} entries and mel_bands {bands}: give as many" if windows != bands else ""
+        return (
+            f"mel_windows has {windows} entries and mel_bands {bands}: give the same number of both"
+            if windows != bands
+            else ""
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorsConfig:
-    """The discriminators. from_step: the first step in which they learn and judge.
+    """The discriminators.
 
-    crop_seconds: how much of each crop they see, from a random place (0: all of it).
-    bands: edges of the spectral discriminator's bands, as shares of the frequency axis.
+    from_step: first step with adversarial losses and discriminator updates. crop_seconds: length of the random part of
+    each crop that they see (0: the full crop). bands: edges of the spectral discriminators' bands, as shares of the
+    frequency axis.
     """
 
     from_step: Count = 0
@@ -80,9 +72,11 @@ class DiscriminatorsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """AdamW. schedule: constant, cosine, or exponential (times `decay` a step), after a warm-up (linear or cosine).
+    """AdamW and its learning rate schedule.
 
-    min_ratio: the schedule's floor as a share of `lr`. clip: largest global norm of a gradient (0: no clipping).
+    schedule: constant, cosine or exponential (times `decay` per step), after `warmup_steps` of warm-up (linear or
+    cosine). min_ratio: the schedule's minimum as a share of `lr`. clip: maximum global norm of a gradient (0: no
+    clipping).
     """
 
     lr: Amount = 2e-4
@@ -99,8 +93,9 @@ class OptimConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DomainConfig:
-    """One kind of audio. paths: folders, globs, .scp lists, tfds:NAME/CONFIG:SPLIT, prepared:FOLDER or
-    embedded:KIND, by commas.
+    """One domain of audio and its sampling weight.
+
+    paths: folders, globs, .scp lists, tfds:NAME/CONFIG:SPLIT, prepared:FOLDER or embedded:KIND, separated by commas.
     """
 
     paths: str = ""
@@ -111,10 +106,10 @@ class DomainConfig:
 class DataConfig:
     """Audio for training.
 
-    batch_size: examples a step over all hosts. crop_seconds: rounded up to whole code frames.
-    peak: random gain brings each crop's peak into this range. heldout: share of the files kept
-    out of training (at least one a domain). workers: processes that decode (0: threads of this
-    one). strict: an unreadable file is an error instead of being skipped and counted.
+    batch_size: examples per step over all hosts. crop_seconds: rounded up to a multiple of code frames. peak: range of
+    the crops' peaks after a random gain. heldout: share of the files kept out of training (at least one per domain).
+    workers: processes that decode (0: `threads` of this one). prefetch: batches made ahead. strict: an unreadable file is
+    an error instead of being skipped and counted.
     """
 
     speech: DomainConfig = DomainConfig("embedded:speech", 2.0)
@@ -133,7 +128,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; -1 (at most once) takes what is left."""
+    """Devices along each mesh axis; -1 (at most once): all remaining ones."""
 
     data: int = -1
     fsdp: int = 1
@@ -142,10 +137,11 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """Counts in steps; 0 switches a habit off. keep: newest checkpoints kept (0: all). sample_seconds: length of held-out clips.
+    """The training loop; intervals are in steps, and 0 turns an action off.
 
-    bad_steps: so many steps in a row whose losses or gradients are not finite are skipped; one more ends the run.
-    allow_changes: let a resumed run go on with other data, features or losses than it began with.
+    keep: number of newest checkpoints to keep (0: all). bad_steps: maximum number of consecutive steps that are skipped
+    because their losses or gradients are not finite; one more ends the run. allow_changes: allow a resumed run to use
+    other data, features or losses. heldout_clips: clips to evaluate; sample_clips: clips to write, of `sample_seconds`.
     """
 
     steps: Count = 1_000_000
@@ -162,17 +158,17 @@ class LoopConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProfileConfig:
-    """steps: windows to record, first and last step of each, such as 10-14,500-504 (empty: none)."""
+    """Profiling. steps: windows to record as FIRST-LAST step, such as 10-14,500-504 (empty: none)."""
 
     steps: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What every experiment has. program: what is trained, a name of `EXPERIMENTS`.
+    """Fields common to all programs.
 
-    ema_decay: of the averaged weights (0: none are kept). init_from: a checkpoint whose model a
-    fresh run starts with (fine-tuning).
+    program: a name of `EXPERIMENTS`. ema_decay: decay of the parameters' exponential moving average (0: none). init_from:
+    a checkpoint whose model initializes a new run (fine-tuning).
     """
 
     program: str = ""
@@ -191,7 +187,7 @@ class CodecTrainConfig(TrainConfig):
 
     program: str = "codec"
     codec: CodecConfig = CodecConfig()
-    features: FeatureConfig = FeatureConfig()
+    features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
     losses: LossConfig = LossConfig()
     discriminators: DiscriminatorsConfig = DiscriminatorsConfig()
     discriminator_optim: OptimConfig = OptimConfig()

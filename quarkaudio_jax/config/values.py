@@ -1,4 +1,4 @@
-"""Which values a field may take: `lr: Amount = 2e-4` says it where the default is."""
+"""Types of fields with bounds on their values, such as `lr: Amount = 2e-4`."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """A number from `low` to `high`. above, below: those ends themselves are left out; infinite: inf is a value too."""
+    """A number from `low` to `high`; above, below: excluding that end; infinite: inf is allowed."""
 
     low: float
     high: float = math.inf
@@ -16,7 +16,7 @@ class Bounds:
     infinite: bool = False
 
     def admits(self, value: float) -> bool:
-        """Whether the value may be."""
+        """Whether the value is within the bounds."""
         low = value > self.low if self.above else value >= self.low
         return low and (value < self.high if self.below else value <= self.high)
 
@@ -29,12 +29,12 @@ class Bounds:
 
 @dataclasses.dataclass(frozen=True)
 class Ordered:
-    """Numbers that don't fall; exactly `count` of them, or at least two."""
+    """Non-decreasing numbers: exactly `count` of them, or at least two."""
 
     count: int = 0
 
     def admits(self, values: tuple[float, ...]) -> bool:
-        """Whether the values may be."""
+        """Whether the values are in order."""
         return len(values) == (self.count or max(len(values), 2)) and list(values) == sorted(values)
 
     def __str__(self) -> str:
@@ -56,36 +56,36 @@ ShareRange = Annotated[tuple[Share, ...], Ordered(2)]
 SizeRange = Annotated[tuple[Size, ...], Ordered(2)]
 Edges = Annotated[tuple[Share, ...], Ordered()]
 
-FLAGS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
-"""How a flag may be spelled."""
+BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+"""Spellings of booleans."""
 
 
-def base(kind: Any) -> Any:
-    """A field's type without what is said about its values."""
+def base_type(kind: Any) -> Any:
+    """A field's type without its bounds."""
     return kind.__origin__ if hasattr(kind, "__metadata__") else kind
 
 
-def spelled(value: Any, kind: type) -> Any:
-    """What a value means as a whole number (1e4) or as a flag (yes); as it is if it means nothing of the kind."""
+def parse_scalar(value: Any, kind: type) -> Any:
+    """Parses an integer (1e4) or a boolean (yes) of that kind; returns any other value unchanged."""
     if kind is bool and isinstance(value, str):
-        return FLAGS.get(value.strip().lower(), value)
+        return BOOLEANS.get(value.strip().lower(), value)
     if kind is int and isinstance(value, str | float):
         try:
             number = float(value)
-            return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdecimal() else _whole(number)
+            return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdecimal() else _integer(number)
         except (ValueError, OverflowError):
             return value
     return value
 
 
-def _whole(number: float) -> int:
+def _integer(number: float) -> int:
     if not number.is_integer():
         raise ValueError(number)
     return int(number)
 
 
-def fault(value: Any, kind: Any) -> str:
-    """What a value of the right type should be instead, such as 'at least 0'; empty if it is right."""
+def violations(value: Any, kind: Any) -> str:
+    """The bounds that a value violates, such as 'at least 0'; empty if none."""
     rules = getattr(kind, "__metadata__", ())
     infinite = any(isinstance(rule, Bounds) and rule.infinite for rule in rules)
     if isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not infinite)):

@@ -31,7 +31,7 @@ def get_config(variant: str = "full"):
         config.features.recipe = "mel"
         config.feature_width = 96
         config.simulation.seconds = 2.0
-        config.simulation.talkers.enrolment = (1.0, 2.0)
+        config.simulation.talkers.enrollment = (1.0, 2.0)
         config.simulation.conversion.reference = (1.0, 2.0)
         config.shard = 32
         for task in TASKS:

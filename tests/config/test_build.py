@@ -25,7 +25,7 @@ from quarkaudio_jax.config import (
     to_config_dict,
 )
 from quarkaudio_jax.config.build import SYNONYMS
-from quarkaudio_jax.config.values import spelled
+from quarkaudio_jax.config.values import parse_scalar
 from quarkaudio_jax.configs.codec48k import get_config
 from quarkaudio_jax.training.codec_program import CodecProgram
 
@@ -145,7 +145,9 @@ def test_what_is_left_open_stays_open():
 
 
 def test_lists_that_belong_together_are_as_long():
-    with pytest.raises(ConfigError, match="config.losses: mel_windows has 1 entries and mel_bands 2: give as many"):
+    with pytest.raises(
+        ConfigError, match="config.losses: mel_windows has 1 entries and mel_bands 2: give the same number of both"
+    ):
         from_config_dict({"losses": {"mel_windows": (512,), "mel_bands": (20, 40)}}, CodecTrainConfig)
 
 
@@ -190,7 +192,7 @@ def flat(config, prefix=""):
     ],
 )
 def test_whole_numbers_and_flags_as_they_are_written(value, kind, meant):
-    assert spelled(value, kind) == meant and type(spelled(value, kind)) is type(meant)
+    assert parse_scalar(value, kind) == meant and type(parse_scalar(value, kind)) is type(meant)
 
 
 def test_whole_numbers_and_flags_on_the_command_line():

@@ -6,9 +6,10 @@ import pytest
 from flax import linen as nn
 
 from quarkaudio_jax.cli import train
+from quarkaudio_jax.cli.config_flags import check_fields
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.compile_report.chips import topology_devices
-from quarkaudio_jax.config import OptimConfig
+from quarkaudio_jax.config import OptimConfig, PrepareConfig, TrainConfig
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.io.mel import mel_scales
 from quarkaudio_jax.lm.variants import get_size
@@ -62,3 +63,26 @@ def test_a_verb_says_it_in_one_line(field, message, tmp_path):
 def test_windows_and_bands_of_mel_scales_belong_together():
     with pytest.raises(QuarkAudioError, match="mel scales: 2 windows, but 1 numbers of bands; give one for each"):
         mel_scales((32, 64), (5,))
+
+
+@pytest.mark.parametrize(
+    "cls, old, new",
+    [
+        (TrainConfig, "adversary.crop_seconds=1", "discriminators.crop_seconds"),
+        (TrainConfig, "adversary_optim.learning_rate=1", "discriminator_optim.lr"),
+        (PrepareConfig, "pools.speech=folder", "sources.speech"),
+        (PrepareConfig, "simulation.talkers.enrolment=(1,2)", "simulation.talkers.enrollment"),
+    ],
+)
+def test_a_name_of_version_0_1_is_answered_with_the_new_one(cls, old, new):
+    with pytest.raises(SystemExit, match=f"config.{old.split('=')[0]} does not exist; it is now '{new}'"):
+        check_fields([f"--config.{old}"], cls)
+
+
+def test_the_command_line_says_the_new_name_in_one_line(tmp_path):
+    flags = [f"--workdir={tmp_path / 'run'}", "--config.adversary.crop_seconds=0.5"]
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["train", "--config=codec48k:tiny", *flags])
+    assert str(stopped.value) == (
+        "error: --config.adversary.crop_seconds does not exist; it is now 'discriminators.crop_seconds'"
+    )

@@ -24,7 +24,7 @@ def restoration(inputs: Inputs, draws: Draws) -> Example:
 def _two_talkers(inputs: Inputs, draws: Draws, reverse: bool) -> Example:
     index, target = pick_talker(inputs, draws)
     _, other = pick_other(inputs, index, draws)
-    reference = pick_reference(inputs, index, inputs.cfg.talkers.enrolment, draws)
+    reference = pick_reference(inputs, index, inputs.cfg.talkers.enrollment, draws)
     scene = mix(inputs, target, other, draws.uniform("sir_db", inputs.cfg.talkers.sir), draws)
     source = harm(inputs, scene.mixture_S, draws)
     (source, first, second), gain = under_peak(inputs.cfg.peak, source, scene.target_S, scene.other_S)

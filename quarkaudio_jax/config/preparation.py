@@ -1,0 +1,69 @@
+"""Configuration of `prepare`."""
+
+import dataclasses
+
+from quarkaudio_jax.config.features import FeatureConfig, TextConfig
+from quarkaudio_jax.config.simulation import SimulationConfig
+from quarkaudio_jax.config.values import Count, Positive, Seed, Size
+
+
+@dataclasses.dataclass(frozen=True)
+class SourcesConfig:
+    """Audio sources of the simulation: manifests (.jsonl), folders or embedded:KIND, separated by commas.
+
+    embedded:KIND/train and embedded:KIND/test share no voice and no sentence. noise: empty means events and music.
+    rirs: recorded room impulse responses, used instead of simulated rooms.
+    """
+
+    speech: str = "embedded:speech"
+    events: str = "embedded:events"
+    music: str = "embedded:music"
+    noise: str = ""
+    rirs: str = ""
+    tfds_dir: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskExamples:
+    """Number of examples to prepare of each task and, for codec training, of clips of each domain."""
+
+    restoration: Count = 0
+    extraction: Count = 0
+    reverse_extraction: Count = 0
+    separation: Count = 0
+    conversion: Count = 0
+    lass: Count = 0
+    speech_editing: Count = 0
+    audio_editing: Count = 0
+    codec_speech: Count = 0
+    codec_music: Count = 0
+    codec_events: Count = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """The output of `prepare`.
+
+    codec: checkpoint of the codec that encodes the targets; codec_features: weights of its SSL model (see `load_codec`).
+    Neither is needed for the domains of codec training. features: SSL features stored for source and reference, of width
+    `feature_width` if the recipe has no width of its own, as `dtype` (float16 or bfloat16); text: features of the text.
+    shard: examples per file. batch_size: examples per batch of the SSL model and the codec. workers: processes that
+    simulate (0: `threads` of this one). sample_rate, clip_seconds: of the audio of codec training; longer clips are cut.
+    """
+
+    seed: Seed = 0
+    codec: str = ""
+    codec_features: str = ""
+    features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
+    feature_width: Size = 768
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
+    dtype: str = "float16"
+    examples: TaskExamples = TaskExamples()
+    sources: SourcesConfig = SourcesConfig()
+    simulation: SimulationConfig = dataclasses.field(default_factory=SimulationConfig)
+    sample_rate: Size = 48000
+    clip_seconds: Positive = 20.0
+    shard: Size = 256
+    batch_size: Size = 8
+    workers: Count = 0
+    threads: Count = 2
