@@ -21,7 +21,7 @@ def recordings(sample_rate: int, longer: float, join: float) -> list[np.ndarray]
 
     def wave(path):
         samples, rate = audio.read(path)
-        return resample(to_mono(samples)[:, None], rate, sample_rate)[:, 0]
+        return resample(to_mono(samples), rate, sample_rate)
 
     if not join:
         found = [(path, audio.info(path)) for path in audio.find(audio_folder())]

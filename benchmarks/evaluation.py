@@ -25,7 +25,7 @@ def speech(count: int, rate: int) -> list:
     source, out = open_source("embedded:speech"), []
     for i in range(count):
         crop = source.read(i, None, 0.0)
-        wave = resample(to_mono(crop.samples_SxC)[:, None], crop.rate, rate)[:, 0]
+        wave = resample(to_mono(crop.samples_SxC), crop.rate, rate)
         out.append(wrap_pad(wave, round(SECONDS * rate)))
     return out
 

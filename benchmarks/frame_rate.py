@@ -35,7 +35,7 @@ def main() -> None:
     waves = []
     for path in audio.find(audio_folder() / "speech"):
         samples, rate = audio.read(path)
-        wave = resample(to_mono(samples)[:, None], rate, codec.sample_rate)[:, 0]
+        wave = resample(to_mono(samples), rate, codec.sample_rate)
         if np.abs(wave).max() > 0 and len(wave) <= codec.grid.window * codec.cfg.frame_hop:
             waves.append(wave)
     seconds = sum(map(len, waves)) / codec.sample_rate

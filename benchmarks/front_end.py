@@ -28,7 +28,7 @@ def read_waves(folder: str, frame_hop: int) -> dict[int, np.ndarray]:
     samples, waves = int(SECONDS * 48000) // frame_hop * frame_hop, collections.defaultdict(list)
     for path in audio.find(pathlib.Path(folder)):
         recording, rate = audio.read(path)
-        wave = resample(to_mono(recording)[:, None], rate, 48000)[:samples, 0]
+        wave = resample(to_mono(recording), rate, 48000)[:samples]
         if len(wave) == samples and np.abs(wave).max() > 1e-3:
             waves[rate].append(wave)
     return {rate: np.stack(found) for rate, found in sorted(waves.items())}

@@ -176,7 +176,7 @@ def _compared(args: argparse.Namespace, path: str, cfg, variables, features, mod
 
     extractor, source = features
     samples, rate = audio.read(path)
-    whole = resample(to_mono(samples)[:, None], rate, cfg.sample_rate)[:, 0]
+    whole = resample(to_mono(samples), rate, cfg.sample_rate)
     frames = min(cfg.num_frames(len(whole)), max(round(args.seconds * cfg.frame_rate), 1))
     wave = whole[: frames * cfg.frame_hop]
     wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]

@@ -119,7 +119,7 @@ def _voice(args: argparse.Namespace, rate: int) -> np.ndarray | None:
     if not path:
         raise UserError(f"{args.verb} needs a sample of the voice: --{option}=FILE")
     samples, source_rate = audio.read(path)
-    return resample(to_mono(samples)[:, None], source_rate, rate)[:, 0]
+    return resample(to_mono(samples), source_rate, rate)
 
 
 def _both(target: pathlib.Path) -> list[pathlib.Path]:
@@ -158,10 +158,10 @@ class _Asking:
 
     def _write(self, request, source: pathlib.Path, target: pathlib.Path) -> float:
         """Writes the answer block by block; its length in seconds."""
-        from quarkaudio_jax.io.stream import ResampledReader, Writer, levels
+        from quarkaudio_jax.io.stream import ResampledReader, Writer, rms_and_peak
 
         model, count = self._model, 0
-        measured = levels(source)
+        measured = rms_and_peak(source)
         with ResampledReader(source, model.sample_rate) as reader:
             blocks = model.stream(request, reader, reader.num_samples, measured, **self._how)
             if self._alone:

@@ -15,7 +15,8 @@ from quarkaudio_jax.data.position import ExampleBatches
 from quarkaudio_jax.data.sources import Source, open_source, split_heldout
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.io.audio import AudioError
-from quarkaudio_jax.io.transforms import SILENCE, resample, scale_peak, to_mono, wrap_pad
+from quarkaudio_jax.io.levels import SILENT_PEAK, scale_peak
+from quarkaudio_jax.io.transforms import resample, to_mono, wrap_pad
 from quarkaudio_jax.types import round_up
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def make_crop(source: Source, index: int, spec: CropSpec, position: float) -> di
     samples = crop.samples_SxC
     if not len(samples):
         raise AudioError(f"{source.name(index)}: holds no samples")
-    samples = resample(to_mono(samples)[:, None], crop.rate, spec.sample_rate)[:, 0]
+    samples = resample(to_mono(samples), crop.rate, spec.sample_rate)
     if not spec.feature_frames:
         return {"wave": wrap_pad(samples, spec.samples)}
     features = crop.features_TxD
@@ -145,7 +146,7 @@ class SkipMonitor:
         """Says it once if nothing but silence has come so far."""
         if self._silent is None or "wave" not in example:
             return
-        if np.abs(example["wave"]).max() >= SILENCE:
+        if np.abs(example["wave"]).max() >= SILENT_PEAK:
             self._silent = None
             return
         self._silent += 1
@@ -221,7 +222,7 @@ def heldout_clips(
             break
         try:
             clip = make_crop(domain, index, spec, 0.5)
-            if np.abs(clip["wave"]).max() >= SILENCE:  # silence tells nothing about a codec
+            if np.abs(clip["wave"]).max() >= SILENT_PEAK:  # silence tells nothing about a codec
                 clips.append({**clip, "name": domain.name(index)})
             else:
                 silent += 1

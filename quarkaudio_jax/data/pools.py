@@ -118,7 +118,7 @@ class EmbeddedPool:
 
 
 def _clip(item: embedded.Item, rate: int) -> Clip:
-    return Clip(item.utterance, resample(item.samples_S[:, None], embedded.SAMPLE_RATE, rate)[:, 0], rate)
+    return Clip(item.utterance, resample(item.samples_S, embedded.SAMPLE_RATE, rate), rate)
 
 
 class ManifestPool:
@@ -153,7 +153,7 @@ class ManifestPool:
             samples, stored = audio.read(name, round(utterance.start * stored), count)
         if not len(samples):
             raise audio.AudioError(f"{name}: no samples at {utterance.start} s")
-        return Clip(utterance, resample(to_mono(samples)[:, None], stored, rate)[:, 0], rate)
+        return Clip(utterance, resample(to_mono(samples), stored, rate), rate)
 
     def speaker(self, index: int) -> str:
         return self._speakers[index]

@@ -11,9 +11,8 @@ from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.evaluation.datasets import Item
 from quarkaudio_jax.inference.features import FeatureEncoder
 from quarkaudio_jax.io import audio
-from quarkaudio_jax.io.transforms import to_mono
+from quarkaudio_jax.io.transforms import resample, to_mono
 from quarkaudio_jax.metrics.embeddings import cosine
-from quarkaudio_jax.metrics.reconstruction import resampled
 from quarkaudio_jax.metrics.word_errors import error_rates
 from quarkaudio_jax.weights.clap import load_clap_audio
 from quarkaudio_jax.weights.hub import MissingWeightsError
@@ -45,7 +44,7 @@ class Recognizer:
         self._rate = self._ask.feature_extractor.sampling_rate
 
     def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
-        inputs = [{"raw": resampled(w, rate, self._rate), "sampling_rate": self._rate} for w in waves]
+        inputs = [{"raw": resample(w, rate, self._rate), "sampling_rate": self._rate} for w in waves]
         heard = self._ask(inputs, batch_size=len(inputs))
         return [
             {**error_rates(item.text, h["text"]), "understood": h["text"].strip()}
@@ -66,7 +65,7 @@ class Speaker:
 
     def _embed(self, wave: np.ndarray, rate: int) -> np.ndarray:
         at = self._prepare.sampling_rate
-        inputs = self._prepare(resampled(wave, rate, at), sampling_rate=at, return_tensors="pt")
+        inputs = self._prepare(resample(wave, rate, at), sampling_rate=at, return_tensors="pt")
         with self._torch.inference_mode():
             return self._model(**inputs).embeddings[0].numpy()
 
@@ -91,7 +90,7 @@ class Clap:
         self._text = load_text_extractor("clap", weights)
 
     def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
-        heard = self._audio([resampled(w, rate, self._audio.cfg.sample_rate) for w in waves])
+        heard = self._audio([resample(w, rate, self._audio.cfg.sample_rate) for w in waves])
         asked = self._text([item.prompt for item in items])
         return [{"clap_score": cosine(a.mean(0), b[0])} for a, b in zip(heard, asked, strict=True)]
 
@@ -113,9 +112,9 @@ class FadEncoder:
 
     def __call__(self, waves: Waves, rate: int) -> list[np.ndarray]:
         if self._clap:
-            return self._clap([resampled(w, rate, self._clap.cfg.sample_rate) for w in waves])
+            return self._clap([resample(w, rate, self._clap.cfg.sample_rate) for w in waves])
         at = 16000
-        found = self._features([resampled(w, rate, at) for w in waves], at)
+        found = self._features([resample(w, rate, at) for w in waves], at)
         return [np.stack([x[i : i + 50].mean(0) for i in range(0, max(len(x) - 25, 1), 50)]) for x in found if len(x)]
 
 

@@ -13,7 +13,7 @@ from quarkaudio_jax.evaluation.baselines import points
 from quarkaudio_jax.evaluation.measures import compute
 from quarkaudio_jax.io import atomic
 from quarkaudio_jax.io.audio import read_mono
-from quarkaudio_jax.metrics.reconstruction import resampled
+from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.metrics.registry import HIGHER
 from quarkaudio_jax.report import tables
 
@@ -72,7 +72,7 @@ def measure(
     """The points of our codecs and of public ones, at the lower of a recording's rate and the codec's."""
     for codec, is_ours in [*((c, True) for c in codecs), *((p, False) for p in peers)]:
         rate = codec.sample_rate if is_ours else codec.rate
-        waves = [resampled(wave, own, rate) for wave, own in originals]
+        waves = [resample(wave, own, rate) for wave, own in originals]
         seconds = sum(len(wave) / own for wave, own in originals)
         if is_ours:
             found = ours(codec, waves)
@@ -82,7 +82,7 @@ def measure(
             rows = []
             for (wave, own), out in zip(originals, outs, strict=True):
                 lower = min(own, rate)
-                pair = (resampled(out, rate, lower), resampled(wave, own, lower))
+                pair = (resample(out, rate, lower), resample(wave, own, lower))
                 rows.append({"file": "", **compute(metrics, [pair], lower)})
             means = {k: v for k, v in tables.means(rows).items() if k in HIGHER}
             yield Point(codec.name, curve, setting, bits / seconds / 1000, means)

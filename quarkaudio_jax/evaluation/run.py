@@ -25,8 +25,8 @@ from quarkaudio_jax.evaluation.systems import in_order
 from quarkaudio_jax.io import atomic, audio
 from quarkaudio_jax.io.atomic import drop_unfinished_line
 from quarkaudio_jax.io.audio import read_mono
+from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.metrics.embeddings import frechet_distance
-from quarkaudio_jax.metrics.reconstruction import resampled
 from quarkaudio_jax.metrics.registry import Metric
 from quarkaudio_jax.report import tables
 from quarkaudio_jax.report.progress import progress
@@ -186,8 +186,8 @@ class Run:
         waves = self.system(item)
         rate, targets = self.system.rate, [read_mono(path) for path in item.targets]
         lower = min([rate, *(own for _, own in targets)])
-        waves = [resampled(wave, rate, lower) for wave in waves]
-        targets = [resampled(wave, own, lower) for wave, own in targets]
+        waves = [resample(wave, rate, lower) for wave in waves]
+        targets = [resample(wave, own, lower) for wave, own in targets]
         if len(targets) > 1:
             waves = in_order(waves, targets, lower)
         if self.options.keep_audio:

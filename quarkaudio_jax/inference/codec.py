@@ -158,7 +158,7 @@ class Codec:
         """
         items, rate = inputs.check_waves(wave, sample_rate, lengths, self.sample_rate)
         if rate != self.sample_rate:
-            items = [resample(x[:, None], rate, self.sample_rate)[:, 0] for x in items]
+            items = [resample(x, rate, self.sample_rate) for x in items]
         rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
         counts = np.asarray([len(x) for x in items], np.int32)
         frames = int(self.cfg.num_frames(int(counts.max())))

@@ -24,6 +24,7 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.codec import Codec, load_codec
 from quarkaudio_jax.inference.features import FeatureEncoder
 from quarkaudio_jax.inference.unise import load_unise
+from quarkaudio_jax.io.levels import rms_and_peak
 from quarkaudio_jax.io.transforms import cross_faded, resample
 from quarkaudio_jax.lm.generate import Condition, Generation, generate
 from quarkaudio_jax.lm.model import LanguageModel
@@ -126,7 +127,7 @@ class TaskModel:
         text = text if found.text else ""
         voice = voice_S[: self._window] if found.reference else np.zeros(0, np.float32)
         if found.reference:
-            voice = voice * _gain(*_levels(voice))
+            voice = voice * _gain(*rms_and_peak(voice))
         (features,) = self._text([text])
         text_bytes = len(features) if self.cfg.dataset.text_width else text.encode()
         return Request(found, text_bytes, features.astype(self._stored), *self._features([voice]))
@@ -159,7 +160,7 @@ class TaskModel:
         wave = self._at_rate(wave, sample_rate)
         voice = None if reference is None else self._at_rate(*inputs.check_pair(reference, "reference"))
         request = self.request(task, text, voice)
-        blocks = self.stream(request, lambda a, b: wave[a:b], len(wave), _levels(wave), sampling, guidance, seed)
+        blocks = self.stream(request, lambda a, b: wave[a:b], len(wave), rms_and_peak(wave), sampling, guidance, seed)
         return np.concatenate(list(blocks))
 
     def check_chain(self) -> None:
@@ -183,7 +184,7 @@ class TaskModel:
     def _at_rate(self, wave: np.ndarray, rate: int | None) -> np.ndarray:
         wave = inputs.check_wave(wave, "a recording")
         rate = self.sample_rate if rate is None else inputs.as_rate(rate)
-        return wave if rate == self.sample_rate else resample(wave[:, None], rate, self.sample_rate)[:, 0]
+        return wave if rate == self.sample_rate else resample(wave, rate, self.sample_rate)
 
     def stream(
         self,
@@ -272,11 +273,6 @@ class TaskModel:
             plain = self._embed(variables, batch, np.ones(batch["kind"].shape, bool))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + np.arange(len(rows)))
         return Condition(prefix, lengths, np.asarray(frames, np.int32), keys, plain)
-
-
-def _levels(wave_S: np.ndarray) -> tuple[float, float]:
-    """Root mean square and peak."""
-    return float(np.sqrt(np.mean(np.square(wave_S, dtype=np.float64)))), float(np.abs(wave_S).max())
 
 
 def _gain(rms: float, peak: float) -> float:

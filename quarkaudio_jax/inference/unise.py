@@ -147,7 +147,7 @@ class UniseModel:
         wave = np.asarray(wave, np.float32)
         if wave.ndim != 1 or not len(wave):
             raise UserError(f"a recording has shape {wave.shape}; it should be (samples,), not empty")
-        return wave if rate in (None, self.sample_rate) else resample(wave[:, None], rate, self.sample_rate)[:, 0]
+        return wave if rate in (None, self.sample_rate) else resample(wave, rate, self.sample_rate)
 
     def num_windows(self, num_samples: int) -> int:
         """How many segments a recording of that length at the model's rate goes through."""

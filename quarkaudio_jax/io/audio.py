@@ -312,7 +312,7 @@ def read_mono(path: pathlib.Path, rate: int = 0) -> tuple[np.ndarray, int]:
     if not len(samples):
         raise AudioError(f"{path}: holds no samples")
     wave = to_mono(samples)
-    return (wave, own) if rate in (0, own) else (resample(wave[:, None], own, rate)[:, 0], rate)
+    return (wave, own) if rate in (0, own) else (resample(wave, own, rate), rate)
 
 
 def by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -62,8 +62,8 @@ class ResampledReader:
         return np.pad(found, (0, stop - start - len(found)))
 
 
-def levels(path: str | os.PathLike) -> tuple[float, float]:
-    """(root mean square, peak) of a file as mono; AudioError if it can't be read."""
+def rms_and_peak(path: str | os.PathLike) -> tuple[float, float]:
+    """Measures the root mean square and peak of a file as mono; AudioError if it can't be read."""
     rate = audio.info(path)[1]
     total, peak = 0.0, 0.0
     with ResampledReader(path, rate) as reader:

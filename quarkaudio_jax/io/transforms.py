@@ -1,27 +1,24 @@
-"""What happens to a clip between the file and the batch; pure NumPy functions."""
+"""Resampling, mixing to mono, padding and cross-fading; pure NumPy functions."""
 
 import numpy as np
 
 from quarkaudio_jax.types import resampled_length
 
-SILENCE = 1e-8
-"""-160 dBFS, below the smallest step of 24-bit audio: a recording that stays below it is silent."""
 
-
-def resample(samples_SxC: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """Resamples (S, C) by soxr at very high quality, to `resampled_length` samples."""
-    if rate == target_rate or len(samples_SxC) == 0:
-        return samples_SxC
+def resample(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
+    """Resamples (S,) or (S, C) by soxr at very high quality, to `resampled_length` samples, as float32."""
+    if rate == target_rate or len(samples) == 0:
+        return samples
     import soxr
 
-    # soxr gives a sample less than half a sample asks for: none of a single one, and now and then at an exact half.
-    length = resampled_length(len(samples_SxC), rate, target_rate)
-    out_SxC = soxr.resample(samples_SxC, rate, target_rate, quality="VHQ").astype(np.float32)[:length]
-    return np.pad(out_SxC, ((0, length - len(out_SxC)), (0, 0)))
+    # soxr returns a sample less than half a sample asks for: none of a single one, and now and then at an exact half.
+    length = resampled_length(len(samples), rate, target_rate)
+    out = soxr.resample(samples, rate, target_rate, quality="VHQ").astype(np.float32)[:length]
+    return np.pad(out, [(0, length - len(out))] + [(0, 0)] * (out.ndim - 1))
 
 
 def to_mono(samples_SxC: np.ndarray) -> np.ndarray:
-    """Mean of the channels, (S,)."""
+    """Averages the channels, (S, C) -> (S,)."""
     return samples_SxC.mean(axis=1, dtype=np.float32)
 
 
@@ -32,14 +29,17 @@ def wrap_pad(array: np.ndarray, length: int) -> np.ndarray:
     return np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1), mode="wrap")
 
 
-def scale_peak(samples_S: np.ndarray, peak: float) -> np.ndarray:
-    """Scales so that the largest magnitude is `peak`; what is below `SILENCE` throughout stays as it is."""
-    largest = float(np.abs(samples_S).max(initial=0.0))
-    return samples_S if largest < SILENCE else (samples_S * (peak / largest)).astype(np.float32)
+def fit_length(samples_S: np.ndarray, length: int, position: float) -> np.ndarray:
+    """Cuts a signal to `length`, from `position` in [0, 1) of where the cut can start, or repeats it from there."""
+    if len(samples_S) >= length:
+        start = int(position * (len(samples_S) - length + 1))
+        return samples_S[start : start + length]
+    start = int(position * len(samples_S))
+    return np.resize(np.roll(samples_S, -start), length)
 
 
 def cross_faded(tail_S: np.ndarray, wave_S: np.ndarray) -> np.ndarray:
-    """`wave_S` with `tail_S`, which ends what came before, faded into its beginning."""
+    """Cross-fades the end of what came before, `tail_S`, into the beginning of `wave_S`; returns as many samples as that."""
     count = min(len(tail_S), len(wave_S))
     if not count:
         return wave_S

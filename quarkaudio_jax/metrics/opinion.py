@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from quarkaudio_jax.metrics.reconstruction import resampled
+from quarkaudio_jax.io.transforms import resample
 
 RATE, SHORTEST = 16000, 0.1
 """Hz, of what the models hear; seconds below which they hear nothing, and everything is NaN."""
@@ -13,7 +13,7 @@ RATE, SHORTEST = 16000, 0.1
 def _ready(wave_S: np.ndarray, rate: int) -> np.ndarray | None:
     if len(wave_S) < SHORTEST * rate:
         return None
-    return np.clip(resampled(wave_S, rate, RATE), -1, 1).astype(np.float32)
+    return np.clip(resample(wave_S, rate, RATE), -1, 1).astype(np.float32)
 
 
 def dnsmos(wave_S: np.ndarray, rate: int) -> dict[str, float]:

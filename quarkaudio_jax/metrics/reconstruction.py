@@ -7,6 +7,7 @@ JAX because every new length would compile anew; a test holds the two together.
 import numpy as np
 
 from quarkaudio_jax.io.mel import MEL_BANDS, MEL_WINDOWS, mel_filters, mel_scales
+from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.nn.window import hann_window
 
 STFT_WINDOWS = (2048, 512)
@@ -84,7 +85,7 @@ def pesq(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int, band: str =
     import pesq as package
 
     at = {"wb": 16000, "nb": 8000}[band]
-    waves = (resampled(x, rate, at) for x in (reference_S, estimate_S))
+    waves = (resample(x, rate, at) for x in (reference_S, estimate_S))
     value = package.pesq(at, *waves, band, on_error=package.PesqError.RETURN_VALUES)
     return float(value) if value > 0 else float("nan")
 
@@ -101,17 +102,10 @@ def visqol(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int, mode: str
     api = package.VisqolApi()
     api.create(mode=mode, use_lattice_model=mode == "speech")  # as the original does by default
     at = {"audio": 48000, "speech": 16000}[mode]
-    waves = (resampled(x, rate, at).astype(np.float64) for x in (reference_S, estimate_S))
+    waves = (resample(x, rate, at).astype(np.float64) for x in (reference_S, estimate_S))
     return float(api.measure_from_arrays(*waves, at).moslqo)
 
 
 def visqol_speech(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
     """`visqol` of speech."""
     return visqol(reference_S, estimate_S, rate, "speech")
-
-
-def resampled(wave_S: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """By soxr at very high quality."""
-    import soxr
-
-    return wave_S if rate == target_rate else soxr.resample(wave_S, rate, target_rate, quality="VHQ")

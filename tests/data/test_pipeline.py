@@ -23,7 +23,8 @@ from quarkaudio_jax.data.pipeline import (
 )
 from quarkaudio_jax.data.sources import open_source
 from quarkaudio_jax.io.audio import AudioError
-from quarkaudio_jax.io.transforms import scale_peak, wrap_pad
+from quarkaudio_jax.io.levels import scale_peak
+from quarkaudio_jax.io.transforms import wrap_pad
 
 SPEC = CropSpec(16000, 3200)
 NONE = DomainConfig()

@@ -116,7 +116,7 @@ def streamed(path: pathlib.Path) -> None:
 
 def measured(path: pathlib.Path) -> None:
     """Its levels."""
-    rms, peak = stream.levels(path)
+    rms, peak = stream.rms_and_peak(path)
     assert 0 <= rms <= peak * 1.001 < float("inf")
 
 

@@ -8,10 +8,10 @@ from scipy import signal
 from quarkaudio_jax.data.pools import Clip
 from quarkaudio_jax.data.simulation import instructions
 from quarkaudio_jax.data.simulation.example import Example, Inputs
-from quarkaudio_jax.data.simulation.levels import to_level, under_peak
 from quarkaudio_jax.data.simulation.rng import Draws
 from quarkaudio_jax.data.simulation.sounds import loudest, pick_sounds
 from quarkaudio_jax.data.simulation.voice_perturbation import change_speed
+from quarkaudio_jax.io.levels import limit_peak, scale_rms
 
 FADE_SECONDS = 0.01
 
@@ -33,7 +33,7 @@ def _pieces(inputs: Inputs, count: int, turn: float, draws: Draws) -> list[Event
     for number, clip in enumerate(pick_sounds(inputs, count, draws)):
         inner = draws.scope(f"sound{number}")
         seconds = min(inner.uniform("seconds", cfg.length), 0.95 * turn)
-        samples = to_level(loudest(clip, seconds).samples_S, level + inner.uniform("level_db", cfg.level))
+        samples = scale_rms(loudest(clip, seconds).samples_S, level + inner.uniform("level_db", cfg.level))
         fade = min(round(FADE_SECONDS * rate), len(samples) // 2)
         ramp = np.ones(len(samples), np.float32)
         ramp[:fade], ramp[len(ramp) - fade :] = np.linspace(0, 1, fade), np.linspace(1, 0, fade)
@@ -51,7 +51,7 @@ def _background(inputs: Inputs, seconds: float, draws: Draws) -> np.ndarray:
     """A faint room tone, falling with frequency, so that pauses are not digitally silent."""
     noise = draws.generator("seed").standard_normal(round(seconds * inputs.rate))
     tone = signal.lfilter([1.0], [1.0, -0.95], noise).astype(np.float32)
-    return to_level(tone, draws.uniform("level_db", inputs.cfg.audio_editing.background))
+    return scale_rms(tone, draws.uniform("level_db", inputs.cfg.audio_editing.background))
 
 
 def _render(events: list[Event], slots: int, background_S: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def audio_editing(inputs: Inputs, draws: Draws) -> Example:
         source, target = (_render(e, slots, background) for e in (before, after))
         draws.note("before", [e.name for e in sorted(before, key=lambda e: e.slot)])
         draws.note("after", [e.name for e in sorted(after, key=lambda e: e.slot)])
-    (source, target), gain = under_peak(inputs.cfg.peak, source, target)
+    (source, target), gain = limit_peak(inputs.cfg.peak, source, target)
     draws.note("gain", gain)
     return Example("audio_editing", inputs.rate, source, target, text=text, meta=draws.record)
 

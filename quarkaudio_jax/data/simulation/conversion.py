@@ -4,11 +4,11 @@ import numpy as np
 
 from quarkaudio_jax.data.pools import Clip, EmbeddedPool, located
 from quarkaudio_jax.data.simulation.example import QUIET, Example, Inputs
-from quarkaudio_jax.data.simulation.levels import rms, to_level, under_peak
 from quarkaudio_jax.data.simulation.rng import Draws
 from quarkaudio_jax.data.simulation.scene import as_reference, pick_reference, pick_talker
 from quarkaudio_jax.data.simulation.voice_perturbation import change_speed, peak_filter, shift_pitch, warp_formants
 from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.io.levels import limit_peak, rms, scale_rms
 
 
 def conversion(inputs: Inputs, draws: Draws) -> Example:
@@ -20,7 +20,7 @@ def conversion(inputs: Inputs, draws: Draws) -> Example:
         source, target, reference = _pair(inputs, home, inner, draws)
     else:
         source, target, reference = _disguised(inputs, draws)
-    (source, target), gain = under_peak(inputs.cfg.peak, source, target)
+    (source, target), gain = limit_peak(inputs.cfg.peak, source, target)
     draws.note("gain", gain)
     return Example("conversion", inputs.rate, source, target, reference, meta=draws.record)
 
@@ -38,8 +38,8 @@ def _pair(inputs: Inputs, home: EmbeddedPool, index: int, draws: Draws) -> tuple
     if rms(target) < QUIET or rms(stretched) < QUIET:
         raise AudioError(f"{wanted.utterance.id}: silent")
     return (
-        to_level(stretched, draws.uniform("source.level_db", cfg.level)),
-        to_level(target, draws.uniform("target.level_db", cfg.level)),
+        scale_rms(stretched, draws.uniform("source.level_db", cfg.level)),
+        scale_rms(target, draws.uniform("target.level_db", cfg.level)),
         _own_voice(inputs, home, wanted, draws),
     )
 
@@ -66,4 +66,4 @@ def _disguised(inputs: Inputs, draws: Draws) -> tuple[np.ndarray, np.ndarray, np
         here = inner.scope(f"band{band}")
         hz = here.log_uniform("hz", (80.0, 0.45 * rate))
         source = peak_filter(source, rate, hz, here.uniform("quality", (0.7, 3.0)), here.uniform("db", cfg.equalizer))
-    return to_level(source, draws.uniform("source.level_db", inputs.cfg.level)), target.samples_S, reference
+    return scale_rms(source, draws.uniform("source.level_db", inputs.cfg.level)), target.samples_S, reference

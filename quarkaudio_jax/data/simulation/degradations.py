@@ -14,7 +14,7 @@ def limit_bandwidth(samples_S: np.ndarray, rate: int, sampling: int) -> np.ndarr
     """Down to `sampling` Hz and back: nothing is left above half of it."""
     if sampling >= rate:
         return samples_S
-    narrow = resample(resample(samples_S[:, None], rate, sampling), sampling, rate)[:, 0]
+    narrow = resample(resample(samples_S, rate, sampling), sampling, rate)
     return np.resize(np.pad(narrow, (0, max(len(samples_S) - len(narrow), 0))), len(samples_S))
 
 
@@ -45,11 +45,11 @@ def _mu_law(samples_S: np.ndarray, rate: int) -> np.ndarray:
     """G.711 at 8 kHz: eight bits on a logarithmic scale."""
     import soundfile
 
-    narrow = np.clip(resample(samples_S[:, None], rate, 8000)[:, 0], -1, 1)
+    narrow = np.clip(resample(samples_S, rate, 8000), -1, 1)
     file = io.BytesIO()
     soundfile.write(file, narrow, 8000, format="WAV", subtype="ULAW")
     file.seek(0)
-    return resample(soundfile.read(file, dtype="float32", always_2d=True)[0], 8000, rate)[:, 0]
+    return resample(soundfile.read(file, dtype="float32")[0], 8000, rate)
 
 
 _FORMATS = {"mp3": ("MP3", "MPEG_LAYER_III", 16000), "opus": ("OGG", "OPUS", 16000), "vorbis": ("OGG", "VORBIS", 16000)}
@@ -73,14 +73,14 @@ def code(samples_S: np.ndarray, rate: int, codec: str, quality: float) -> np.nda
         file = io.BytesIO()
         soundfile.write(
             file,
-            np.clip(resample(samples_S[:, None], rate, narrow), -1, 1),
+            np.clip(resample(samples_S, rate, narrow), -1, 1),
             narrow,
             format=container,
             subtype=subtype,
             compression_level=0.99 - 0.39 * quality,
         )
         file.seek(0)
-        decoded = resample(soundfile.read(file, dtype="float32", always_2d=True)[0], narrow, rate)[:, 0]
+        decoded = resample(soundfile.read(file, dtype="float32")[0], narrow, rate)
     return _aligned(decoded, samples_S)
 
 

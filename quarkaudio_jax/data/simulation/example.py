@@ -11,9 +11,9 @@ from quarkaudio_jax.config import SimulationConfig, SourcesConfig
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pools import Clip, JoinedPool, Pool, open_pool
 from quarkaudio_jax.data.simulation.degradations import CODECS
-from quarkaudio_jax.data.simulation.levels import rms
 from quarkaudio_jax.data.simulation.rng import Draws
 from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.io.levels import rms
 
 QUIET = 10 ** (-55 / 20)
 """Root mean square below which a stretch holds nothing to work with."""

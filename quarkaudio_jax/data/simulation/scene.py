@@ -8,9 +8,10 @@ import numpy as np
 from quarkaudio_jax.data.pools import Clip
 from quarkaudio_jax.data.simulation import degradations
 from quarkaudio_jax.data.simulation.example import Inputs, other_speaker, part_of, same_speaker
-from quarkaudio_jax.data.simulation.levels import fit_length, ratio_gain, to_level, under_peak
 from quarkaudio_jax.data.simulation.rng import Draws
 from quarkaudio_jax.data.simulation.rooms import draw_room, reverberate
+from quarkaudio_jax.io.levels import limit_peak, ratio_gain, scale_rms
+from quarkaudio_jax.io.transforms import fit_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ def pick_talker(inputs: Inputs, draws: Draws) -> tuple[int, Clip]:
     draws.note("talker.id", clip.utterance.id)
     draws.note("talker.speaker", clip.utterance.speaker)
     part = part_of(clip, inputs.cfg.seconds, draws.scope("talker"))
-    samples = to_level(part.samples_S, draws.uniform("talker.level_db", inputs.cfg.level))
+    samples = scale_rms(part.samples_S, draws.uniform("talker.level_db", inputs.cfg.level))
     return index, dataclasses.replace(part, samples_S=samples)
 
 
@@ -53,8 +54,8 @@ def as_reference(inputs: Inputs, clip: Clip, bounds: Sequence[float], draws: Dra
     """A part of a clip, between `bounds` seconds of it, at a level within `level`."""
     draws.note("id", clip.utterance.id)
     part = part_of(clip, draws.uniform("seconds", bounds), draws)
-    samples = to_level(part.samples_S, draws.uniform("level_db", inputs.cfg.level))
-    (samples,), _ = under_peak(inputs.cfg.peak, samples)
+    samples = scale_rms(part.samples_S, draws.uniform("level_db", inputs.cfg.level))
+    (samples,), _ = limit_peak(inputs.cfg.peak, samples)
     return samples
 
 

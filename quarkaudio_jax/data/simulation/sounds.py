@@ -6,9 +6,10 @@ import numpy as np
 
 from quarkaudio_jax.data.pools import Clip
 from quarkaudio_jax.data.simulation.example import QUIET, TRIES, Example, Inputs, part_of
-from quarkaudio_jax.data.simulation.levels import fit_length, ratio_gain, rms, to_level, under_peak
 from quarkaudio_jax.data.simulation.rng import Draws
 from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.io.levels import limit_peak, ratio_gain, rms, scale_rms
+from quarkaudio_jax.io.transforms import fit_length
 
 
 def pick_sounds(inputs: Inputs, count: int, draws: Draws) -> list[Clip]:
@@ -50,13 +51,13 @@ def lass(inputs: Inputs, draws: Draws) -> Example:
     cfg = inputs.cfg
     clips = pick_sounds(inputs, draws.integer("sounds", *cfg.lass.sounds), draws)
     first = part_of(clips[0], cfg.seconds, draws.scope("target"))
-    target = to_level(first.samples_S, draws.uniform("target.level_db", cfg.level))
+    target = scale_rms(first.samples_S, draws.uniform("target.level_db", cfg.level))
     rest = np.zeros(len(target))
     for number, clip in enumerate(clips[1:], start=1):
         inner = draws.scope(f"sound{number}")
         fitted = fit_length(clip.samples_S, len(target), inner.uniform("position", (0.0, 1.0)))
         rest += fitted * ratio_gain(target, fitted, inner.uniform("snr_db", cfg.lass.snr))
-    (source, target, rest), gain = under_peak(cfg.peak, target + rest, target, rest)
+    (source, target, rest), gain = limit_peak(cfg.peak, target + rest, target, rest)
     draws.note("gain", gain)
     return Example(
         "lass", inputs.rate, source, target, other_S=rest, text=wording(clips[0], draws, "query"), meta=draws.record

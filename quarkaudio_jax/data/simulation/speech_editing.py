@@ -8,10 +8,10 @@ from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pools import Clip, EmbeddedPool, located
 from quarkaudio_jax.data.simulation import instructions
 from quarkaudio_jax.data.simulation.example import QUIET, Example, Inputs, Redraw, same_speaker
-from quarkaudio_jax.data.simulation.levels import rms, to_level, under_peak
 from quarkaudio_jax.data.simulation.rng import Draws
 from quarkaudio_jax.data.synthetic import grammar
 from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.io.levels import limit_peak, rms, scale_rms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,9 @@ def speech_editing(inputs: Inputs, draws: Draws) -> Example:
     for name in ("before", "after", "removed", "inserted"):
         draws.note(name, getattr(edit, name))
     level = draws.uniform("level_db", inputs.cfg.level)
-    target = to_level(edit.target_S, level)
+    target = scale_rms(edit.target_S, level)
     source = edit.source_S * (rms(target) / max(rms(edit.target_S), 1e-9))
-    (source, target), gain = under_peak(inputs.cfg.peak, source, target)
+    (source, target), gain = limit_peak(inputs.cfg.peak, source, target)
     draws.note("gain", gain)
     return Example(
         "speech_editing", inputs.rate, source, target, text=_instruction(kind, edit, draws), meta=draws.record

@@ -1,9 +1,9 @@
 """Restoration, extraction (and its reverse) and separation."""
 
 from quarkaudio_jax.data.simulation.example import Example, Inputs
-from quarkaudio_jax.data.simulation.levels import under_peak
 from quarkaudio_jax.data.simulation.rng import Draws
 from quarkaudio_jax.data.simulation.scene import harm, mix, pick_other, pick_reference, pick_talker
+from quarkaudio_jax.io.levels import limit_peak
 
 
 def restoration(inputs: Inputs, draws: Draws) -> Example:
@@ -16,7 +16,7 @@ def restoration(inputs: Inputs, draws: Draws) -> Example:
         sir = draws.uniform("sir_db", talkers.restoration_sir)
     scene = mix(inputs, target, other, sir, draws)
     source = harm(inputs, scene.mixture_S, draws)
-    (source, clean), gain = under_peak(inputs.cfg.peak, source, scene.target_S)
+    (source, clean), gain = limit_peak(inputs.cfg.peak, source, scene.target_S)
     draws.note("gain", gain)
     return Example("restoration", inputs.rate, source, clean, meta=draws.record)
 
@@ -27,7 +27,7 @@ def _two_talkers(inputs: Inputs, draws: Draws, reverse: bool) -> Example:
     reference = pick_reference(inputs, index, inputs.cfg.talkers.enrollment, draws)
     scene = mix(inputs, target, other, draws.uniform("sir_db", inputs.cfg.talkers.sir), draws)
     source = harm(inputs, scene.mixture_S, draws)
-    (source, first, second), gain = under_peak(inputs.cfg.peak, source, scene.target_S, scene.other_S)
+    (source, first, second), gain = limit_peak(inputs.cfg.peak, source, scene.target_S, scene.other_S)
     draws.note("gain", gain)
     task = "reverse_extraction" if reverse else "extraction"
     wanted, rest = (second, first) if reverse else (first, second)
@@ -50,6 +50,6 @@ def separation(inputs: Inputs, draws: Draws) -> Example:
     _, other = pick_other(inputs, index, draws)
     sir = draws.note("sir_db", abs(draws.uniform("sir_drawn_db", inputs.cfg.talkers.sir)))
     scene = mix(inputs, target, other, sir, draws, noisy=False)
-    (source, louder, softer), gain = under_peak(inputs.cfg.peak, scene.mixture_S, scene.target_S, scene.other_S)
+    (source, louder, softer), gain = limit_peak(inputs.cfg.peak, scene.mixture_S, scene.target_S, scene.other_S)
     draws.note("gain", gain)
     return Example("separation", inputs.rate, source, louder, other_S=softer, meta=draws.record)

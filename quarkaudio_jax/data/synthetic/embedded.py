@@ -61,7 +61,7 @@ def spoken(text: str, speaker: str, number: int = 0, audio: str = "") -> Item:
     speed, pitch, pitch_range = (int(rng.integers(*r)) for r in ((135, 185), (25, 75), (30, 70)))
     speed += int(np.random.default_rng([5, number]).integers(-15, 16))
     samples, rate, words = espeak.speak(text, espeak.Voice(speaker, speed, pitch, pitch_range))
-    samples = resample(samples[:, None], rate, SAMPLE_RATE)[:, 0]
+    samples = resample(samples, rate, SAMPLE_RATE)
     utterance = Utterance(
         id=audio, audio=audio, duration=len(samples) / SAMPLE_RATE, speaker=speaker, transcript=text, words=words
     )

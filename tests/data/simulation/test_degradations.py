@@ -5,10 +5,11 @@ import pytest
 
 from quarkaudio_jax.config import DegradeConfig
 from quarkaudio_jax.data.simulation import degradations
-from quarkaudio_jax.data.simulation.levels import fit_length, ratio_gain, rms, to_level, under_peak
 from quarkaudio_jax.data.simulation.rng import Draws
 from quarkaudio_jax.data.simulation.rooms import direct_path, draw_room, reverberate
 from quarkaudio_jax.data.simulation.voice_perturbation import change_speed, peak_filter, shift_pitch, warp_formants
+from quarkaudio_jax.io.levels import limit_peak, ratio_gain, rms, scale_rms
+from quarkaudio_jax.io.transforms import fit_length
 
 RATE = 16000
 
@@ -104,11 +105,11 @@ def test_levels(noise):
     gain = ratio_gain(noise, other, 6.0)
     assert 20 * np.log10(rms(noise) / rms(gain * other)) == pytest.approx(6.0, abs=1e-6)
     assert ratio_gain(noise, np.zeros(10), 6.0) == 0.0
-    assert 20 * np.log10(rms(to_level(noise, -20.0))) == pytest.approx(-20.0, abs=1e-4)
-    (quiet, same), factor = under_peak(0.99, 10 * noise, noise)
+    assert 20 * np.log10(rms(scale_rms(noise, -20.0))) == pytest.approx(-20.0, abs=1e-4)
+    (quiet, same), factor = limit_peak(0.99, 10 * noise, noise)
     assert np.abs(quiet).max() == pytest.approx(0.99, abs=1e-6) and factor < 1
     np.testing.assert_allclose(same * 10, quiet, rtol=1e-5)
-    assert under_peak(0.99, noise)[1] == 1.0
+    assert limit_peak(0.99, noise)[1] == 1.0
 
 
 def test_lengths():
