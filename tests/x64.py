@@ -65,7 +65,7 @@ def steps_keep_dtypes():
     ):
         state, batch = nn.meta.unbox(jax.eval_shape(program.init)), program.batch_spec(2)
         assert {str(s.dtype) for s in jax.tree.leaves(state)} <= {"float32", "int32"}
-        after, metrics = jax.eval_shape(program.train_step, jax.eval_shape(program.fit, state, batch), batch)
+        after, metrics = jax.eval_shape(program.train_step, jax.eval_shape(program.init_codebooks, state, batch), batch)
         assert jax.tree.map(lambda s: (s.shape, s.dtype), after) == jax.tree.map(lambda s: (s.shape, s.dtype), state)
         assert {str(s.dtype) for s in jax.tree.leaves(metrics)} == {"float32"}
 

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
                 print(f"the largest batch that fits: {each} a device\n")
             else:
                 needs = report.needs(config, devices, flags.program, flags.batch)
-        except report.DoesNotFit as error:
+        except report.OutOfMemory as error:
             raise UserError(f"{flags.topology or 'the devices at hand'}: {error}") from error
         print(report(needs))
         if flags.output:

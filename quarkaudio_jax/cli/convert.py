@@ -79,12 +79,12 @@ def run_import(args: argparse.Namespace) -> None:
         raise UserError(f"{folder} exists already; choose another folder, or remove it")
     outputs.require_folder(args.output)
     weights = open_weights(args.weights)
-    cfg = saved_codec.recognize_file(args.weights, weights)
+    cfg = saved_codec.identify_variant(args.weights, weights)
     for note in weights.notes:
         print(f"{args.weights}: {note}")
     print(f"{args.weights}: {cfg.name}, {len(weights.tensors)} tensors")
-    features = saved_codec.told_features(args.weights, weights, cfg)
-    variables = saved_codec.import_file(args.weights, cfg, weights, on_device)
+    features = saved_codec.recorded_features(args.weights, weights, cfg)
+    variables = saved_codec.import_codec_weights(args.weights, cfg, weights, on_device)
     config = CodecTrainConfig(codec=CodecConfig(variant=cfg.name), features=features)
     write_model(args.output, config, CodecModel(variables["params"], variables["codebooks"], None))
     record = write_record(args.output, args.weights, cfg.name, args.source, args.license)
@@ -140,10 +140,10 @@ def run_verify(args: argparse.Namespace) -> None:
     ]
     if not files:
         raise UserError(f"no audio files in {', '.join(args.audio)}")
-    module, missing = upstream.import_upstream(args.upstream, saved_codec.read_variant(args.checkpoint))
+    module, missing = upstream.import_upstream(args.upstream, saved_codec.read_codec_config(args.checkpoint))
     if missing:
         print(f"not installed, and not used by inference: {', '.join(missing)}")
-    trained, variables, features = saved_codec.read_any(args.checkpoint)
+    trained, variables, features = saved_codec.read_any_codec(args.checkpoint)
     cfg = published_front_end(trained)
     if cfg != trained:
         print(f"{trained.name} is compared as {cfg.name}: the public code knows no fading of phases\n")

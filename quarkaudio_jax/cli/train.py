@@ -25,10 +25,10 @@ def main(argv: list[str] | None = None) -> None:
         config, flags = read_config(sys.argv if argv is None else argv, TrainConfig, __doc__, _define)
         require_folder(flags.workdir, "--workdir")
         from quarkaudio_jax.training.loop import Trainer
-        from quarkaudio_jax.training.preemption import AGAIN, EXIT_CODES
+        from quarkaudio_jax.training.preemption import EXIT_CODES, RESTART_EXIT_CODE
 
         set_up()
         outcome = Trainer(config, flags.workdir).run()
         logging.getLogger(__name__).info("%s; everything is in %s", outcome, flags.workdir)
-        if code := EXIT_CODES.get(outcome, AGAIN):
+        if code := EXIT_CODES.get(outcome, RESTART_EXIT_CODE):
             raise SystemExit(code)

@@ -39,7 +39,7 @@ PREFIX, CACHE = 512, 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class Needs:
+class CompileReport:
     """Of one step, per device unless said otherwise.
 
     memory: kind -> bytes. model_flops: of all devices together, without what remat of layers computes again.
@@ -72,7 +72,7 @@ class Needs:
         return {k: v / max(self.seconds, self.reading) / self.devices for k, v in self.work.items()}
 
 
-class DoesNotFit(QuarkAudioError, ValueError):
+class OutOfMemory(QuarkAudioError, ValueError):
     """A step that needs more memory than a device has."""
 
 
@@ -101,7 +101,7 @@ def with_dataset_info(cfg: TrainConfig, codec: str) -> TrainConfig:
     return dataclasses.replace(cfg, dataset=dataset)
 
 
-def train_needs(cfg: TrainConfig, devices: Sequence[Any]) -> Needs:
+def train_needs(cfg: TrainConfig, devices: Sequence[Any]) -> CompileReport:
     """Of the real training step on a mesh of `devices`."""
     program = program_of(cfg)
     step = lower_train_step(program, configured_mesh(cfg, devices))
@@ -128,7 +128,7 @@ def _held(leaf: Any) -> int:
     return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
 
-def codec_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> Needs:
+def codec_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> CompileReport:
     """Of encoding (features given) or decoding `SECONDS` of audio on one device, weights in the compute type."""
     dtype, codec_cfg = DTYPES[cfg.codec.dtype], program_of(cfg).codec_cfg
     codec, stacked = (HCodec(codec_cfg, dtype, scan=scan) for scan in (False, True))
@@ -152,7 +152,7 @@ def codec_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int)
     return _on_one(what, fn, variables, inputs, one, devices, {"audio_seconds": batch * frames / codec_cfg.frame_rate})
 
 
-def lm_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> Needs:
+def lm_needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> CompileReport:
     """Of prefilling `PREFIX` positions, or of one step with a cache of `CACHE`, on one device."""
     program = program_of(cfg)
     model = lm.LanguageModel(program.lm_cfg, DTYPES[cfg.lm.dtype], scan=False)
@@ -178,14 +178,14 @@ def _for_use(params: Any, dtype: Any) -> Any:
     return jax.eval_shape(unstack_params, cast)
 
 
-def _on_one(what, fn: Callable, variables, inputs, sharding, devices, work, donated=()) -> Needs:
+def _on_one(what, fn: Callable, variables, inputs, sharding, devices, work, donated=()) -> CompileReport:
     placed = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), (variables, *inputs))
     lowered = jax.jit(fn, donate_argnums=donated, keep_unused=True).lower(*placed)
     memory = {"parameters": sum(map(_held, jax.tree.leaves(placed[0])))}
     return _needs(what, lowered, devices[:1], memory, count_flops(fn, *placed), work)
 
 
-def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, int], flops: int, work) -> Needs:
+def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, int], flops: int, work) -> CompileReport:
     try:
         compiled, text = _compiled(lowered, devices)
     except jax.errors.JaxRuntimeError as error:
@@ -203,7 +203,7 @@ def _needs(what: str, lowered: Any, devices: Sequence[Any], memory: dict[str, in
         transfers = sum(_factor(kind) * size for kind, (_, size) in found.collectives.items()) / chip.links
         utilization = flops / (len(devices) * chip.flops * seconds)
     name = chip.name if chip else devices[0].device_kind
-    return Needs(
+    return CompileReport(
         what,
         len(devices),
         name,
@@ -242,7 +242,7 @@ def _factor(kind: str) -> int:
     return 2 if kind == "all-reduce" else 1
 
 
-def _explained(error: Exception) -> DoesNotFit | None:
+def _explained(error: Exception) -> OutOfMemory | None:
     """The compiler's refusal in our words; None if it is about something else."""
     text = str(error)
     if "RESOURCE_EXHAUSTED" not in text:
@@ -251,9 +251,9 @@ def _explained(error: Exception) -> DoesNotFit | None:
     if not found:
         found = re.search(r"Used ([\d.]+)([GM]) of ([\d.]+)G hbm", text)
     if not found:
-        return DoesNotFit(text.splitlines()[0])
+        return OutOfMemory(text.splitlines()[0])
     needed = float(found[1]) / (1024 if found[2] == "M" else 1)
-    return DoesNotFit(
+    return OutOfMemory(
         f"it needs {needed:.2f} GiB of a device's {found[3]} GiB, {needed - float(found[3]):.2f} GiB too much. Less: a "
         "smaller config.data.batch_size, or remat=full (config.codec or config.lm), for activations; more devices on "
         "config.mesh.fsdp for parameters and optimizer"
@@ -261,27 +261,27 @@ def _explained(error: Exception) -> DoesNotFit | None:
 
 
 def largest_batch(
-    cfg: TrainConfig, devices: Sequence[Any], tried: Callable[[int, Needs | None], None]
-) -> tuple[int, Needs]:
+    cfg: TrainConfig, devices: Sequence[Any], tried: Callable[[int, CompileReport | None], None]
+) -> tuple[int, CompileReport]:
     """(the largest batch a device with which the training step fits, what it needs).
 
-    Doubled until it does not fit, then bisected. tried: told of each attempt. DoesNotFit if not even one
+    Doubled until it does not fit, then bisected. tried: told of each attempt. OutOfMemory if not even one
     example a device fits.
     """
     sizes = configured_mesh(cfg, devices).shape
     ways = sizes["data"] * sizes["fsdp"]
 
-    fitting: dict[int, Needs] = {}
+    fitting: dict[int, CompileReport] = {}
 
     def fits(each: int) -> bool:
         data = dataclasses.replace(cfg.data, batch_size=each * ways)
-        with contextlib.suppress(DoesNotFit):
+        with contextlib.suppress(OutOfMemory):
             fitting[each] = train_needs(dataclasses.replace(cfg, data=data), devices)
         tried(each, fitting.get(each))
         return each in fitting
 
     if not fits(1):
-        raise DoesNotFit("not even one example a device fits; more devices on config.mesh.fsdp, or a smaller model")
+        raise OutOfMemory("not even one example a device fits; more devices on config.mesh.fsdp, or a smaller model")
     low, high = 1, 2
     while fits(high):
         low, high = high, 2 * high
@@ -298,7 +298,7 @@ def check_kind(cfg: TrainConfig, what: str) -> None:
         raise ConfigError(f"--program={what}: this configuration has {', '.join(kinds)}")
 
 
-def needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> Needs:
+def needs(cfg: TrainConfig, devices: Sequence[Any], what: str, batch: int) -> CompileReport:
     """Of `what`: train, encode, decode, prefill or decode-step (`batch` items, but for train)."""
     check_kind(cfg, what)
     if what == "train":

@@ -21,7 +21,7 @@ LANES = 128
 """Channels that a TPU's units work on at once."""
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """features: hidden layers of one member; logits: its last layer."""
 
     features: list[Blocks]
@@ -81,7 +81,7 @@ class PeriodDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, wave_BxS: jax.Array) -> Judgement:
+    def __call__(self, wave_BxS: jax.Array) -> DiscriminatorOutput:
         strides = [3] * (len(self.channels) - 1) + [1, 1]
         # A narrow layer computes whole blocks of the next one; a wide one computes columns, which are joined afterwards.
         narrow = [self.blocked and width < LANES for width in self.channels]
@@ -92,7 +92,9 @@ class PeriodDiscriminator(nn.Module):
             conv = WeightNormConv2d(width, (1, 5), strides[i], blocks[i], self.dtype, True, name=f"conv_{i}")
             x = conv(x.joined(wanted[i]), multiple=wanted[i + 1]).map(leaky_relu)
             features.append(x)
-        return Judgement(features, WeightNormConv2d(1, (1, 3), dtype=self.dtype, turned=True, name="out")(x).image())
+        return DiscriminatorOutput(
+            features, WeightNormConv2d(1, (1, 3), dtype=self.dtype, turned=True, name="out")(x).image()
+        )
 
 
 def _rows(wave_BxS: jax.Array, period: int, block: int) -> Blocks:
@@ -117,7 +119,7 @@ class SpectralDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, wave_BxS: jax.Array) -> Judgement:
+    def __call__(self, wave_BxS: jax.Array) -> DiscriminatorOutput:
         spectrum = reflect_stft(wave_BxS, self.n_fft, self.n_fft // 4)
         x_BxTxFx2 = jnp.stack([part.astype(self.dtype) for part in (spectrum.real, spectrum.imag)], axis=-1)
         bins, block = x_BxTxFx2.shape[2], max(LANES // self.channels, 1) if self.blocked else 1
@@ -135,7 +137,9 @@ class SpectralDiscriminator(nn.Module):
                 features.append(x)
             outs.append(x.image())
         joined = blocks_of(jnp.concatenate(outs, axis=2), block)
-        return Judgement(features, WeightNormConv2d(1, (3, 3), 1, block, self.dtype, name="out")(joined).image())
+        return DiscriminatorOutput(
+            features, WeightNormConv2d(1, (3, 3), 1, block, self.dtype, name="out")(joined).image()
+        )
 
 
 class Discriminators(nn.Module):
@@ -154,7 +158,7 @@ class Discriminators(nn.Module):
     blocked: bool | None = None
 
     @nn.compact
-    def __call__(self, wave_BxS: jax.Array) -> list[Judgement]:
+    def __call__(self, wave_BxS: jax.Array) -> list[DiscriminatorOutput]:
         wave_BxS = wave_BxS - wave_BxS.mean(-1, keepdims=True)
         wave_BxS = 0.8 * wave_BxS / (jnp.abs(wave_BxS).max(-1, keepdims=True) + 1e-9)
         how = (platform() == "tpu" if self.blocked is None else self.blocked, self.dtype)

@@ -29,7 +29,7 @@ from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.types import Array, Codes, Wave
-from quarkaudio_jax.weights.saved_codec import read_any
+from quarkaudio_jax.weights.saved_codec import read_any_codec
 from quarkaudio_jax.weights.ssl import codec_extractor
 
 CHUNK_SECONDS, CONTEXT_SECONDS = 20.0, 2.0
@@ -337,7 +337,7 @@ def load_codec(
     model may be downloaded from the Hugging Face hub. Averaged weights are used if the checkpoint
     has them.
     """
-    cfg, variables, wanted = read_any(source)
+    cfg, variables, wanted = read_any_codec(source)
     if not encoding:
         return Codec(cfg, variables, Extractor(get_recipe(wanted.recipe)))
     return Codec(cfg, variables, codec_extractor(wanted, features, download))

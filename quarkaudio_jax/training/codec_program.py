@@ -86,7 +86,7 @@ class CodecProgram(Program):
         self.extractor = extractor or Extractor(get_recipe(cfg.features.recipe))
         self.frozen = self.extractor.params
         self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
-        self.adversary_optimizer = make_optimizer(cfg.discriminator_optim, cfg.loop.steps)
+        self.discriminator_optimizer = make_optimizer(cfg.discriminator_optim, cfg.loop.steps)
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
         self.adversarial = cfg.losses.adversarial > 0 or cfg.losses.feature_matching > 0
         self.rates = {"audio_seconds": cfg.data.batch_size * self.crop.seconds}
@@ -95,7 +95,7 @@ class CodecProgram(Program):
                 f"config.losses.perceptual needs a recipe that can be computed, not {self.extractor.name!r}"
             )
 
-    def check_initial(self, saved: TrainConfig) -> None:
+    def check_init_from(self, saved: TrainConfig) -> None:
         """The encoder must read what it was trained on."""
         trained = get_variant(saved.codec.variant) if isinstance(saved, CodecTrainConfig) else self.codec_cfg
         ours, theirs = (getattr(codec.encoder, "fade_phase", False) for codec in (self.codec_cfg, trained))
@@ -112,7 +112,7 @@ class CodecProgram(Program):
         feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
 
-    def identity(self, cfg: CodecTrainConfig) -> dict[str, Any]:
+    def resume_fields(self, cfg: CodecTrainConfig) -> dict[str, Any]:
         """The codec, its front end included; the data and their order, the features and the losses."""
         found = (
             flat(cfg.data, "config.data") | flat(cfg.features, "config.features") | flat(cfg.losses, "config.losses")
@@ -154,11 +154,11 @@ class CodecProgram(Program):
         training = CodecTraining(self.optimizer.init(params), None, None)
         if self.adversarial:
             adversary = self.adversary.init(adversary_key, jnp.zeros((1, self._judged_samples), jnp.float32))["params"]
-            training = CodecTraining(training.opt_state, adversary, self.adversary_optimizer.init(adversary))
+            training = CodecTraining(training.opt_state, adversary, self.discriminator_optimizer.init(adversary))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
         return State(jnp.zeros((), jnp.int32), CodecModel(params, variables["codebooks"], ema), training)
 
-    def fit(self, state: State, batch) -> State:
+    def init_codebooks(self, state: State, batch) -> State:
         """k-means codebooks from the first batch."""
         batch = _bounded(batch)
         _, variables = self.codec.apply(
@@ -236,7 +236,7 @@ class CodecProgram(Program):
             return discriminator_loss(self._judge(params, target_BxS, step), self._judge(params, wave_BxS, step))
 
         value, grads = jax.value_and_grad(loss)(training.adversary_params)
-        updates, opt_state = self.adversary_optimizer.update(
+        updates, opt_state = self.discriminator_optimizer.update(
             grads, training.adversary_opt_state, training.adversary_params
         )
         params = optax.apply_updates(training.adversary_params, updates)

@@ -34,7 +34,7 @@ def guarded(step: Callable[[State, Batch], tuple[State, Metrics]]) -> Callable[[
     return train_step
 
 
-def guarded_fit(fit: Callable[[State, Batch], State]) -> Callable[[State, Batch], tuple[State, jax.Array]]:
+def guarded_init(fit: Callable[[State, Batch], State]) -> Callable[[State, Batch], tuple[State, jax.Array]]:
     """(the state fitted to a batch, or as it was if that is not finite; whether it is)."""
 
     def fit_batch(state: State, batch: Batch) -> tuple[State, jax.Array]:

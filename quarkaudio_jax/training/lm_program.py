@@ -20,7 +20,7 @@ from quarkaudio_jax.training.program import Program, State, flat
 from quarkaudio_jax.weights.backbone import read_backbone
 from quarkaudio_jax.weights.models import LMModel, eval_params
 
-MEMORY = 0.98
+ACCURACY_EMA_DECAY = 0.98
 """Of the accuracies in the log: what the steps before count for, against this one."""
 
 
@@ -76,7 +76,7 @@ class LMProgram(Program):
         training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2), jnp.float32))
         return State(jnp.zeros((), jnp.int32), LMModel(params, ema), training)
 
-    def warm_start(self, model: LMModel) -> LMModel:
+    def load_pretrained(self, model: LMModel) -> LMModel:
         """The backbone of `config.lm.backbone`, if it is given."""
         if not self.cfg.lm.backbone:
             return model
@@ -87,7 +87,7 @@ class LMProgram(Program):
 
         return LMModel(placed(model.params), None if model.ema is None else placed(model.ema))
 
-    def identity(self, cfg: LMTrainConfig) -> dict[str, Any]:
+    def resume_fields(self, cfg: LMTrainConfig) -> dict[str, Any]:
         """Data made with the same codec and features, in the same order. Batches check the mixture themselves."""
         dataset = flat(cfg.dataset, "data with")
         del dataset["data with.tasks"]
@@ -129,7 +129,7 @@ class LMProgram(Program):
         ema = state.model.ema
         if ema is not None:
             ema = optax.incremental_update(params, ema, 1.0 - self.cfg.ema_decay)
-        tally = MEMORY * state.training.tally + now
+        tally = ACCURACY_EMA_DECAY * state.training.tally + now
         by_task = tally[:, 0] / jnp.maximum(tally[:, 1], 1e-6)
         trained = [TASKS[name] for name in self.cfg.dataset.tasks]
         metrics = {

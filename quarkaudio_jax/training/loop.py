@@ -22,15 +22,21 @@ from quarkaudio_jax.sharding import distributed
 from quarkaudio_jax.sharding.mesh import batch_share, check_equal_shares, global_batch, on_mesh, replicated
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
-from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded_fit, not_finite, suspects
+from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded_init, not_finite, suspects
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lock import WorkdirLock
 from quarkaudio_jax.training.lowering import check_batch, configured_mesh, lower_train_step
-from quarkaudio_jax.training.metrics import Accounts, MetricWriter, Pace
+from quarkaudio_jax.training.metrics import MetricWriter, Throughput, TimeBreakdown
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.profiling import Profiler
-from quarkaudio_jax.training.program import Program, check_same
-from quarkaudio_jax.weights.checkpoint import Checkpoints, Saved, find_checkpoint, initial_model, read_config
+from quarkaudio_jax.training.program import Program, check_unchanged
+from quarkaudio_jax.weights.checkpoint import (
+    CheckpointInfo,
+    Checkpoints,
+    find_checkpoint,
+    read_initial_model,
+    read_train_config,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +52,7 @@ class Trainer:
     """Everything a run holds; `run` trains until the configured step, a signal or an error."""
 
     def __init__(self, cfg: TrainConfig, workdir: str | pathlib.Path):
-        self.accounts = Accounts()
+        self.times = TimeBreakdown()
         distributed.initialize()
         self.workdir = pathlib.Path(workdir).absolute()
         try:
@@ -70,33 +76,33 @@ class Trainer:
         self.profiler = Profiler(cfg.profile.steps, self.workdir / "tensorboard")
         self.checkpoints = Checkpoints(self.workdir, cfg.loop.keep)
         saved = self._check_resume()
-        self.accounts.add("setup", self.accounts.elapsed)
-        with self.accounts.spending("compile"):
+        self.times.add("setup", self.times.elapsed)
+        with self.times.measure("compile"):
             lowered = self._lower()
-        with self.accounts.spending("restore"):
+        with self.times.measure("restore"):
             initial = self._initial_model() if saved is None and cfg.init_from else None
-        with self.accounts.spending("compile"):
+        with self.times.measure("compile"):
             self._compile(lowered)
-        with self.accounts.spending("restore"):
+        with self.times.measure("restore"):
             self.state = self._restore_or_init(saved, initial)
         self.writer = MetricWriter(self.workdir, is_main)
         self.evaluate = Evaluation(self.program, self.mesh, self.writer, self.workdir, is_main)
         if is_main:
             atomic.write_text(self.workdir / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
 
-    def _check_resume(self) -> Saved | None:
+    def _check_resume(self) -> CheckpointInfo | None:
         """What the newest checkpoint was saved with, None without one; ConfigError if this run is another one."""
         if self.checkpoints.latest() is None:
             return None
-        saved = self.checkpoints.saved(self.checkpoints.latest())
+        saved = self.checkpoints.info(self.checkpoints.latest())
         if type(saved.config) is not type(self.cfg):
             raise ConfigError(
                 f"{self.workdir} holds a run of the program {saved.config.program!r}; name another --workdir"
             )
-        before, now = self.program.identity(saved.config), self.program.identity(self.cfg)
+        before, now = self.program.resume_fields(saved.config), self.program.resume_fields(self.cfg)
         for state in saved.data[:1]:
             before, now = before | state.get("sources", {}), now | dict(self.batches.sources)
-        check_same(before, now, self.cfg.loop.allow_changes)
+        check_unchanged(before, now, self.cfg.loop.allow_changes)
         return saved
 
     def _lower(self) -> jax.stages.Lowered:
@@ -110,8 +116,8 @@ class Trainer:
     def _initial_model(self) -> Any:
         """The model of `config.init_from`; read before anything is compiled, so that a wrong one is refused at once."""
         log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
-        self.program.check_initial(read_config(find_checkpoint(self.cfg.init_from))[0])
-        return initial_model(self.cfg.init_from, self.abstract_state.model)
+        self.program.check_init_from(read_train_config(find_checkpoint(self.cfg.init_from))[0])
+        return read_initial_model(self.cfg.init_from, self.abstract_state.model)
 
     def _compile(self, lowered: jax.stages.Lowered) -> None:
         start = time.perf_counter()
@@ -126,7 +132,7 @@ class Trainer:
             _cost(self.train_step),
         )
 
-    def _restore_or_init(self, saved: Saved | None, initial: Any) -> Any:
+    def _restore_or_init(self, saved: CheckpointInfo | None, initial: Any) -> Any:
         """Priority: the newest checkpoint of the work directory; else a fresh state with the `initial` model; else a
         fresh state with the weights that the program brings from elsewhere, fitted to the first batch.
         """
@@ -141,11 +147,11 @@ class Trainer:
         )
         if initial is not None:
             return state.replace(model=initial)
-        state = state.replace(model=self.program.warm_start(state.model))
+        state = state.replace(model=self.program.load_pretrained(state.model))
         log.info("starting afresh in %s; fitting to the first batch", self.workdir)
         start = self.batches.get_state()
         fit = jax.jit(
-            on_mesh(guarded_fit(self.program.fit), self.mesh),
+            on_mesh(guarded_init(self.program.init_codebooks), self.mesh),
             donate_argnums=0,
             out_shardings=(self.shardings, replicated(self.mesh)),
         )
@@ -158,7 +164,7 @@ class Trainer:
             log.warning("batch %d is not finite: %s", attempt + 1, ", ".join(suspects(batch, self.batches.names)))
         raise NonFiniteError(f"the first {attempt + 1} batches are not finite; the last held {self.batches.names}")
 
-    def _restore_data(self, saved: Saved) -> None:
+    def _restore_data(self, saved: CheckpointInfo) -> None:
         """Sets the batches and the counts to go on where the run was."""
         if saved.bad_steps:
             self.bad_steps.set_state(saved.bad_steps)
@@ -174,7 +180,7 @@ class Trainer:
         """Trains; returns 'finished', or the name of the signal that stopped it. The last state is saved."""
         cfg, preemption = self.cfg.loop, Preemption()
         step = int(self.state.step)
-        pace, pending = Pace(), None
+        throughput, pending = Throughput(), None
         if step == 0 and cfg.eval_every:
             self._evaluate(0)
         try:
@@ -182,27 +188,27 @@ class Trainer:
                 asked = time.perf_counter()
                 batch = next(self.batches)
                 waited = time.perf_counter() - asked
-                pace.waited += waited
-                self.accounts.add("data", waited)
+                throughput.waited += waited
+                self.times.add("data", waited)
                 source = (batch, self.batches.names)
                 with self.profiler.step(step + 1):
                     self.state, metrics = self.train_step(self.state, global_batch(batch, self.mesh))
                 step += 1
                 self.profiler.after(step, metrics)
-                pace = self._report(pending, pace)
+                throughput = self._report(pending, throughput)
                 pending = (step, metrics, source)
                 if _due(cfg.checkpoint_every, step) or _due(cfg.eval_every, step):
-                    pace = self._report(pending, pace)
+                    throughput = self._report(pending, throughput)
                     pending = None
                     if _due(cfg.checkpoint_every, step):
                         self._save(step)
                     if _due(cfg.eval_every, step):
                         self._evaluate(step)
-                    pace = pace.without_pause()
-            self._report(pending, pace)
+                    throughput = throughput.without_pause()
+            self._report(pending, throughput)
             if self.checkpoints.latest() != step:
                 self._save(step)
-            with self.accounts.spending("checkpoint"):
+            with self.times.measure("checkpoint"):
                 self.checkpoints.wait()
         finally:
             self.profiler.close()
@@ -210,23 +216,23 @@ class Trainer:
             self.checkpoints.close()
             self.writer.close()
             self.lock.release()
-        log.info("%s", self.accounts)
+        log.info("%s", self.times)
         if preemption.requested:
             log.info("%s: saved at step %d; the same command goes on from here", preemption.requested, step)
         return preemption.requested or "finished"
 
     def _save(self, step: int) -> None:
-        with self.accounts.spending("checkpoint"):
+        with self.times.measure("checkpoint"):
             self.checkpoints.save(step, self.state, self.batches, self.cfg, self.bad_steps.state())
 
     def _evaluate(self, step: int) -> None:
-        with self.accounts.spending("evaluate"):
+        with self.times.measure("evaluate"):
             self.evaluate(step, self.state)
 
-    def _report(self, pending, pace: Pace) -> Pace:
-        """Checks the metrics of a finished step, and logs them when it is their turn; returns the pace to go on with."""
+    def _report(self, pending, throughput: Throughput) -> Throughput:
+        """Checks the metrics of a finished step, and logs them when it is their turn; returns the throughput to go on with."""
         if pending is None:
-            return pace
+            return throughput
         step, metrics, (batch, names) = pending
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         try:
@@ -236,14 +242,14 @@ class Trainer:
             kept = self.checkpoints.latest()
             where = "none" if kept is None else f"step {kept}"
             raise NonFiniteError(f"{error}; the last checkpoint is {where} in {self.workdir}") from None
-        pace.finish_step()
+        throughput.finish_step()
         if not _due(self.cfg.loop.log_every, step):
-            return pace
+            return throughput
         check_equal_shares(names, *batch_share(self.mesh))
-        speed = pace.scalars(self.program.rates)
+        speed = throughput.scalars(self.program.rates)
         left = (self.cfg.loop.steps - step) / max(speed["speed/steps_per_second"], 1e-9)
         counts = {"data/skipped": float(self.skips.count), "steps/skipped": float(self.bad_steps.total)}
-        self.writer.scalars(step, {**values, **speed, **self.accounts.scalars(), **counts})
+        self.writer.scalars(step, {**values, **speed, **self.times.scalars(), **counts})
         terms = " ".join(f"{n.removeprefix('loss/')} {v:.4g}" for n, v in values.items() if n.startswith("loss/"))
         log.info(
             "step %d/%d  %s  |  %.2f steps/s, %s, %.1f%% waiting for data, %s left",
@@ -255,7 +261,7 @@ class Trainer:
             100 * speed["speed/data_wait_share"],
             duration(left),
         )
-        return Pace()
+        return Throughput()
 
 
 def _due(every: int, step: int) -> bool:

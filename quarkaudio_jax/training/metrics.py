@@ -54,7 +54,7 @@ class MetricWriter:
 
 
 @dataclasses.dataclass
-class Pace:
+class Throughput:
     """Where the time of a logging window went; checkpoints and evaluations are left out."""
 
     start: float = dataclasses.field(default_factory=time.perf_counter)
@@ -67,7 +67,7 @@ class Pace:
         self.steps += 1
         self.last = time.perf_counter()
 
-    def without_pause(self) -> "Pace":
+    def without_pause(self) -> "Throughput":
         """The same window, as if the time since the last finished step had not passed."""
         return dataclasses.replace(self, start=self.start + time.perf_counter() - (self.last or self.start))
 
@@ -82,7 +82,7 @@ class Pace:
         }
 
 
-class Accounts:
+class TimeBreakdown:
     """What the wall time of a process went into. What no kind claims is training itself, the productive part."""
 
     def __init__(self):
@@ -90,7 +90,7 @@ class Accounts:
         self._spent: dict[str, float] = {}
 
     @contextlib.contextmanager
-    def spending(self, kind: str) -> Iterator[None]:
+    def measure(self, kind: str) -> Iterator[None]:
         """Counts the time within it as `kind`."""
         start = time.perf_counter()
         try:

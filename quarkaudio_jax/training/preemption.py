@@ -5,9 +5,9 @@ import signal
 import jax
 
 EXIT_CODES = {"finished": 0, "SIGINT": 130}
-"""Of a process by how its run ended; `AGAIN` for everything else."""
+"""Of a process by how its run ended; `RESTART_EXIT_CODE` for everything else."""
 
-AGAIN = 75
+RESTART_EXIT_CODE = 75
 """Saved because the machine is taken away: a launcher should start the same command again (sysexits' EX_TEMPFAIL)."""
 
 

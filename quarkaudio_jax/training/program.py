@@ -55,18 +55,18 @@ class Program(Protocol):
         """A fresh state; parameters carry logical axis names (boxed)."""
         ...
 
-    def warm_start(self, model: Any) -> Any:
+    def load_pretrained(self, model: Any) -> Any:
         """A fresh model with those weights put in that come from elsewhere (not jitted)."""
         return model
 
-    def identity(self, cfg: TrainConfig) -> dict[str, Any]:
+    def resume_fields(self, cfg: TrainConfig) -> dict[str, Any]:
         """What a run that is resumed must have again though other values would fit its shapes, by name."""
         ...
 
-    def check_initial(self, saved: TrainConfig) -> None:
+    def check_init_from(self, saved: TrainConfig) -> None:
         """ConfigError if `config.init_from` holds a model, trained with `saved`, that this program would misuse."""
 
-    def fit(self, state: State, batch: Batch) -> State:
+    def init_codebooks(self, state: State, batch: Batch) -> State:
         """What must be set from the first batch before step 0."""
         return state
 
@@ -104,7 +104,7 @@ def flat(config: Any, prefix: str) -> dict[str, Any]:
     return out
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any], allowed: bool) -> None:
+def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any], allowed: bool) -> None:
     """ConfigError if a run would go on with something else than it began with; allowed: a warning."""
     changes = [f"{k} = {before[k]!r} (now {now[k]!r})" for k in before if k in now and before[k] != now[k]]
     if changes and not allowed:

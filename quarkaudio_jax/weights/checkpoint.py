@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 
 from quarkaudio_jax.config import TrainConfig, from_config_dict, to_dict
 from quarkaudio_jax.errors import QuarkAudioError
-from quarkaudio_jax.weights.damage import MARKER, MODEL, damage, newest_whole, whole_steps
+from quarkaudio_jax.weights.damage import MARKER, MODEL, damage, intact_steps, newest_intact
 
 if TYPE_CHECKING:
     import grain
@@ -39,7 +39,7 @@ class CheckpointError(QuarkAudioError, RuntimeError):
     """A checkpoint that is missing or does not fit."""
 
 
-class Saved(NamedTuple):
+class CheckpointInfo(NamedTuple):
     """bad_steps: of `guard.BadSteps`, None where an older version saved. data: the state of each host's iterator."""
 
     config: TrainConfig
@@ -55,7 +55,7 @@ class Checkpoints:
         self._damaged: dict[pathlib.Path, str] = {}
         newest = None
         if jax.process_index() == 0 and self._folder.is_dir():
-            newest, self._damaged = newest_whole(self._folder)
+            newest, self._damaged = newest_intact(self._folder)
         found = -1 if newest is None else int(newest.name)
         found, damaged = (int(x) for x in _from_first_host([found, len(self._damaged)]))
         if damaged and found < 0:
@@ -87,12 +87,12 @@ class Checkpoints:
         """The step of the newest whole checkpoint."""
         return self._manager.latest_step() if "_manager" in self.__dict__ else self._found
 
-    def saved(self, step: int) -> Saved:
+    def info(self, step: int) -> CheckpointInfo:
         """What was saved with a step besides its arrays."""
         folder = self._folder / str(step)
         files = sorted((folder / "data").glob("process_*.json"))
-        return Saved(
-            read_config(folder)[0], _notes(folder).get("bad_steps"), [json.loads(f.read_text()) for f in files]
+        return CheckpointInfo(
+            read_train_config(folder)[0], _notes(folder).get("bad_steps"), [json.loads(f.read_text()) for f in files]
         )
 
     def save(
@@ -123,7 +123,7 @@ class Checkpoints:
             self.wait()  # for the step before, which is named if it is whole
             raise CheckpointError(
                 f"{self._folder}: no room for step {step}: {num_bytes / 2**20:.0f} MiB of arrays, and "
-                f"{free / 2**20:.0f} MiB are free; make room, or name another --workdir. {whole_steps(self._folder / str(step))}"
+                f"{free / 2**20:.0f} MiB are free; make room, or name another --workdir. {intact_steps(self._folder / str(step))}"
             )
 
     def restore(self, step: int, abstract_state: Any) -> Any:
@@ -183,7 +183,7 @@ _DAMAGE = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", 
 
 
 def _damaged(step: pathlib.Path, why: str) -> CheckpointError:
-    return CheckpointError(f"{step} is damaged ({why}): move it away. {whole_steps(step)}")
+    return CheckpointError(f"{step} is damaged ({why}): move it away. {intact_steps(step)}")
 
 
 def _first_line(error: Exception) -> str:
@@ -208,7 +208,7 @@ def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
             raise _damaged(path, lack)
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    newest, damaged = newest_whole(folder, MODEL)
+    newest, damaged = newest_intact(folder, MODEL)
     told = "; ".join(f"step {step.name} is damaged ({lack})" for step, lack in damaged.items())
     if newest is None:
         raise CheckpointError(
@@ -227,7 +227,7 @@ def _notes(checkpoint: pathlib.Path) -> dict[str, Any]:
         raise CheckpointError(f"{checkpoint}: its config can't be read ({_first_line(error)})") from error
 
 
-def read_config(checkpoint: pathlib.Path) -> tuple[TrainConfig, int]:
+def read_train_config(checkpoint: pathlib.Path) -> tuple[TrainConfig, int]:
     """The configuration saved in a checkpoint, and its step."""
     saved = _notes(checkpoint)
     try:
@@ -236,7 +236,7 @@ def read_config(checkpoint: pathlib.Path) -> tuple[TrainConfig, int]:
         raise CheckpointError(f"{checkpoint}: its config can't be read ({_first_line(error)})") from error
 
 
-def initial_model(source: str, abstract_model: Any) -> Any:
+def read_initial_model(source: str, abstract_model: Any) -> Any:
     """The model of another run's checkpoint, placed as `abstract_model` says; averaged weights if it has them.
 
     Averages start from there too. CheckpointError if it is of another shape.

@@ -22,7 +22,7 @@ def numbered(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
 
 
-def newest_whole(
+def newest_intact(
     folder: pathlib.Path, items: Collection[str] = ITEMS
 ) -> tuple[pathlib.Path | None, dict[pathlib.Path, str]]:
     """(the newest step whose `items` are whole, the newer ones and what they lack)."""
@@ -35,7 +35,7 @@ def newest_whole(
     return None, damaged
 
 
-def whole_steps(damaged: pathlib.Path) -> str:
+def intact_steps(damaged: pathlib.Path) -> str:
     """The steps beside a damaged one whose model is whole, in words."""
     folder = damaged.parent
     found = [path.name for path in numbered(folder) if path != damaged and not damage(path, MODEL)]

@@ -211,7 +211,7 @@ def torch_shapes(cfg: HCodecConfig) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in export_hcodec(cfg, empty, contiguous=False).items()}
 
 
-def recognize(tensors: Mapping[str, Any], variant: str = "") -> HCodecConfig:
+def match_variant(tensors: Mapping[str, Any], variant: str = "") -> HCodecConfig:
     """The variant that a PyTorch state dict belongs to, by its names and shapes.
 
     variant: the name that the file gives itself, which decides between variants of the same shapes (without it, the

@@ -13,16 +13,16 @@ from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES, get_variant
 from quarkaudio_jax.config import CodecTrainConfig, FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import get_recipe
-from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_config, read_model
+from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_model, read_train_config
 from quarkaudio_jax.weights.files import Weights, is_weight_file, open_weights
-from quarkaudio_jax.weights.hcodec import import_hcodec, recognize
+from quarkaudio_jax.weights.hcodec import import_hcodec, match_variant
 from quarkaudio_jax.weights.models import abstract_codec, eval_params
 from quarkaudio_jax.weights.rules import UnmatchedError
 
 log = logging.getLogger(__name__)
 
 
-def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
+def read_any_codec(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
     """(configuration, variables, where its features come from) of what `load_codec` takes."""
     path = pathlib.Path(source).expanduser()
     if not is_weight_file(path):
@@ -31,26 +31,28 @@ def read_any(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], F
     weights = open_weights(path)
     for note in weights.notes:
         log.info("%s: %s", path, note)
-    cfg = recognize_file(path, weights)
-    features = told_features(path, weights, cfg)
-    return cfg, import_file(path, cfg, weights), features
+    cfg = identify_variant(path, weights)
+    features = recorded_features(path, weights, cfg)
+    return cfg, import_codec_weights(path, cfg, weights), features
 
 
-def read_variant(source: str | os.PathLike) -> HCodecConfig:
-    """The configuration of what `read_any` takes, without reading the weights."""
+def read_codec_config(source: str | os.PathLike) -> HCodecConfig:
+    """The configuration of what `read_any_codec` takes, without reading the weights."""
     path = pathlib.Path(source).expanduser()
-    return recognize_file(path, open_weights(path)) if is_weight_file(path) else _read_config(path)[1]
+    return identify_variant(path, open_weights(path)) if is_weight_file(path) else _read_config(path)[1]
 
 
-def recognize_file(path: str | os.PathLike, weights: Weights) -> HCodecConfig:
+def identify_variant(path: str | os.PathLike, weights: Weights) -> HCodecConfig:
     """The variant of a file's tensors; UnmatchedError names the file."""
     try:
-        return recognize(weights.tensors, weights.metadata.get("variant", ""))
+        return match_variant(weights.tensors, weights.metadata.get("variant", ""))
     except UnmatchedError as error:
         raise UnmatchedError(f"{path}: {error}") from error
 
 
-def import_file(path: str | os.PathLike, cfg: HCodecConfig, weights: Weights, place=np.asarray) -> dict[str, Any]:
+def import_codec_weights(
+    path: str | os.PathLike, cfg: HCodecConfig, weights: Weights, place=np.asarray
+) -> dict[str, Any]:
     """The variables of a file's tensors, which are taken out on the way; UnmatchedError names the file."""
     try:
         return import_hcodec(cfg, weights.tensors, consume=True, place=place)
@@ -58,7 +60,7 @@ def import_file(path: str | os.PathLike, cfg: HCodecConfig, weights: Weights, pl
         raise UnmatchedError(f"{path}: {error}") from error
 
 
-def told_features(path: str | os.PathLike, weights: Weights, cfg: HCodecConfig) -> FeatureConfig:
+def recorded_features(path: str | os.PathLike, weights: Weights, cfg: HCodecConfig) -> FeatureConfig:
     """The features that a weight file says its codec was trained on; what is assumed where it says nothing is logged."""
     recipe = weights.metadata.get("feature_recipe")
     if recipe is not None:
@@ -70,7 +72,7 @@ def told_features(path: str | os.PathLike, weights: Weights, cfg: HCodecConfig) 
 
 
 def feature_metadata(features: FeatureConfig) -> dict[str, str]:
-    """What an exported file says of the features; read by `told_features`."""
+    """What an exported file says of the features; read by `recorded_features`."""
     return {"feature_recipe": features.recipe, "feature_model": features.model}
 
 
@@ -85,7 +87,7 @@ def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
 def _read_config(checkpoint: str | os.PathLike) -> tuple[pathlib.Path, HCodecConfig, CodecTrainConfig]:
     """(folder of the newest step, codec configuration, training configuration)."""
     folder = find_checkpoint(checkpoint)
-    trained, _ = read_config(folder)
+    trained, _ = read_train_config(folder)
     if not isinstance(trained, CodecTrainConfig):
         raise CheckpointError(f"{folder} holds a language model, not a codec; name a codec's checkpoint")
     try:

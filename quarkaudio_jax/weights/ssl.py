@@ -122,7 +122,7 @@ def load_extractor(
 
     weights: a Hugging Face directory or hub name, or the environment variable QUARKAUDIO_<RECIPE>; empty: the model that
     the codec was trained on, else the recipe's own, as far as it is on disk. trained_on: that model, a hub name or what
-    `identity` gives. Another one is refused unless the user named it (named), and then a line says so.
+    `model_id` gives. Another one is refused unless the user named it (named), and then a line says so.
     hub.MissingWeightsError says what to download and where to; nothing is downloaded unless `download`.
     """
     chosen = get_recipe(recipe)
@@ -133,8 +133,8 @@ def load_extractor(
     if chosen.layers and max(chosen.layers) > cfg.num_layers:
         raise UserError(f"features {recipe!r} mix layers {chosen.layers}; {model.folder} has only {cfg.num_layers}")
     params = import_ssl(cfg, model.tensors())
-    found = identity(model, params)
-    sure, problem = another(found, trained_on or chosen.hub)
+    found = model_id(model, params)
+    sure, problem = compare_ids(found, trained_on or chosen.hub)
     if problem:
         told = f"features {recipe!r} from {model.source}: {problem}"
         if sure and trained_on and not (named and weights):
@@ -155,7 +155,7 @@ def find_ssl(
     recipe: str, weights: str | os.PathLike = "", trained_on: str = "", download: bool = False
 ) -> hub.ModelFolder:
     """The Hugging Face folder of a recipe's model; see `load_extractor`."""
-    usual = trained_on.split(" ")[0] if trained_on and not trained_on.startswith(UNTOLD) else get_recipe(recipe).hub
+    usual = trained_on.split(" ")[0] if trained_on and not trained_on.startswith(UNKNOWN) else get_recipe(recipe).hub
     source = str(weights or os.environ.get(_variable(recipe), "") or usual)
     return hub.find_model(source, ["config.json"], f"features {recipe!r}", usual, _how(recipe), download)
 
@@ -164,24 +164,24 @@ def codec_extractor(features: FeatureConfig, weights: str | os.PathLike = "", do
     """The features that a codec was trained on; weights: where the user says that their model is."""
     recipe = get_recipe(features.recipe)
     weights = weights or ("" if features.weights else os.environ.get(_variable(recipe.name), ""))
-    if recipe.hub == HUBERTS[0] and not (weights or features.weights or features.model):
+    if recipe.hub == HUBERT_MODELS[0] and not (weights or features.weights or features.model):
         log.warning(
             "the checkpoint does not say which HuBERT its features came from; %s is assumed. Before this was recorded, "
             "training took %s: if it did, name that by --features",
-            *HUBERTS,
+            *HUBERT_MODELS,
         )
     return load_extractor(
         features.recipe, weights or features.weights, features.model, named=bool(weights), download=download
     )
 
 
-HUBERTS = ("bosonai/hubert_base", "facebook/hubert-base-ls960")
+HUBERT_MODELS = ("bosonai/hubert_base", "facebook/hubert-base-ls960")
 """Two models of one architecture, with the same names and shapes of tensors, trained on different data."""
 
-UNTOLD = "-"
+UNKNOWN = "-"
 
 
-def identity(model: hub.ModelFolder, params: Mapping[str, Any]) -> str:
+def model_id(model: hub.ModelFolder, params: Mapping[str, Any]) -> str:
     """Which SSL model this is: `NAME crc32:CHECKSUM`, the checksum that of all weights as float32.
 
     The name is the model's on the hub, as the Hugging Face cache or the name of the folder tells it, else `-`. The
@@ -189,13 +189,13 @@ def identity(model: hub.ModelFolder, params: Mapping[str, Any]) -> str:
     """
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     crc = functools.reduce(lambda crc, name: zlib.crc32(np.ascontiguousarray(flat[name]), crc), sorted(flat), 0)
-    known = {name.split("/")[1]: name for name in (*HUBERTS, *(r.hub for r in RECIPES.values() if r.hub))}
+    known = {name.split("/")[1]: name for name in (*HUBERT_MODELS, *(r.hub for r in RECIPES.values() if r.hub))}
     cached = next((part for part in reversed(model.folder.absolute().parts) if part.startswith("models--")), "")
-    name = "/".join(cached.split("--")[1:]) or known.get(model.folder.absolute().name, UNTOLD)
+    name = "/".join(cached.split("--")[1:]) or known.get(model.folder.absolute().name, UNKNOWN)
     return f"{name} crc32:{crc:08x}"
 
 
-def another(found: str, wanted: str) -> tuple[bool, str]:
+def compare_ids(found: str, wanted: str) -> tuple[bool, str]:
     """(whether it is sure, how the model found is another than the one wanted, or nothing), of two identities.
 
     The one that is wanted may be a hub name alone.
@@ -203,6 +203,6 @@ def another(found: str, wanted: str) -> tuple[bool, str]:
     (name, crc), (usual, _, expected) = found.split(" "), wanted.partition(" ")
     if expected:
         return True, "" if crc == expected else f"{name} ({crc}) is not the codec's, {usual} ({expected})"
-    if name == UNTOLD:
+    if name == UNKNOWN:
         return False, f"which model it is can't be told; it should be {usual}"
     return True, "" if name == usual else f"{name} is not {usual}; the features of the two differ"

@@ -221,7 +221,7 @@ def first(output):
     return output
 
 
-class Watched:
+class RecordedModel:
     """Runs parts of the original and keeps every submodule's first output, in order."""
 
     def __init__(self, model):

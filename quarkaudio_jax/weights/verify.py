@@ -21,7 +21,7 @@ from quarkaudio_jax.ssl.features import SSL_MARGIN, SSL_RATE, Extractor
 from quarkaudio_jax.types import Codes
 from quarkaudio_jax.weights.hcodec import table, torch_shapes
 from quarkaudio_jax.weights.rules import Rule, match_torch
-from quarkaudio_jax.weights.upstream import Watched, first
+from quarkaudio_jax.weights.upstream import RecordedModel, first
 
 OWN_OUTPUT = ("qkv", "scale1", "scale2")
 """Parameters that we hold in a module larger than PyTorch's: their outputs are not comparable."""
@@ -32,7 +32,7 @@ SLACK = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Compared:
+class Comparison:
     """One output. difference: largest, as a share of the largest value; equal: share of equal codes, or None.
 
     part: the original's module it comes from. own: the same figure (a difference, or a share of equal codes) of the
@@ -56,7 +56,7 @@ class Compared:
         return self.equal >= min(min_equal, 1 - SLACK * (1 - (1.0 if self.own is None else self.own)))
 
 
-class Captured:
+class RecordedCodec:
     """Our codec, and every submodule's first output by its path."""
 
     def __init__(self, cfg: HCodecConfig, variables: Mapping[str, Any]):
@@ -98,12 +98,12 @@ def compare(
     wave_BxS: np.ndarray,
     features_BxTxD: np.ndarray,
     tolerance: float,
-) -> list[Compared]:
+) -> list[Comparison]:
     """Every output of one recording; `part` says where the two sides part by more than `tolerance`, if they do.
 
     variables: with `unstacked` parameters.
     """
-    ours, watched = Captured(cfg, variables), Watched(model)
+    ours, watched = RecordedCodec(cfg, variables), RecordedModel(model)
     results = compare_codebooks(cfg, ours.variables["codebooks"], watched)
     frames = ours("encode_frames", wave_BxS, features_BxTxD)
     wave = wave_BxS[:, None] if cfg.sample_rate == 16000 else wave_BxS
@@ -111,10 +111,10 @@ def compare(
         acoustic = _compare_spectral(cfg, watched, wave, frames.acoustic_BxTxD, results)
     else:
         acoustic = _channels_last(watched("encoder", wave))
-        results.append(Compared("acoustic embedding", _relative(frames.acoustic_BxTxD, acoustic), part="encoder"))
+        results.append(Comparison("acoustic embedding", _relative(frames.acoustic_BxTxD, acoustic), part="encoder"))
     semantic = _channels_last(watched("semantic_encoder", _channels_first(features_BxTxD)))
     difference = _relative(frames.semantic_BxTxD, semantic)
-    results.append(Compared("semantic embedding", difference, part="semantic_encoder"))
+    results.append(Comparison("semantic embedding", difference, part="semantic_encoder"))
     emb, streams = frames, (acoustic, semantic)
     mine = frames.acoustic_BxTxD, frames.semantic_BxTxD
     if cfg.aggregation is not None:
@@ -128,7 +128,9 @@ def compare(
         )
         mine = emb.acoustic_BxTxD[:, :count], emb.semantic_BxTxD[:, :count]
         for (stream, _), a, b in zip(STREAMS, mine, streams, strict=True):
-            results.append(Compared(f"{stream} groups (grouped as ours)", _relative(a, b), part=f"{stream}_aggregator"))
+            results.append(
+                Comparison(f"{stream} groups (grouped as ours)", _relative(a, b), part=f"{stream}_aggregator")
+            )
     codes = ours("quantize", emb)
     both = codes.acoustic_BxTxK, codes.semantic_BxTxK
     for (stream, part), k, x, own in zip(STREAMS, both, mine, streams, strict=True):
@@ -141,22 +143,22 @@ def compare(
     vectors = ours("dequantize", plain)
     for (stream, part), x, k in zip(STREAMS, vectors, (plain.acoustic_BxTxK, plain.semantic_BxTxK), strict=True):
         theirs = watched(part, np.asarray(k, np.int64), method="get_output_from_indices").numpy()
-        results.append(Compared(f"{stream} vectors of the same codes", _relative(x, theirs), part=part))
+        results.append(Comparison(f"{stream} vectors of the same codes", _relative(x, theirs), part=part))
     mixed = np.concatenate([_channels_first(x) for x in vectors], axis=1)
     if cfg.aggregation is not None:
         mixed = first(watched("bottleneck_transformer", mixed)).numpy()
         difference = _relative(ours("mix", *vectors), _channels_first(mixed))
-        results.append(Compared("bottleneck of the same codes", difference, part="bottleneck_transformer"))
+        results.append(Comparison("bottleneck of the same codes", difference, part="bottleneck_transformer"))
     wave = first(watched("decoder", mixed)).numpy().reshape(wave_BxS.shape)
-    results.append(Compared("wave of the same codes", _relative(ours("synthesize", *vectors), wave), part="decoder"))
+    results.append(Comparison("wave of the same codes", _relative(ours("synthesize", *vectors), wave), part="decoder"))
     predicted = _channels_last(watched("semantic_decoder", _channels_first(vectors[1])))
     difference = _relative(ours("predict_features", vectors[1]), predicted)
-    results.append(Compared("features of the same codes", difference, part="semantic_decoder"))
+    results.append(Comparison("features of the same codes", difference, part="semantic_decoder"))
     watched.close()
     off = differences(cfg, watched.outputs, ours.outputs)
     found = {name: told for name, (difference, told) in off.items() if not difference <= tolerance}
     worst = max((difference for difference, _ in off.values()), default=0.0)
-    results.append(Compared(f"each of {len(off)} modules", worst, part=next(iter(found.values()), "")))
+    results.append(Comparison(f"each of {len(off)} modules", worst, part=next(iter(found.values()), "")))
     return [row if row.exact else dataclasses.replace(row, part=_located(row.part, found)) for row in results]
 
 
@@ -168,7 +170,7 @@ def _located(part: str, found: Mapping[str, str]) -> str:
     )
 
 
-def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: Watched) -> list[Compared]:
+def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: RecordedModel) -> list[Comparison]:
     """Every entry of every codebook, as the original looks it up; the part is the first codebook that differs."""
     rows = []
     sizes = cfg.acoustic_quantizer, cfg.semantic_quantizer
@@ -184,11 +186,11 @@ def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: 
         if first is not None:
             entry = int(np.abs(mine[first] - theirs[first]).max(-1).argmax())
             where = f"{part}.layers.{first}._codebook (entry {entry}), off by {off[first]:.1e}"
-        rows.append(Compared(f"{stream} codebooks", max(off), part=where, exact=True))
+        rows.append(Comparison(f"{stream} codebooks", max(off), part=where, exact=True))
     return rows
 
 
-def _codes(watched: Watched, part: str, x_BxTxD: np.ndarray) -> np.ndarray:
+def _codes(watched: RecordedModel, part: str, x_BxTxD: np.ndarray) -> np.ndarray:
     return watched(part, np.ascontiguousarray(x_BxTxD))[1].numpy()
 
 
@@ -203,16 +205,16 @@ def exact_codes(books_KxVxD, x_BxTxD) -> np.ndarray:
     return np.stack(codes, -1)
 
 
-def _compare_codes(name: str, part: str, ours, theirs: np.ndarray, own: float | None = None) -> Compared:
+def _compare_codes(name: str, part: str, ours, theirs: np.ndarray, own: float | None = None) -> Comparison:
     """The part is the first codebook that chose otherwise; those after it code another residual."""
     same = np.asarray(ours)[:, : theirs.shape[1]] == theirs
     first = next((k for k in range(same.shape[-1]) if not same[..., k].all()), None)
-    return Compared(
+    return Comparison(
         name, 1 - float(same.mean()), float(same.mean()), part if first is None else f"{part}.layers.{first}", own
     )
 
 
-def _compare_spectral(cfg: HCodecConfig, watched: Watched, wave_BxS, acoustic_BxTxD, results: list) -> np.ndarray:
+def _compare_spectral(cfg: HCodecConfig, watched: RecordedModel, wave_BxS, acoustic_BxTxD, results: list) -> np.ndarray:
     """H-Codec 2.0's acoustic encoder: on our spectrum, where it must agree; and on its own.
 
     Where a recording has no energy the phases that the encoder reads are rounding, so its own spectrum is judged beside
@@ -222,17 +224,17 @@ def _compare_spectral(cfg: HCodecConfig, watched: Watched, wave_BxS, acoustic_Bx
     spectrum = stft(jnp.pad(jnp.asarray(wave_BxS), ((0, 0), (pad, pad))), cfg.encoder.n_fft, cfg.encoder.hop)
     with watched.spectrum(_channels_first(spectrum)):
         same = _channels_last(watched("encoder", wave_BxS))
-    results.append(Compared("acoustic embedding (our spectrum)", _relative(acoustic_BxTxD, same), part="encoder"))
-    alone = Watched(watched.model)
+    results.append(Comparison("acoustic embedding (our spectrum)", _relative(acoustic_BxTxD, same), part="encoder"))
+    alone = RecordedModel(watched.model)
     own = _channels_last(alone("encoder", wave_BxS))
     theirs = alone.outputs["encoder.stft"]
-    results.append(Compared("spectrum", _relative(_channels_first(spectrum), theirs), part="encoder.stft"))
+    results.append(Comparison("spectrum", _relative(_channels_first(spectrum), theirs), part="encoder.stft"))
     with alone.double_stft():
         double = _channels_last(alone("encoder", wave_BxS))
     codes, exact = _codes(alone, "quantizer", own), _codes(alone, "quantizer", double)
     alone.close()
     results.append(
-        Compared("acoustic embedding", _relative(acoustic_BxTxD, own), part="encoder", own=_relative(double, own))
+        Comparison("acoustic embedding", _relative(acoustic_BxTxD, own), part="encoder", own=_relative(double, own))
     )
     mine = _codes(watched, "quantizer", np.asarray(acoustic_BxTxD))
     results.append(
@@ -272,7 +274,7 @@ def _fitted(mine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def compare_features(
     extractor: Extractor, folder: pathlib.Path, wave_S: np.ndarray, sample_rate: int, hop: int
-) -> Compared:
+) -> Comparison:
     """The SSL features of one recording, with its length given as an encoder gives it, beside transformers' model."""
     import torch
     import transformers
@@ -289,7 +291,9 @@ def compare_features(
         padded = torch.nn.functional.pad(wave, (SSL_MARGIN, SSL_MARGIN))
         states = model(padded, output_hidden_states=True).hidden_states
     chosen = torch.stack([states[i] for i in recipe.layers or range(len(states))]).mean(0)
-    # Compared before the compression, which is steep at 0.
+    # Comparison before the compression, which is steep at 0.
     mine, theirs = np.asarray(mine), chosen.numpy()
     mine = np.sign(mine) * np.abs(mine) ** (1 / 0.3) if recipe.compress else mine
-    return Compared(f"SSL features of {len(wave_S) / sample_rate:.1f} s", _relative(mine, theirs), part="the SSL model")
+    return Comparison(
+        f"SSL features of {len(wave_S) / sample_rate:.1f} s", _relative(mine, theirs), part="the SSL model"
+    )

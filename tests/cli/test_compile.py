@@ -122,8 +122,10 @@ class TestSlices:
 
         def limited(cfg, devices):
             if cfg.data.batch_size > 8 * 11:
-                raise report.DoesNotFit("too much")
-            return report.Needs("train", 8, "v5e", {"all": 1}, 1, 1.0, 0.1, 0.0, 0.5, {}, [], {"positions": 16.0})
+                raise report.OutOfMemory("too much")
+            return report.CompileReport(
+                "train", 8, "v5e", {"all": 1}, 1, 1.0, 0.1, 0.0, 0.5, {}, [], {"positions": 16.0}
+            )
 
         monkeypatch.setattr(report, "train_needs", limited)
         call(*LM, "--topology=v5e:2x4", "--search")

@@ -18,7 +18,7 @@ from quarkaudio_jax.weights import files
 from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint
 from quarkaudio_jax.weights.files import read_tensors, write_tensors
 from quarkaudio_jax.weights.hcodec import export_hcodec
-from quarkaudio_jax.weights.saved_codec import read_any, read_codec
+from quarkaudio_jax.weights.saved_codec import read_any_codec, read_codec
 from tests.parity.codecs import golden_state_dict
 
 VARIANTS = ["hcodec_16k_tiny", "hcodec_16k_adaptive_tiny", "hcodec_48k_tiny"]
@@ -62,7 +62,7 @@ def test_averaged_weights_are_exported_unless_told_otherwise(trained, tmp_path):
 def test_an_export_says_that_its_front_end_is_not_the_published_one(trained, tmp_path, capsys):
     call("export", trained, "--output", tmp_path / "a.safetensors")
     assert "note: hcodec_48k_tiny_faded fades phases" in capsys.readouterr().out
-    cfg, variables, _ = read_any(tmp_path / "a.safetensors")
+    cfg, variables, _ = read_any_codec(tmp_path / "a.safetensors")
     assert cfg == read_codec(trained)[0] == get_variant("hcodec_48k_tiny_faded")
     call("import", tmp_path / "a.safetensors", "--output", tmp_path / "run")
     assert read_codec(tmp_path / "run")[0] == cfg

@@ -19,8 +19,8 @@ from quarkaudio_jax.configs import codec48k
 from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.nn.window import hann_window
 from quarkaudio_jax.training.codec_program import CodecProgram
-from quarkaudio_jax.training.program import check_same
-from quarkaudio_jax.weights.hcodec import import_hcodec, recognize, torch_shapes
+from quarkaudio_jax.training.program import check_unchanged
+from quarkaudio_jax.weights.hcodec import import_hcodec, match_variant, torch_shapes
 from tests.conftest import small_config
 from tests.parity.codecs import golden_state_dict
 
@@ -110,17 +110,17 @@ def test_our_own_training_fades(variant):
 @pytest.mark.slow
 def test_a_pytorch_file_means_the_published_front_end_unless_it_says_otherwise():
     tensors = {name: np.broadcast_to(np.float32(0), shape) for name, shape in torch_shapes(HCODEC_48K_TINY).items()}
-    assert recognize(tensors, "hcodec_48k_tiny_faded") == HCODEC_48K_TINY_FADED
-    assert recognize(tensors) == recognize(tensors, "nonsense") == recognize(tensors, "hcodec_48k_faded")
-    assert recognize(tensors) == HCODEC_48K_TINY
+    assert match_variant(tensors, "hcodec_48k_tiny_faded") == HCODEC_48K_TINY_FADED
+    assert match_variant(tensors) == match_variant(tensors, "nonsense") == match_variant(tensors, "hcodec_48k_faded")
+    assert match_variant(tensors) == HCODEC_48K_TINY
 
 
 def test_runs_and_weights_of_another_front_end_are_refused_by_name():
     program = CodecProgram(from_config_dict(small_config()))
     before = from_config_dict(small_config(codec__variant="hcodec_48k_tiny"))
     with pytest.raises(ConfigError, match=r"config.codec.variant = 'hcodec_48k_tiny' \(now 'hcodec_48k_tiny_faded'\)"):
-        check_same(program.identity(before), program.identity(program.cfg), allowed=False)
+        check_unchanged(program.resume_fields(before), program.resume_fields(program.cfg), allowed=False)
     with pytest.raises(ConfigError, match="another front end; set config.codec.variant=hcodec_48k_tiny$"):
-        program.check_initial(before)
-    program.check_initial(program.cfg)
-    CodecProgram(before).check_initial(before)
+        program.check_init_from(before)
+    program.check_init_from(program.cfg)
+    CodecProgram(before).check_init_from(before)

@@ -83,7 +83,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     batches = [global_batch(make(program, rng), mesh) for _ in range(3)]
     assert all(x.sharding == batch_sharding(mesh) for x in batches[0].values())
-    state = jax.jit(on_mesh(program.fit, mesh), out_shardings=shardings)(state, batches[0])
+    state = jax.jit(on_mesh(program.init_codebooks, mesh), out_shardings=shardings)(state, batches[0])
     step = jax.jit(on_mesh(program.train_step, mesh), out_shardings=(shardings, replicated(mesh)))
     metrics = []
     for batch in batches:

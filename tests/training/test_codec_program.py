@@ -38,7 +38,7 @@ def stepped():
     program, state, batch = start(
         ema_decay=0.5, discriminators__from_step=1, losses__perceptual=1.0, losses__perceptual_from=1
     )
-    fit, step = jax.jit(program.fit), jax.jit(guarded(program.train_step))
+    fit, step = jax.jit(program.init_codebooks), jax.jit(guarded(program.train_step))
     fitted = fit(state, batch)
     states, metrics = [fitted], []
     for _ in range(2):

@@ -12,7 +12,7 @@ import quarkaudio_jax
 from quarkaudio_jax.config import from_config_dict
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.loop import Trainer
-from quarkaudio_jax.weights.checkpoint import CheckpointError, initial_model
+from quarkaudio_jax.weights.checkpoint import CheckpointError, read_initial_model
 from tests.conftest import shrunk
 
 pytestmark = pytest.mark.slow
@@ -43,13 +43,13 @@ def test_it_trains_and_is_used(name, real_audio, tmp_path):
     assert codec.reconstruct(wave).shape == wave.shape
 
     abstract = jax.eval_shape(lambda: codec_program(cfg, ema_decay=0.9).init()).model
-    model = initial_model(str(tmp_path / "run"), nn.meta.unbox(abstract))  # what config.init_from starts with
+    model = read_initial_model(str(tmp_path / "run"), nn.meta.unbox(abstract))  # what config.init_from starts with
     first = np.asarray(model.params["semantic_encoder"]["embed"]["kernel"])
     np.testing.assert_array_equal(first, codec._variables["params"]["semantic_encoder"]["embed"]["kernel"])
     np.testing.assert_array_equal(model.ema["semantic_encoder"]["embed"]["kernel"], first)
     other = codec_program(cfg, codec__variant="hcodec_48k_tiny")
     with pytest.raises(CheckpointError, match="init_from=.* does not fit this configuration"):
-        initial_model(str(tmp_path / "run"), nn.meta.unbox(jax.eval_shape(other.init).model))
+        read_initial_model(str(tmp_path / "run"), nn.meta.unbox(jax.eval_shape(other.init).model))
 
 
 def codec_program(cfg, **changes):

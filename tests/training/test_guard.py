@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded, guarded_fit, suspects
+from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded, guarded_init, suspects
 from quarkaudio_jax.training.program import State
 
 
@@ -49,7 +49,7 @@ def test_a_fit_to_a_bad_batch_leaves_the_state(state):
     def fit(state, batch):
         return state.replace(model=state.model.replace(params=batch["wave"].mean()))
 
-    fit = jax.jit(guarded_fit(fit))
+    fit = jax.jit(guarded_init(fit))
     same, finite = fit(state, {"wave": jnp.array([jnp.nan, 1.0])})
     assert not finite and float(same.model.params) == 1
     fitted, finite = fit(state, {"wave": jnp.array([3.0, 1.0])})

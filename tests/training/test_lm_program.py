@@ -26,9 +26,9 @@ from quarkaudio_jax.training.lm_program import LMProgram, task_of
 from quarkaudio_jax.training.loop import Trainer
 from quarkaudio_jax.training.optim import make_schedule
 from quarkaudio_jax.training.preemption import Preemption
-from quarkaudio_jax.training.program import check_same
+from quarkaudio_jax.training.program import check_unchanged
 from quarkaudio_jax.weights.backbone import config_to_hf
-from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_config
+from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_train_config
 from quarkaudio_jax.weights.files import WeightFileError
 from quarkaudio_jax.weights.saved_codec import read_codec
 from quarkaudio_jax.weights.saved_lm import read_lm
@@ -47,7 +47,7 @@ def test_a_run_logs_every_task_and_knows_its_data(trained_lm, prepared):
     lines = [json.loads(line) for line in (trained_lm / "metrics.jsonl").read_text().splitlines()]
     (heldout,) = [line for line in lines if line["step"] == 4 and "heldout/loss" in line]
     assert {f"heldout/accuracy/{task}" for task in TASKS} <= heldout.keys()
-    saved, _ = read_config(find_checkpoint(trained_lm))
+    saved, _ = read_train_config(find_checkpoint(trained_lm))
     dataset = json.loads((prepared / "plan.json").read_text())["facts"]
     assert saved.dataset.codec == "hcodec_48k_tiny_faded" and saved.dataset.codec_weights == dataset["codec_weights"]
     assert saved.dataset.codebooks == (256,) * 8 and set(saved.dataset.tasks) == set(TASKS)
@@ -68,13 +68,13 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(trained_lm, prepared, tm
 @pytest.mark.slow
 def test_data_made_otherwise_and_the_wrong_kind_of_checkpoint_are_refused(trained_lm, trained, prepared):
     config = from_config_dict(small_lm_config(prepared))
-    saved, _ = read_config(find_checkpoint(trained_lm))
+    saved, _ = read_train_config(find_checkpoint(trained_lm))
     program = LMProgram.configured(config)
-    now = program.identity(program.cfg)
-    check_same(program.identity(saved), now, allowed=False)
+    now = program.resume_fields(program.cfg)
+    check_unchanged(program.resume_fields(saved), now, allowed=False)
     other = dataclasses.replace(saved, dataset=dataclasses.replace(saved.dataset, codec_weights=7))
     with pytest.raises(ConfigError, match="this run began with data with codec_weights = 7"):
-        check_same(program.identity(other), now, allowed=False)
+        check_unchanged(program.resume_fields(other), now, allowed=False)
     with pytest.raises(CheckpointError, match="holds a language model, not a codec"):
         read_codec(trained_lm)
     with pytest.raises(CheckpointError, match="holds a codec, not a language model"):
@@ -165,13 +165,13 @@ def test_a_backbone_starts_with_hugging_face_weights(tmp_path):
         return LMProgram(LMTrainConfig(lm=LMModelConfig(size=name, backbone=str(tmp_path)), dataset=FACTS))
 
     tiny = program("tiny")
-    model = tiny.warm_start(meta.unbox(tiny.init()).model)
+    model = tiny.load_pretrained(meta.unbox(tiny.init()).model)
     layers = model.params["backbone"]["blocks"]["layers"]
     expected = hf.model.layers[2].mlp.up_proj.weight.detach().numpy().T
     np.testing.assert_array_equal(layers["mlp"]["up"]["kernel"][2], expected)
     with pytest.raises(WeightFileError, match=r"another size: dim 192 \(here 512\)"):
         small = program("small")
-        small.warm_start(meta.unbox(jax.eval_shape(small.init)).model)
+        small.load_pretrained(meta.unbox(jax.eval_shape(small.init)).model)
 
 
 def test_unrolled_layers_save_what_a_loop_saves():

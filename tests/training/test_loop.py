@@ -18,8 +18,8 @@ from quarkaudio_jax.training.guard import NonFiniteError
 from quarkaudio_jax.training.lock import WorkdirLock
 from quarkaudio_jax.training.loop import Trainer, make_program
 from quarkaudio_jax.training.preemption import Preemption
-from quarkaudio_jax.training.program import check_same
-from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_config
+from quarkaudio_jax.training.program import check_unchanged
+from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_train_config
 from quarkaudio_jax.weights.saved_codec import read_codec
 from tests.conftest import TRAINED, losses, small_config
 
@@ -40,7 +40,7 @@ def test_a_run_leaves_metrics_samples_and_a_checkpoint(trained):
     for kind in ("target", "reconstruction"):
         (path,) = samples.glob(f"*.{kind}.wav")
         assert audio.info(path)[1] == 48000
-    config, step = read_config(find_checkpoint(trained))
+    config, step = read_train_config(find_checkpoint(trained))
     assert step == 2 and config.loop.steps == 2 and isinstance(config, CodecTrainConfig)
 
 
@@ -90,8 +90,8 @@ def test_another_run_is_refused_and_leaves_nothing(trained, tmp_path, monkeypatc
 
 
 def test_changes_are_told_where_they_are_allowed(caplog):
-    check_same({"a": 1, "old": 2}, {"a": 1, "new": 3}, allowed=False)
-    check_same({"a": 1, "b": 2}, {"a": 1, "b": 3}, allowed=True)
+    check_unchanged({"a": 1, "old": 2}, {"a": 1, "new": 3}, allowed=False)
+    check_unchanged({"a": 1, "b": 2}, {"a": 1, "b": 3}, allowed=True)
     assert "this run began with b = 2 (now 3)" in caplog.text
 
 

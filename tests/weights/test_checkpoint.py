@@ -8,8 +8,14 @@ import shutil
 
 import pytest
 
-from quarkaudio_jax.weights.checkpoint import CheckpointError, Checkpoints, find_checkpoint, initial_model, read_config
-from quarkaudio_jax.weights.damage import MODEL, damage, newest_whole
+from quarkaudio_jax.weights.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    find_checkpoint,
+    read_initial_model,
+    read_train_config,
+)
+from quarkaudio_jax.weights.damage import MODEL, damage, newest_intact
 from quarkaudio_jax.weights.saved_codec import read_codec
 
 
@@ -66,7 +72,7 @@ def test_damage_is_seen_and_the_newest_whole_step_used(steps, kind, caplog):
     KINDS[kind](steps / "10")
     lack = damage(steps / "10")
     assert lack and "\n" not in lack
-    newest, damaged = newest_whole(steps)
+    newest, damaged = newest_intact(steps)
     assert newest == steps / "4" and damaged == {steps / "10": lack}
     assert Checkpoints(steps.parent).latest() == 4
     if damage(steps / "10", MODEL):
@@ -106,7 +112,7 @@ def test_what_is_no_checkpoint_is_told_what_is(steps, tmp_path):
     weights = tmp_path / "x.safetensors"
     weights.write_bytes(pickle.dumps({}))
     with pytest.raises(CheckpointError, match="is a file, but takes a checkpoint: .*convert import"):
-        initial_model(str(weights), None)
+        read_initial_model(str(weights), None)
     with pytest.raises(CheckpointError, match="is a file, not a checkpoint"):
         find_checkpoint(weights)
     path = steps / "2" / "config" / "metadata"
@@ -123,7 +129,7 @@ def test_what_is_no_checkpoint_is_told_what_is(steps, tmp_path):
     for text in ("[]", "{}", '{"config": 3, "step": 1}'):
         path.write_text(text)
         with pytest.raises(CheckpointError):
-            read_config(steps / "2")
+            read_train_config(steps / "2")
 
 
 def test_nothing_is_removed_where_all_are_kept(steps):

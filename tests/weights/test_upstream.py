@@ -7,8 +7,8 @@ import pytest
 
 from quarkaudio_jax.codec.variants import HCODEC_48K_TINY
 from quarkaudio_jax.io.transforms import resample
-from quarkaudio_jax.weights.upstream import UpstreamError, Watched, import_upstream, load_upstream
-from quarkaudio_jax.weights.verify import Compared, _relative
+from quarkaudio_jax.weights.upstream import RecordedModel, UpstreamError, import_upstream, load_upstream
+from quarkaudio_jax.weights.verify import Comparison, _relative
 from tests.parity.codecs import zeros_like_abstract
 
 torch = pytest.importorskip("torch", reason="the public code is PyTorch")
@@ -17,15 +17,15 @@ torch = pytest.importorskip("torch", reason="the public code is PyTorch")
 @pytest.mark.parametrize(
     "row, agrees",
     [
-        (Compared("embedding", 1e-3), True),
-        (Compared("embedding", 2e-3), False),
-        (Compared("embedding", 8e-2, None, "", 7e-2), True),
-        (Compared("embedding", 8e-2, None, "", 3e-2), False),
-        (Compared("codes", 0.0, 1.0), True),
-        (Compared("codes", 0.01, 0.99), False),
-        (Compared("codes", 0.2, 0.8, "", 0.85), True),
-        (Compared("codes", 0.2, 0.8, "", 0.95), False),
-        (Compared("codebooks", 1e-7, exact=True), False),
+        (Comparison("embedding", 1e-3), True),
+        (Comparison("embedding", 2e-3), False),
+        (Comparison("embedding", 8e-2, None, "", 7e-2), True),
+        (Comparison("embedding", 8e-2, None, "", 3e-2), False),
+        (Comparison("codes", 0.0, 1.0), True),
+        (Comparison("codes", 0.01, 0.99), False),
+        (Comparison("codes", 0.2, 0.8, "", 0.85), True),
+        (Comparison("codes", 0.2, 0.8, "", 0.95), False),
+        (Comparison("codebooks", 1e-7, exact=True), False),
     ],
 )
 def test_a_difference_as_large_as_the_originals_own_is_none(row, agrees):
@@ -52,7 +52,7 @@ class Encoder(torch.nn.Module):
 
 def test_rounding_of_the_original_is_seen_where_the_spectrum_is_empty():
     model = torch.nn.ModuleDict({"encoder": Encoder()})
-    watched, rng = Watched(model), np.random.default_rng(0)
+    watched, rng = RecordedModel(model), np.random.default_rng(0)
     full = 0.1 * rng.standard_normal((1, 23040)).astype(np.float32)
     limited = resample(0.1 * rng.standard_normal((7680, 1)).astype(np.float32), 16000, 48000).T[:, :23040]
     for wave, low, high in ((full, 0.0, 1e-2), (limited, 0.5, 2.0)):
