@@ -15,7 +15,7 @@ import numpy as np
 
 from quarkaudio_jax.config import SimulationConfig, SourcesConfig
 from quarkaudio_jax.data.simulation.example import Inputs
-from quarkaudio_jax.data.simulation.simulate import SIMULATORS, simulate
+from quarkaudio_jax.data.simulation.registry import SIMULATORS, simulate
 from quarkaudio_jax.io.levels import rms
 
 RATE = 16000

@@ -16,7 +16,7 @@ from benchmarks.common import machine
 from quarkaudio_jax import load_codec, load_task_model
 from quarkaudio_jax.config import SourcesConfig
 from quarkaudio_jax.data.simulation.example import Inputs
-from quarkaudio_jax.data.simulation.simulate import simulate
+from quarkaudio_jax.data.simulation.registry import simulate
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.metrics.reconstruction import mel_distance
 from quarkaudio_jax.report.pictures import save_sample

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(cfg: PrepareConfig, task: str, folder: pathlib.Path, count: int, rate: int, overwrite: bool = False) -> None:
     """Writes NNN.source.wav, .target.wav, .reference.wav, NNN.png and NNN.json of each example, and index.html."""
     from quarkaudio_jax.data.simulation.example import Inputs
-    from quarkaudio_jax.data.simulation.simulate import simulate
+    from quarkaudio_jax.data.simulation.registry import simulate
     from quarkaudio_jax.report.pictures import save_sample
 
     require_empty(folder, overwrite)

@@ -12,9 +12,9 @@ from absl import flags
 from quarkaudio_jax.config import PrepareConfig
 from quarkaudio_jax.data.crops import GRID_HZ, SourceError
 from quarkaudio_jax.data.shards import Shard
-from quarkaudio_jax.data.simulation.example import Inputs, part_of
-from quarkaudio_jax.data.simulation.rng import Draws
-from quarkaudio_jax.data.simulation.simulate import simulate
+from quarkaudio_jax.data.simulation.example import Inputs, random_segment
+from quarkaudio_jax.data.simulation.registry import simulate
+from quarkaudio_jax.data.simulation.rng import RecordedRNG
 from quarkaudio_jax.io.audio import AudioError, UnreadableError
 from quarkaudio_jax.tokens.tasks import TASKS
 
@@ -62,14 +62,14 @@ class Produce:
         return {**waves, "text": example.text, "meta": _json(example.meta), "problems": problems}
 
     def _clip(self, inputs: Inputs, part: str, index: int) -> dict[str, Any]:
-        draws = Draws(np.random.default_rng([self._cfg.seed, *part.encode(), index]))
-        clip = part_of(inputs.clip(CLIPS[part], index), self._cfg.clip_seconds, draws)
+        rng = RecordedRNG(np.random.default_rng([self._cfg.seed, *part.encode(), index]))
+        clip = random_segment(inputs.clip(CLIPS[part], index), self._cfg.clip_seconds, rng)
         hop = inputs.rate // GRID_HZ
         whole = len(clip.samples_S) // hop * hop
         if not whole:
             raise AudioError(f"{clip.utterance.id}: shorter than one feature frame")
         meta = {"id": clip.utterance.id, "speaker": clip.utterance.speaker, "caption": clip.utterance.caption}
-        meta |= {"transcript": clip.utterance.transcript} | draws.record
+        meta |= {"transcript": clip.utterance.transcript} | rng.record
         return {"wave": clip.samples_S[:whole], "meta": _json({k: v for k, v in meta.items() if v != ""})}
 
 

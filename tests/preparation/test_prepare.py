@@ -20,7 +20,7 @@ from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pipeline import crop_spec, training_batches
 from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.data.simulation.example import Inputs
-from quarkaudio_jax.data.simulation.simulate import simulate
+from quarkaudio_jax.data.simulation.registry import simulate
 from quarkaudio_jax.data.sources import open_source
 from quarkaudio_jax.data.utterance import Utterance
 from quarkaudio_jax.tokens.tasks import TASKS

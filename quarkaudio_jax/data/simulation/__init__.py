@@ -1,1 +1,1 @@
-"""Ground truth for every task, made from pools of sound: pure functions of (inputs, draws)."""
+"""Simulated training examples, one function per task: (inputs, rng) -> example."""

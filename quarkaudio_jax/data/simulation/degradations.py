@@ -1,4 +1,4 @@
-"""What harms a recording: pure functions on (S,) float32 that keep the length."""
+"""Audio degradations: pure functions on (S,) float32 that keep the length."""
 
 import io
 
@@ -11,7 +11,7 @@ CODECS = ("mp3", "opus", "vorbis", "mu-law")
 
 
 def limit_bandwidth(samples_S: np.ndarray, rate: int, sampling: int) -> np.ndarray:
-    """Down to `sampling` Hz and back: nothing is left above half of it."""
+    """Resamples to `sampling` Hz and back, which removes everything above half of it."""
     if sampling >= rate:
         return samples_S
     narrow = resample(resample(samples_S, rate, sampling), sampling, rate)
@@ -19,7 +19,7 @@ def limit_bandwidth(samples_S: np.ndarray, rate: int, sampling: int) -> np.ndarr
 
 
 def clip_quantiles(samples_S: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Cut off at two quantiles of the samples."""
+    """Clips at two quantiles of the samples."""
     floor, ceiling = np.quantile(samples_S, [low, high])
     return np.clip(samples_S, floor, ceiling).astype(np.float32)
 
@@ -27,7 +27,7 @@ def clip_quantiles(samples_S: np.ndarray, low: float, high: float) -> np.ndarray
 def lose_packets(
     samples_S: np.ndarray, rate: int, packet: float, share: float, burst: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[int]]:
-    """(`share` of the packets of `packet` s silenced in bursts of 1 to `burst`, which ones)."""
+    """Silences a `share` of the packets of `packet` s, in bursts of 1 to `burst`: (signal, numbers of lost packets)."""
     size = max(round(packet * rate), 1)
     count = -(-len(samples_S) // size)
     wanted = min(round(share * count), count)
@@ -42,7 +42,7 @@ def lose_packets(
 
 
 def _mu_law(samples_S: np.ndarray, rate: int) -> np.ndarray:
-    """G.711 at 8 kHz: eight bits on a logarithmic scale."""
+    """Codes by G.711 at 8 kHz: eight bits on a logarithmic scale."""
     import soundfile
 
     narrow = np.clip(resample(samples_S, rate, 8000), -1, 1)
@@ -56,10 +56,10 @@ _FORMATS = {"mp3": ("MP3", "MPEG_LAYER_III", 16000), "opus": ("OGG", "OPUS", 160
 
 
 def code(samples_S: np.ndarray, rate: int, codec: str, quality: float) -> np.ndarray:
-    """Through a lossy codec and back, aligned to the input. quality: 0 (worst) to 1, of mp3, opus
-    and vorbis, which run at 16 kHz (about 18 to 24, 8 to 109 and 36 to 43 kbit/s).
+    """Encodes and decodes by a lossy codec of `CODECS`; the result is aligned to the input.
 
-    Raises ValueError for a codec that is not in `CODECS`.
+    quality: 0 (worst) to 1, of mp3, opus and vorbis, which run at 16 kHz (about 18 to 24, 8 to 109 and 36 to 43
+    kbit/s).
     """
     import soundfile
 
@@ -85,7 +85,7 @@ def code(samples_S: np.ndarray, rate: int, codec: str, quality: float) -> np.nda
 
 
 def _aligned(decoded_S: np.ndarray, original_S: np.ndarray) -> np.ndarray:
-    """Shifted by the delay at which it matches the original best, and brought to its length."""
+    """Removes the delay at which it correlates best with the original, and pads or cuts to its length."""
     from scipy.signal import correlate
 
     size = len(original_S)

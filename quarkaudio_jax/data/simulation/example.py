@@ -1,4 +1,4 @@
-"""What a simulator takes and gives."""
+"""Inputs and outputs of simulators, and random choices that they share."""
 
 import copy
 import dataclasses
@@ -11,45 +11,45 @@ from quarkaudio_jax.config import SimulationConfig, SourcesConfig
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.pools import Clip, JoinedPool, Pool, open_pool
 from quarkaudio_jax.data.simulation.degradations import CODECS
-from quarkaudio_jax.data.simulation.rng import Draws
+from quarkaudio_jax.data.simulation.rng import RecordedRNG
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.io.levels import rms
 
-QUIET = 10 ** (-55 / 20)
-"""Root mean square below which a stretch holds nothing to work with."""
+MIN_RMS = 10 ** (-55 / 20)
+"""-55 dBFS, below which a segment is rejected as silent."""
 
 
-class Redraw(AudioError):
-    """The draws do not fit together, through no fault of the audio; others will."""
+class RejectedSample(AudioError):
+    """The drawn values don't fit together, through no fault of the audio; the example is drawn again."""
 
 
-NONE = np.zeros(0, np.float32)
-TRIES = 30
-"""Draws of another clip before giving up."""
+EMPTY = np.zeros(0, np.float32)
+MAX_TRIES = 30
+"""Clips drawn before giving up."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """source_S -> target_S at `rate` Hz, float32; reference_S and text are empty where the task has none.
+    """An example of a task: source_S -> target_S at `rate` Hz, float32; reference_S and text are empty if unused.
 
-    other_S: what is left over, for those who evaluate (the second talker). meta: every draw and
-    where the sound came from, plain JSON values.
+    other_S: the remaining signal, such as the second talker, for evaluation. meta: every drawn value and the ids of
+    the clips, plain JSON.
     """
 
     task: str
     rate: int
     source_S: np.ndarray
     target_S: np.ndarray
-    reference_S: np.ndarray = dataclasses.field(default_factory=lambda: NONE)
-    other_S: np.ndarray = dataclasses.field(default_factory=lambda: NONE)
+    reference_S: np.ndarray = dataclasses.field(default_factory=lambda: EMPTY)
+    other_S: np.ndarray = dataclasses.field(default_factory=lambda: EMPTY)
     text: str = ""
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Inputs:
-    """The pools of a simulation, its configuration, and the rate in Hz at which it works.
+    """Audio sources, configuration and sample rate (Hz) of a simulation.
 
-    reading: seconds spent so far on reading or making clips.
+    reading: seconds spent so far on reading or synthesizing clips.
     """
 
     def __init__(self, pools: SourcesConfig, cfg: SimulationConfig, rate: int):
@@ -68,13 +68,13 @@ class Inputs:
             self._pools["noise"] = JoinedPool(instead) if instead else None
 
     def at_rate(self, rate: int) -> "Inputs":
-        """The same pools at another rate, with a count of its own of the seconds spent reading."""
+        """Returns the same inputs at another sample rate, with a separate count of the seconds spent reading."""
         other = copy.copy(self)
         other.rate, other.reading = rate, 0.0
         return other
 
     def has(self, kind: str) -> bool:
-        """Whether there is a pool of that kind."""
+        """Whether a source of that kind is configured."""
         return self._pools[kind] is not None
 
     def pool(self, kind: str) -> Pool:
@@ -85,37 +85,37 @@ class Inputs:
         return pool
 
     def clip(self, kind: str, index: int) -> Clip:
-        """A whole clip at the simulation's rate."""
+        """Reads a clip in full, at the simulation's rate."""
         begun = time.perf_counter()
         clip = self.pool(kind).clip(index, self.rate)
         self.reading += time.perf_counter() - begun
         return clip
 
 
-def part_of(clip: Clip, seconds: float, draws: Draws) -> Clip:
-    """At most `seconds` of a clip, from a random place where there is sound; AudioError if it is silent there."""
+def random_segment(clip: Clip, seconds: float, rng: RecordedRNG) -> Clip:
+    """Cuts at most `seconds` at a random position out of a clip; AudioError if that segment is silent."""
     spare = clip.seconds - seconds
-    part = clip.cut(draws.uniform("start", (0.0, spare)), seconds) if spare > 0 else clip
-    if rms(part.samples_S) < QUIET:
+    part = clip.cut(rng.uniform("start", (0.0, spare)), seconds) if spare > 0 else clip
+    if rms(part.samples_S) < MIN_RMS:
         raise AudioError(f"{clip.utterance.id}: silent where it was cut ({part.utterance.start:.2f} s)")
     return part
 
 
-def other_speaker(pool: Pool, index: int, draws: Draws, name: str) -> int:
-    """A clip of somebody else; where speakers are not known, any other clip."""
-    for _ in range(TRIES):
-        other = draws.index(name, len(pool))
+def other_speaker(pool: Pool, index: int, rng: RecordedRNG, name: str) -> int:
+    """Draws a clip of another speaker, or any other clip if speakers are unknown."""
+    for _ in range(MAX_TRIES):
+        other = rng.index(name, len(pool))
         if other != index and (not pool.speaker(index) or pool.speaker(other) != pool.speaker(index)):
             return other
     raise SourceError("the speech has one speaker only; a second one is needed")
 
 
-def same_speaker(pool: Pool, index: int, draws: Draws, name: str) -> int:
-    """Another clip of the same speaker; AudioError if there is none, SourceError if speakers are not known."""
+def same_speaker(pool: Pool, index: int, rng: RecordedRNG, name: str) -> int:
+    """Draws another clip of the same speaker; AudioError if there is none, SourceError if speakers are unknown."""
     if not pool.speaker(index):
         raise SourceError("this task needs speech with known speakers: give a manifest with the field `speaker`")
-    mine = pool.same_speaker(index)
-    if len(mine) < 2:
+    same = pool.same_speaker(index)
+    if len(same) < 2:
         raise AudioError(f"speaker {pool.speaker(index)!r} has one utterance only, so there is no reference")
-    which = draws.index(name, len(mine) - 1)
-    return mine[which] if mine[which] != index else mine[-1]
+    which = rng.index(name, len(same) - 1)
+    return same[which] if same[which] != index else same[-1]

@@ -1,4 +1,4 @@
-"""Wordings of editing instructions; {x}: what is there, {y}: what comes, {where}: a place."""
+"""Templates of editing instructions; {x}: what is removed or changed, {y}: what is new, {z}, {where}: a position."""
 
 SPEECH = {
     "delete": (

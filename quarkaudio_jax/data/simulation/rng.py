@@ -1,4 +1,4 @@
-"""Random choices that write themselves down."""
+"""A random generator that records every value it draws."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -8,56 +8,58 @@ import numpy as np
 T = TypeVar("T")
 
 
-class Draws:
-    """Draws from `rng`; `record` holds each under its name, as plain JSON values."""
+class RecordedRNG:
+    """Random values from `rng`; `record` maps the name of each to its value, as plain JSON."""
 
     def __init__(self, rng: np.random.Generator, record: dict[str, Any] | None = None, prefix: str = ""):
         self._rng = rng
         self._prefix = prefix
         self.record: dict[str, Any] = {} if record is None else record
 
-    def scope(self, name: str) -> "Draws":
-        """The same generator and record, names from here on with `name.` in front."""
-        return Draws(self._rng, self.record, f"{self._prefix}{name}.")
+    def scope(self, name: str) -> "RecordedRNG":
+        """Returns a view of the same generator and record that prefixes names with `name.`."""
+        return RecordedRNG(self._rng, self.record, f"{self._prefix}{name}.")
 
-    def note(self, name: str, value: T) -> T:
-        """Writes down something that follows from the draws."""
+    def log(self, name: str, value: T) -> T:
+        """Records a value that follows from the drawn ones, and returns it."""
         self.record[self._prefix + name] = value
         return value
 
     def uniform(self, name: str, bounds: Sequence[float]) -> float:
-        """A number within (low, high)."""
-        return self.note(name, float(self._rng.uniform(*bounds)))
+        """Draws a number, uniform within (low, high)."""
+        low, high = bounds
+        return self.log(name, float(self._rng.uniform(low, high)))
 
     def log_uniform(self, name: str, bounds: Sequence[float]) -> float:
-        """A number within (low, high), its logarithm uniform."""
-        return self.note(name, float(np.exp(self._rng.uniform(*np.log(bounds)))))
+        """Draws a number within (low, high) whose logarithm is uniform."""
+        low, high = np.log(bounds)
+        return self.log(name, float(np.exp(self._rng.uniform(low, high))))
 
     def integer(self, name: str, low: int, high: int) -> int:
-        """A whole number, low <= n <= high."""
-        return self.note(name, int(self._rng.integers(low, high + 1)))
+        """Draws an integer, low <= n <= high."""
+        return self.log(name, int(self._rng.integers(low, high + 1)))
 
     def index(self, name: str, count: int) -> int:
-        """An index, 0 <= n < count."""
-        return self.note(name, int(self._rng.integers(count)))
+        """Draws an index, 0 <= n < count."""
+        return self.log(name, int(self._rng.integers(count)))
 
-    def chance(self, name: str, probability: float) -> bool:
-        """True with a probability."""
-        return self.note(name, bool(self._rng.random() < probability))
+    def bernoulli(self, name: str, probability: float) -> bool:
+        """Draws True with the given probability."""
+        return self.log(name, bool(self._rng.random() < probability))
 
     def choice(self, name: str, options: Sequence[T]) -> T:
-        """One of the options."""
-        return self.note(name, options[int(self._rng.integers(len(options)))])
+        """Draws one of the options."""
+        return self.log(name, options[int(self._rng.integers(len(options)))])
 
-    def weighted(self, name: str, weights: dict[str, float]) -> str:
-        """One of the names, by weight."""
+    def weighted_choice(self, name: str, weights: dict[str, float]) -> str:
+        """Draws one of the keys, with probabilities proportional to the values."""
         values = np.array(list(weights.values()))
-        return self.note(name, str(list(weights)[int(self._rng.choice(len(values), p=values / values.sum()))]))
+        return self.log(name, str(list(weights)[int(self._rng.choice(len(values), p=values / values.sum()))]))
 
-    def order(self, name: str, options: Sequence[str]) -> list[str]:
-        """The options in random order."""
-        return self.note(name, [options[i] for i in self._rng.permutation(len(options))])
+    def permutation(self, name: str, options: Sequence[str]) -> list[str]:
+        """Draws an order of the options."""
+        return self.log(name, [options[i] for i in self._rng.permutation(len(options))])
 
     def generator(self, name: str) -> np.random.Generator:
-        """A generator of its own for a whole signal; its seed is what is written down."""
-        return np.random.default_rng(self.note(name, int(self._rng.integers(2**31))))
+        """Returns a new generator, for drawing entire signals; its seed is what is recorded."""
+        return np.random.default_rng(self.log(name, int(self._rng.integers(2**31))))

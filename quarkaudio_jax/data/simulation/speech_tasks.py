@@ -1,55 +1,55 @@
-"""Restoration, extraction (and its reverse) and separation."""
+"""Restoration, target speaker extraction and its reverse, and separation."""
 
 from quarkaudio_jax.data.simulation.example import Example, Inputs
-from quarkaudio_jax.data.simulation.rng import Draws
-from quarkaudio_jax.data.simulation.scene import harm, mix, pick_other, pick_reference, pick_talker
+from quarkaudio_jax.data.simulation.rng import RecordedRNG
+from quarkaudio_jax.data.simulation.scene import degrade_channel, mix, pick_other, pick_reference, pick_talker
 from quarkaudio_jax.io.levels import limit_peak
 
 
-def restoration(inputs: Inputs, draws: Draws) -> Example:
-    """Clean speech, and the same reverberant, noisy, narrow, clipped, broken, sometimes under another talker."""
+def restoration(inputs: Inputs, rng: RecordedRNG) -> Example:
+    """Degraded speech as the source (sometimes with an interfering talker), clean speech as the target."""
     talkers = inputs.cfg.talkers
-    index, target = pick_talker(inputs, draws)
+    index, target = pick_talker(inputs, rng)
     other, sir = None, 0.0
-    if draws.chance("interferer", talkers.restoration):
-        _, other = pick_other(inputs, index, draws)
-        sir = draws.uniform("sir_db", talkers.restoration_sir)
-    scene = mix(inputs, target, other, sir, draws)
-    source = harm(inputs, scene.mixture_S, draws)
+    if rng.bernoulli("interferer", talkers.restoration):
+        _, other = pick_other(inputs, index, rng)
+        sir = rng.uniform("sir_db", talkers.restoration_sir)
+    scene = mix(inputs, target, other, sir, rng)
+    source = degrade_channel(inputs, scene.mixture_S, rng)
     (source, clean), gain = limit_peak(inputs.cfg.peak, source, scene.target_S)
-    draws.note("gain", gain)
-    return Example("restoration", inputs.rate, source, clean, meta=draws.record)
+    rng.log("gain", gain)
+    return Example("restoration", inputs.rate, source, clean, meta=rng.record)
 
 
-def _two_talkers(inputs: Inputs, draws: Draws, reverse: bool) -> Example:
-    index, target = pick_talker(inputs, draws)
-    _, other = pick_other(inputs, index, draws)
-    reference = pick_reference(inputs, index, inputs.cfg.talkers.enrollment, draws)
-    scene = mix(inputs, target, other, draws.uniform("sir_db", inputs.cfg.talkers.sir), draws)
-    source = harm(inputs, scene.mixture_S, draws)
+def _two_talkers(inputs: Inputs, rng: RecordedRNG, reverse: bool) -> Example:
+    index, target = pick_talker(inputs, rng)
+    _, other = pick_other(inputs, index, rng)
+    reference = pick_reference(inputs, index, inputs.cfg.talkers.enrollment, rng)
+    scene = mix(inputs, target, other, rng.uniform("sir_db", inputs.cfg.talkers.sir), rng)
+    source = degrade_channel(inputs, scene.mixture_S, rng)
     (source, first, second), gain = limit_peak(inputs.cfg.peak, source, scene.target_S, scene.other_S)
-    draws.note("gain", gain)
+    rng.log("gain", gain)
     task = "reverse_extraction" if reverse else "extraction"
     wanted, rest = (second, first) if reverse else (first, second)
-    return Example(task, inputs.rate, source, wanted, reference, rest, meta=draws.record)
+    return Example(task, inputs.rate, source, wanted, reference, rest, meta=rng.record)
 
 
-def extraction(inputs: Inputs, draws: Draws) -> Example:
-    """Two talkers in a bad recording; the target is the one who speaks in the reference."""
-    return _two_talkers(inputs, draws, reverse=False)
+def extraction(inputs: Inputs, rng: RecordedRNG) -> Example:
+    """A degraded mixture of two talkers as the source, the speaker of the reference as the target."""
+    return _two_talkers(inputs, rng, reverse=False)
 
 
-def reverse_extraction(inputs: Inputs, draws: Draws) -> Example:
-    """Two talkers in a bad recording; the target is the one who does not speak in the reference."""
-    return _two_talkers(inputs, draws, reverse=True)
+def reverse_extraction(inputs: Inputs, rng: RecordedRNG) -> Example:
+    """A degraded mixture of two talkers as the source, the one who is not the speaker of the reference as the target."""
+    return _two_talkers(inputs, rng, reverse=True)
 
 
-def separation(inputs: Inputs, draws: Draws) -> Example:
-    """Two talkers and nothing else; the target is the louder one."""
-    index, target = pick_talker(inputs, draws)
-    _, other = pick_other(inputs, index, draws)
-    sir = draws.note("sir_db", abs(draws.uniform("sir_drawn_db", inputs.cfg.talkers.sir)))
-    scene = mix(inputs, target, other, sir, draws, noisy=False)
+def separation(inputs: Inputs, rng: RecordedRNG) -> Example:
+    """A clean mixture of two talkers as the source, the louder one as the target."""
+    index, target = pick_talker(inputs, rng)
+    _, other = pick_other(inputs, index, rng)
+    sir = rng.log("sir_db", abs(rng.uniform("sir_drawn_db", inputs.cfg.talkers.sir)))
+    scene = mix(inputs, target, other, sir, rng, noisy=False)
     (source, louder, softer), gain = limit_peak(inputs.cfg.peak, scene.mixture_S, scene.target_S, scene.other_S)
-    draws.note("gain", gain)
-    return Example("separation", inputs.rate, source, louder, other_S=softer, meta=draws.record)
+    rng.log("gain", gain)
+    return Example("separation", inputs.rate, source, louder, other_S=softer, meta=rng.record)

@@ -1,17 +1,17 @@
-"""Changing who seems to speak while the words stay: formants, pitch, equalizer; (S,) float32, lengths kept.
+"""Perturbations of a voice that keep words and length: formants, pitch, equalizer; (S,) float32.
 
-The idea is NANSY's information perturbation (Choi et al. 2021).
+After the information perturbation of NANSY (Choi et al. 2021).
 """
 
 import numpy as np
 from scipy import signal
 
 _LIFTER_SECONDS = 0.0022
-"""Quefrencies below this make the spectral envelope; above it lies the pitch of voices."""
+"""Quefrencies below this form the spectral envelope; the pitch of voices is above it."""
 
 
 def warp_formants(samples_S: np.ndarray, rate: int, factor: float) -> np.ndarray:
-    """Moves the spectral envelope (cepstrally smoothed) up by `factor`; the pitch stays."""
+    """Scales the frequencies of the (cepstrally smoothed) spectral envelope by `factor`, keeping the pitch."""
     size = 1 << int(np.ceil(np.log2(0.03 * rate)))
     if len(samples_S) < size:
         return samples_S
@@ -29,7 +29,7 @@ def warp_formants(samples_S: np.ndarray, rate: int, factor: float) -> np.ndarray
 
 
 def shift_pitch(samples_S: np.ndarray, rate: int, factor: float) -> np.ndarray:
-    """Pitch times `factor`, formants kept (phase vocoder, then the envelope moved back)."""
+    """Scales the pitch by `factor`, keeping the formants (phase vocoder, then the envelope is scaled back)."""
     import librosa
 
     moved = librosa.effects.pitch_shift(samples_S, sr=rate, n_steps=12 * np.log2(factor), n_fft=_window(rate))
@@ -37,19 +37,19 @@ def shift_pitch(samples_S: np.ndarray, rate: int, factor: float) -> np.ndarray:
 
 
 def _window(rate: int) -> int:
-    """Samples of the phase vocoder's window, about 40 ms: longer ones smear speech."""
+    """Window of the phase vocoder in samples, about 40 ms: longer ones smear speech."""
     return 1 << round(np.log2(0.04 * rate))
 
 
 def change_speed(samples_S: np.ndarray, rate: int, factor: float) -> np.ndarray:
-    """Faster by `factor` (shorter), pitch kept, by a phase vocoder."""
+    """Speeds a signal up by `factor`, keeping the pitch (phase vocoder); the length changes."""
     import librosa
 
     return librosa.effects.time_stretch(samples_S, rate=factor, n_fft=_window(rate)).astype(np.float32)
 
 
 def peak_filter(samples_S: np.ndarray, rate: int, hz: float, quality: float, gain_db: float) -> np.ndarray:
-    """One band of a parametric equalizer (Bristow-Johnson's cookbook)."""
+    """Applies one band of a parametric equalizer (Bristow-Johnson's cookbook)."""
     amplitude, turn = 10 ** (gain_db / 40), 2 * np.pi * hz / rate
     alpha, cosine = np.sin(turn) / (2 * quality), np.cos(turn)
     numerator = [1 + alpha * amplitude, -2 * cosine, 1 - alpha * amplitude]

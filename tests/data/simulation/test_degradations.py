@@ -5,7 +5,7 @@ import pytest
 
 from quarkaudio_jax.config import DegradeConfig
 from quarkaudio_jax.data.simulation import degradations
-from quarkaudio_jax.data.simulation.rng import Draws
+from quarkaudio_jax.data.simulation.rng import RecordedRNG
 from quarkaudio_jax.data.simulation.rooms import direct_path, draw_room, reverberate
 from quarkaudio_jax.data.simulation.voice_perturbation import change_speed, peak_filter, shift_pitch, warp_formants
 from quarkaudio_jax.io.levels import limit_peak, ratio_gain, rms, scale_rms
@@ -83,8 +83,8 @@ def test_codecs_keep_time_and_length(codec, rate):
 
 def test_a_room_has_its_reverberation_time_and_the_target_stays_in_time():
     cfg = DegradeConfig(rt60=(0.4, 0.4))
-    draws = Draws(np.random.default_rng(3))
-    (response, _) = draw_room(draws, cfg, RATE, 2).responses
+    rng = RecordedRNG(np.random.default_rng(3))
+    (response, _) = draw_room(rng, cfg, RATE, 2).responses
     decay = np.cumsum(response[::-1] ** 2)[::-1]
     level = 10 * np.log10(decay / decay[0])
     crossing = [np.flatnonzero(level < x)[0] for x in (-5, -25)]
@@ -95,9 +95,9 @@ def test_a_room_has_its_reverberation_time_and_the_target_stays_in_time():
     assert direct_path(heard) == direct_path(near) == 100
     assert not near[100 + int(0.051 * RATE) :].any() or np.abs(near[100 + int(0.052 * RATE) :]).max() < 1e-6
     assert rms(near[:900]) == pytest.approx(rms(click[:900]), rel=1e-3)
-    again = draw_room(Draws(np.random.default_rng(3)), cfg, RATE, 2).responses[0]
+    again = draw_room(RecordedRNG(np.random.default_rng(3)), cfg, RATE, 2).responses[0]
     np.testing.assert_array_equal(response, again)
-    assert draws.record["rt60"] == 0.4
+    assert rng.record["rt60"] == 0.4
 
 
 def test_levels(noise):
@@ -146,14 +146,14 @@ def test_speed_and_equalizer():
 
 
 def test_draws_write_themselves_down():
-    draws = Draws(np.random.default_rng(0))
-    inner = draws.scope("room")
+    rng = RecordedRNG(np.random.default_rng(0))
+    inner = rng.scope("room")
     values = [
         inner.uniform("x", (1, 2)),
-        draws.integer("n", 3, 3),
-        draws.order("o", ("a", "b")),
-        draws.chance("p", 1.0),
+        rng.integer("n", 3, 3),
+        rng.permutation("o", ("a", "b")),
+        rng.bernoulli("p", 1.0),
     ]
-    assert draws.record == {"room.x": values[0], "n": 3, "o": values[2], "p": True}
-    first = draws.generator("seed").random()
-    assert np.random.default_rng(draws.record["seed"]).random() == first
+    assert rng.record == {"room.x": values[0], "n": 3, "o": values[2], "p": True}
+    first = rng.generator("seed").random()
+    assert np.random.default_rng(rng.record["seed"]).random() == first

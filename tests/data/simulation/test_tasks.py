@@ -13,7 +13,7 @@ from quarkaudio_jax.config import PrepareConfig, SourcesConfig, from_config_dict
 from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.simulation.example import Inputs
-from quarkaudio_jax.data.simulation.simulate import SIMULATORS, simulate
+from quarkaudio_jax.data.simulation.registry import SIMULATORS, simulate
 from quarkaudio_jax.data.simulation.speech_editing import splice
 from quarkaudio_jax.data.utterance import Utterance, Word
 from quarkaudio_jax.io.audio import AudioError
