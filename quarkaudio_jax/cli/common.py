@@ -1,4 +1,4 @@
-"""`quarkaudio <verb> ...`, and what the verbs share: logging and one clear line for an error."""
+"""What the verbs share: logging, the compilation cache, errors as one line, loops over files."""
 
 import contextlib
 import io
@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, named, system_errors
-from quarkaudio_jax.report.progress import progress
+from quarkaudio_jax.cli.options import UsageError, exit_with_usage_error
+from quarkaudio_jax.errors import QuarkAudioError, is_exhausted, named, system_errors
+from quarkaudio_jax.report.progress import LogHandler, progress, show
 
 EXTRAS = {
     "array_record": "data",
@@ -24,15 +25,15 @@ EXTRAS = {
     "tensorboardX": "train",
     "tensorflow_datasets": "data",
 }
-"""Module -> the smallest extra of pyproject.toml that brings it; what not every verb needs."""
+"""Optional module -> the smallest extra of pyproject.toml that installs it."""
 
 
 def set_up_logging() -> None:
-    """Lines with a time on stderr; other packages only from warnings on. Any file name can be printed."""
+    """Logs to stderr with the time of day; other packages from warnings on. Undecodable file names are escaped."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    handler = logging.StreamHandler()
+    handler = LogHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("quarkaudio_jax").setLevel(logging.INFO)
@@ -48,33 +49,30 @@ def set_up_compile_cache() -> None:
     """Keeps compiled programs in JAX_COMPILATION_CACHE_DIR, by default ~/.cache/quarkaudio_jax."""
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # defined at run time
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "quarkaudio_jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def set_up() -> None:
-    """Logging and the compile cache."""
+    """Sets up logging and the compilation cache."""
     set_up_logging()
     set_up_compile_cache()
 
 
-def share(text: str) -> tuple[int, int]:
-    """(i, n) of --share=i/n, the i-th of n processes, counted from 1; UserError otherwise."""
-    index, slash, count = text.partition("/")
-    if slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count):
-        return int(index), int(count)
-    raise UserError(f"--share={text} is not i/n with i from 1 to n, such as 1/4")
-
-
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
-    """Ends the process with one line, no traceback, for errors that the user can act on."""
+    """Ends the process with one line, no traceback, for errors that the user can act on.
+
+    The exit status is 2 for a wrong command line (UsageError) and 1 for everything else.
+    """
     try:
         with system_errors():
             yield
+    except UsageError as error:
+        exit_with_usage_error(error)
     except QuarkAudioError as error:
-        if isinstance(error.__cause__, BrokenPipeError):  # whoever reads the output has had enough, `| head` say
+        if isinstance(error.__cause__, BrokenPipeError):  # the reader of a pipe has gone, such as `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from error
         raise SystemExit(f"error: {error}") from error
@@ -87,25 +85,36 @@ def report_errors() -> Iterator[None]:
         ) from error
 
 
-def each(files: Sequence[tuple[Any, Any]], one: Callable[[Any, Any], str]) -> None:
-    """Calls one(source, target) for every file and prints its line; SystemExit lists those that failed.
+def process_files(files: Sequence[tuple[Any, Any]], process: Callable[[Any, Any], str]) -> None:
+    """Calls process(source, target) for every file and prints the line it returns; SystemExit lists the failures.
 
-    Where space, descriptors or memory run out the rest is not tried.
+    Stops early where disk space, file descriptors or memory run out.
     """
     failed: list[str] = []
     for count, (source, target) in enumerate(progress(files, len(files))):
         try:
             with system_errors(target):
-                print(one(source, target))
+                show(process(source, target))
         except QuarkAudioError as error:
             failed.append(named(source, error))
             if is_exhausted(error):
-                failed[-1] += f"; stopped after {count} of {len(files)} files, go on with --skip-existing"
+                failed[-1] += f"; stopped after {count} of {len(files)} files, resume with --skip-existing"
                 break
-    end_with(failed)
+    exit_if_failed(failed)
 
 
-def end_with(failed: Sequence[str]) -> None:
-    """SystemExit with a line for each of the failures, if there are any."""
+def exit_if_failed(failed: Sequence[str]) -> None:
+    """Raises SystemExit with a line for each failure, if there are any."""
     if failed:
         raise SystemExit("\n".join(f"error: {line}" for line in failed))
+
+
+def track_reads(read: Callable[[int, int], Any], num_windows: int) -> Callable[[int, int], Any]:
+    """read(start, stop) with a progress bar; called once for each of `num_windows` windows."""
+    windows = progress(range(num_windows), num_windows, "windows")
+
+    def tracked(start: int, stop: int) -> Any:
+        next(windows, None)
+        return read(start, stop)
+
+    return tracked

@@ -1,27 +1,29 @@
-"""A page to listen to, of any recordings: python -m quarkaudio_jax.compare a.wav b.wav --output=page"""
+"""Make a page to listen to recordings side by side, switching at the same instant, also blindly.
 
-import argparse
+quarkaudio compare original.wav one.wav other.wav --output=page
+
+Of folders, the files that have the same name in all of them are compared.
+"""
+
 import pathlib
-import sys
 
-from quarkaudio_jax.cli import outputs
-from quarkaudio_jax.cli.common import end_with, report_errors, set_up
+from quarkaudio_jax.cli import options, outputs
+from quarkaudio_jax.cli.common import exit_if_failed, report_errors, set_up
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.compare` and `quarkaudio compare`."""
-    argv = sys.argv if argv is None else argv
-    parser = argparse.ArgumentParser(
-        prog=argv[0],
-        description="Puts recordings side by side on one page, to switch between at the same instant, also blindly. "
-        "Of folders, the files that have one name in all of them.",
+    """Entry point of `quarkaudio compare`."""
+    parser = options.Parser("quarkaudio compare", __doc__)
+    group = parser.add_argument_group("input and output")
+    options.add_inputs(group, "audio files, or folders of them")
+    options.add_path(
+        group,
+        "output",
+        "folder for the page, or the page (.html) itself (default: comparison)",
+        default="comparison",
     )
-    parser.add_argument("input", nargs="+", type=outputs.path, help="audio files, or folders of them")
-    parser.add_argument(
-        "--output", default="comparison", type=outputs.path, help="folder for the page, or its name (.html)"
-    )
-    outputs.add_overwrite(parser)
-    args = parser.parse_args(argv[1:])
+    options.add_overwrite(group)
+    args = parser.parse_args(options.arguments(argv))
     set_up()
     with report_errors():
         from quarkaudio_jax.report.page import compare, page_path
@@ -31,4 +33,4 @@ def main(argv: list[str] | None = None) -> None:
         outputs.require_free(page, args.overwrite, read=args.input)
         skipped: list[str] = []
         print(compare([pathlib.Path(name) for name in args.input], page, skipped))
-        end_with(skipped)
+        exit_if_failed(skipped)

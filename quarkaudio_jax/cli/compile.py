@@ -1,65 +1,79 @@
-"""What a configuration needs of a TPU slice, asked of its compiler: python -m quarkaudio_jax.compile
---config=configs/codec48k.py:large --topology=v5e:4x4
+"""Compile a configuration for a TPU slice, without one, and report memory, FLOPs and time.
+
+quarkaudio compile --config=codec48k:large --topology=v5e:4x4
 """
 
 import dataclasses
 import json
-import sys
 from typing import Any
 
+from quarkaudio_jax.cli import options
 from quarkaudio_jax.cli.common import report_errors, set_up
 from quarkaudio_jax.cli.config_flags import read_config
+from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.cli.outputs import require_free
 from quarkaudio_jax.config import TrainConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.io import atomic
 
+PROGRAMS = ("train", "encode", "decode", "prefill", "decode-step")
 
-def _define(values) -> None:
-    from absl import flags
 
-    flags.DEFINE_integer("slices", 1, "So many of the topology, joined by the network.", 1, flag_values=values)
-    programs = ["train", "encode", "decode", "prefill", "decode-step"]
-    where = "A TPU topology such as v5e:4x4, v5p:2x2x2 or v6e:4x4 (needs libtpu); default: the devices at hand."
-    flags.DEFINE_string("topology", "", where, flag_values=values)
-    flags.DEFINE_enum("program", "train", programs, "What to compile.", flag_values=values)
-    flags.DEFINE_integer("batch", 1, "Items at once, for all but train.", flag_values=values)
-    flags.DEFINE_bool("search", False, "Find the largest training batch that fits.", flag_values=values)
-    flags.DEFINE_string("output", "", "A .json file for the result.", flag_values=values)
-    flags.DEFINE_bool("overwrite", False, "Write over the file of --output.", flag_values=values)
-    codec = "Of a language model without prepared data at hand: the codec whose codes it learns."
-    flags.DEFINE_string("codec", "hcodec_48k", codec, flag_values=values)
+def _parser() -> options.Parser:
+    parser = options.Parser("quarkaudio compile", __doc__)
+    group = parser.add_argument_group("devices")
+    group.add_argument(
+        "--topology",
+        default="",
+        help="a TPU topology such as v5e:4x4, v5p:2x2x2 or v6e:4x4, for which libtpu compiles (default: the local "
+        "devices)",
+    )
+    options.add_number(group, "slices", "slices of that topology, joined by the data center network", default=1)
+    group = parser.add_argument_group("program")
+    group.add_argument("--program", default="train", choices=PROGRAMS, help="what to compile (default: train)")
+    options.add_number(group, "batch", "batch size of all programs but train", default=1)
+    group.add_argument("--search", action="store_true", help="find the largest training batch that fits")
+    group.add_argument(
+        "--codec",
+        default="hcodec_48k",
+        help="codec of a language model whose prepared data is not available (default: hcodec_48k)",
+    )
+    group = parser.add_argument_group("output")
+    options.add_path(group, "output", "a .json file for the report")
+    options.add_overwrite(group)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.compile` and `quarkaudio compile`."""
+    """Entry point of `quarkaudio compile`."""
     with report_errors():
-        config, flags = read_config(sys.argv if argv is None else argv, TrainConfig, __doc__, _define)
-        if flags.output:
-            require_free(flags.output, flags.overwrite)
-        if flags.topology:
+        config, args = read_config(_parser(), options.arguments(argv), TrainConfig)
+        options.require_at_least(args, 1, "slices", "batch")
+        if args.output:
+            require_free(args.output, args.overwrite)
+        if args.topology:
             import jax
 
-            jax.config.update("jax_platforms", "cpu")  # the slice's compiler is used, no device
+            jax.config.update("jax_platforms", "cpu")  # only the compiler of the slice is used, no device
         set_up()
-        devices = _devices(flags.topology, flags.slices)
+        devices = _devices(args.topology, args.slices)
         from quarkaudio_jax.compile_report import report
 
-        report.check_kind(config, flags.program)
-        config = report.with_dataset_info(config, flags.codec)
+        report.check_kind(config, args.program)
+        config = report.with_dataset_info(config, args.codec)
         try:
-            if flags.search:
-                if flags.program != "train":
-                    raise UserError(f"--search is about training, not --program={flags.program}: leave one of them out")
+            if args.search:
+                if args.program != "train":
+                    raise UsageError(f"--search is about training, not --program={args.program}: leave one of them out")
                 each, needs = report.largest_batch(config, devices, _tell_attempt)
                 print(f"the largest batch that fits: {each} a device\n")
             else:
-                needs = report.needs(config, devices, flags.program, flags.batch)
+                needs = report.needs(config, devices, args.program, args.batch)
         except report.OutOfMemory as error:
-            raise UserError(f"{flags.topology or 'the devices at hand'}: {error}") from error
-        print(report(needs))
-        if flags.output:
-            atomic.write_text(flags.output, json.dumps(dataclasses.asdict(needs), indent=1) + "\n")
+            raise UserError(f"{args.topology or 'the devices at hand'}: {error}") from error
+        print(describe(needs))
+        if args.output:
+            atomic.write_text(args.output, json.dumps(dataclasses.asdict(needs), indent=1) + "\n")
 
 
 def _devices(topology: str, slices: int) -> list[Any]:
@@ -77,8 +91,8 @@ def _tell_attempt(each: int, needs: Any) -> None:
     print(f"{each} a device: {told}", flush=True)
 
 
-def report(needs: Any) -> str:
-    """The result in words and tables."""
+def describe(needs: Any) -> str:
+    """The report as text."""
     lines = [f"{needs.program} on {needs.devices} x {needs.chip}", "", "memory a device, GiB"]
     lines += [f"  {size / 2**30:8.3f}  {kind}" for kind, size in needs.memory.items()]
     lines += [f"  {sum(needs.memory.values()) / 2**30:8.3f}  in all", ""]

@@ -1,71 +1,90 @@
-"""Weights between the public PyTorch code and us: python -m quarkaudio_jax.convert import codec.ckpt --output=runs/official"""
+"""Import, export and verify codec weights of the public PyTorch code.
+
+quarkaudio convert import codec.ckpt --output=runs/official
+quarkaudio convert export runs/first --output=codec.safetensors
+quarkaudio convert verify codec.ckpt audio/ --upstream=unified-audio
+"""
 
 import argparse
 import importlib.util
 import pathlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-from quarkaudio_jax.cli import outputs
-from quarkaudio_jax.cli.common import end_with, report_errors, set_up
+from quarkaudio_jax.cli import options, outputs
+from quarkaudio_jax.cli.common import exit_if_failed, report_errors, set_up
 from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, named, system_errors
+from quarkaudio_jax.report.progress import progress, show
 from quarkaudio_jax.types import round_up
+
+FEATURE_SECONDS = 13.0
+"""Seconds of each file, repeated if it is shorter, on which `convert verify` compares the SSL features, at least."""
+
+
+def _parser() -> options.Parser:
+    parser = options.Parser("quarkaudio convert", __doc__)
+    commands = parser.add_subparsers(title="commands", dest="command", required=True)
+
+    about = "convert PyTorch weights to a checkpoint"
+    command = commands.add_parser("import", help=about, doc=f"{about.capitalize()}.")
+    group = command.add_argument_group("input and output")
+    group.add_argument(
+        "weights",
+        metavar="WEIGHTS",
+        type=options.path,
+        help="a state dict or Lightning checkpoint (.pt, .pth, .ckpt, .bin, .safetensors)",
+    )
+    options.add_path(group, "output", "folder for the new checkpoint", required=True)
+    group = command.add_argument_group("record")
+    group.add_argument("--source", default="", help="where the weights come from (default: their path)")
+    group.add_argument("--license", default="not stated", help="license of the weights")
+    command.set_defaults(run=run_import)
+
+    about = "convert a checkpoint to PyTorch weights, or to StableHLO programs"
+    command = commands.add_parser("export", help=about, doc=f"{about[0].upper()}{about[1:]}.")
+    group = command.add_argument_group("input and output")
+    group.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=options.path, help="a work directory, or one of its checkpoints"
+    )
+    options.add_path(group, "output", "NAME.safetensors or NAME.pt; a folder for stablehlo", required=True)
+    options.add_overwrite(group)
+    group.add_argument("--format", choices=("torch", "stablehlo"), default="torch", help="format (default: torch)")
+    group.add_argument("--no-average", action="store_true", help="the weights themselves instead of their EMA")
+    options.add_number(group, "seconds", "stablehlo: length of the audio input", float, default=5.0)
+    command.set_defaults(run=run_export)
+
+    about = "compare with a checkout of the public code, run with the same weights"
+    command = commands.add_parser("verify", help=about, doc=f"{about.capitalize()}.")
+    group = command.add_argument_group("input")
+    group.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        type=options.path,
+        help="a work directory, one of its checkpoints, or a weight file",
+    )
+    group.add_argument("audio", metavar="AUDIO", nargs="+", type=options.path, help="audio files or folders of them")
+    options.add_path(group, "upstream", "a checkout of alibaba/unified-audio", required=True)
+    options.add_path(group, "features", "folder or hub name of the SSL model's weights; random: random features")
+    options.add_number(group, "seconds", "length that is compared of each file", float, default=5.0)
+    group = command.add_argument_group("limits")
+    options.add_number(
+        group, "tolerance", "largest difference, relative to the largest absolute value", float, default=1e-3
+    )
+    options.add_number(group, "min-equal", "smallest fraction of equal codes", float, default=1.0)
+    command.set_defaults(run=run_verify)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.convert` and `quarkaudio convert`."""
-    argv = sys.argv if argv is None else argv
-    parser = argparse.ArgumentParser(prog=argv[0], description="Converts codec weights from and to PyTorch.")
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    into = commands.add_parser("import", help="PyTorch weights to a checkpoint")
-    into.add_argument(
-        "weights", type=outputs.path, help="a state dict or Lightning checkpoint (.pt, .pth, .ckpt, .bin, .safetensors)"
-    )
-    into.add_argument("--output", required=True, type=outputs.path, help="the new checkpoint's folder")
-    into.add_argument("--source", default="", help="where the weights come from, for the record (default: the path)")
-    into.add_argument("--license", default="not stated", help="the weights' license, for the record")
-    into.set_defaults(run=run_import)
-
-    out = commands.add_parser("export", help="a checkpoint to PyTorch weights, or to StableHLO programs")
-    out.add_argument("checkpoint", type=outputs.path, help="a work directory, or one of its checkpoints")
-    out.add_argument(
-        "--output", required=True, type=outputs.path, help="NAME.safetensors or NAME.pt; for stablehlo a folder"
-    )
-    outputs.add_overwrite(out)
-    out.add_argument("--format", choices=("torch", "stablehlo"), default="torch")
-    out.add_argument("--no-average", action="store_true", help="the weights themselves instead of their average")
-    out.add_argument("--seconds", type=float, default=5.0, help="stablehlo: length of the audio that goes in")
-    out.set_defaults(run=run_export)
-
-    check = commands.add_parser("verify", help="run a checkout of the public code beside ours, with the same weights")
-    check.add_argument(
-        "checkpoint", type=outputs.path, help="a work directory, one of its checkpoints, or a weight file"
-    )
-    check.add_argument("audio", nargs="+", type=outputs.path, help="audio files or folders of them")
-    check.add_argument("--upstream", required=True, type=outputs.path, help="a checkout of alibaba/unified-audio")
-    check.add_argument(
-        "--features",
-        default="",
-        type=outputs.path,
-        help="folder or hub name of the SSL model; random: made-up features",
-    )
-    check.add_argument(
-        "--tolerance", type=float, default=1e-3, help="largest difference, as a share of the largest value"
-    )
-    check.add_argument("--min-equal", type=float, default=1.0, help="smallest share of equal codes")
-    check.add_argument("--seconds", type=float, default=5.0, help="how much of each file is compared")
-    check.set_defaults(run=run_verify)
-
-    args = parser.parse_args(argv[1:])
+    """Entry point of `quarkaudio convert`."""
+    args = _parser().parse_args(options.arguments(argv))
     set_up()
     with report_errors():
         args.run(args)
 
 
 def run_import(args: argparse.Namespace) -> None:
-    """Writes the checkpoint, and beside it about.json, which says what it is."""
+    """Writes the checkpoint, and about.json, a record of where it comes from."""
     from quarkaudio_jax.config import CodecConfig, CodecTrainConfig
     from quarkaudio_jax.weights import saved_codec
     from quarkaudio_jax.weights.checkpoint import write_model
@@ -127,17 +146,17 @@ def run_export(args: argparse.Namespace) -> None:
 
 
 def run_verify(args: argparse.Namespace) -> None:
-    """Prints one row an output; SystemExit names what does not hold, and the first module where both part.
+    """Prints a row for every output; SystemExit names those that differ, and the first module that does.
 
-    A file that can't be read is named, the others go on.
+    A file that can't be read is reported, and the others are compared.
     """
     from quarkaudio_jax.codec.variants import published_front_end
     from quarkaudio_jax.io import audio
     from quarkaudio_jax.weights import saved_codec, ssl, upstream, verify
 
-    files = [
-        p for name in args.audio for p in (audio.find(pathlib.Path(name)) if pathlib.Path(name).is_dir() else [name])
-    ]
+    files: list[pathlib.Path] = []
+    for path in map(pathlib.Path, args.audio):
+        files += audio.find(path) if path.is_dir() else [path]
     if not files:
         raise UserError(f"no audio files in {', '.join(args.audio)}")
     module, missing = upstream.import_upstream(args.upstream, saved_codec.read_codec_config(args.checkpoint))
@@ -147,26 +166,26 @@ def run_verify(args: argparse.Namespace) -> None:
     cfg = published_front_end(trained)
     if cfg != trained:
         print(f"{trained.name} is compared as {cfg.name}: the public code knows no fading of phases\n")
-    made_up = args.features == "random"
-    extractor = None if made_up else ssl.codec_extractor(features, args.features)
+    use_random = args.features == "random"
+    extractor = None if use_random else ssl.codec_extractor(features, args.features)
     model = upstream.load_upstream(module, cfg, variables)
-    variables = verify.unstacked(variables)  # in place of the stacked ones, for memory's sake
+    variables = verify.unstacked(variables)  # replaces the stacked ones, to save memory
     print(f"{cfg.name}: the original took the weights (strict)\n")
     print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
     failed: list[str] = []
-    for path in files:
+    for path in progress(files, len(files)):
         try:
             with system_errors(path):
-                for row in _compared(args, path, cfg, variables, (extractor, features), model):
-                    failed += _shown(args, path, row)
+                for row in _compare(args, path, cfg, variables, (extractor, features), model):
+                    failed += _show_row(args, path, row)
         except QuarkAudioError as error:
             if is_exhausted(error):
                 raise
             failed.append(named(path, error))
-    end_with(failed)
+    exit_if_failed(failed)
 
 
-def _compared(args: argparse.Namespace, path: str, cfg, variables, features, model) -> Iterator[Any]:
+def _compare(args: argparse.Namespace, path: pathlib.Path, cfg, variables, features, model) -> Iterator[Any]:
     """A row for every output of a file. features: the extractor and its source."""
     import numpy as np
 
@@ -176,9 +195,9 @@ def _compared(args: argparse.Namespace, path: str, cfg, variables, features, mod
 
     extractor, source = features
     samples, rate = audio.read(path)
-    whole = resample(to_mono(samples), rate, cfg.sample_rate)
-    frames = min(cfg.num_frames(len(whole)), max(round(args.seconds * cfg.frame_rate), 1))
-    wave = whole[: frames * cfg.frame_hop]
+    full = resample(to_mono(samples), rate, cfg.sample_rate)
+    frames = min(cfg.num_frames(len(full)), max(round(args.seconds * cfg.frame_rate), 1))
+    wave = full[: frames * cfg.frame_hop]
     wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
     shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
     if extractor is None:
@@ -190,22 +209,18 @@ def _compared(args: argparse.Namespace, path: str, cfg, variables, features, mod
     yield from verify.compare(cfg, variables, model, wave, feats, args.tolerance)
     if extractor is not None and extractor.cfg is not None:
         long = round_up(round(FEATURE_SECONDS * cfg.sample_rate), cfg.frame_hop)
-        long = np.resize(whole, max(long, wave.shape[1]))
+        long = np.resize(full, max(long, wave.shape[1]))
         folder = ssl.find_ssl(source.recipe, args.features or source.weights, source.model).folder
         yield verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop)
 
 
-def _shown(args: argparse.Namespace, path: str, row) -> list[str]:
-    """Prints a row; a line if it does not hold."""
+def _show_row(args: argparse.Namespace, path: pathlib.Path, row) -> list[str]:
+    """Prints a row; returns a line if it is outside the limits."""
     good = row.holds(args.tolerance, args.min_equal)
     equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
     difference = f"{row.difference:.1e}" if row.equal is None else ""
     if row.own is not None:
-        told = f"{100 * row.own:.2f} %" if row.equal is not None else f"{row.own:.1e}"
-        equal, difference = (f"{x} (its own {told})" if x else "" for x in (equal, difference))
-    print(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |", flush=True)
-    return [] if good else [f"{path}: {row.name} differs; the first to part is {row.part}"]
-
-
-FEATURE_SECONDS = 13.0
-"""Of each file, repeated if it is shorter, on which `convert verify` compares the SSL features, at least."""
+        value = f"{100 * row.own:.2f} %" if row.equal is not None else f"{row.own:.1e}"
+        equal, difference = (f"{x} (its own {value})" if x else "" for x in (equal, difference))
+    show(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |")
+    return [] if good else [f"{path}: {row.name} differs; the first module to differ is {row.part}"]

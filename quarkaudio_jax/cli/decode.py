@@ -1,36 +1,42 @@
-"""Token files to audio: python -m quarkaudio_jax.decode tokens/ --checkpoint=runs/first --output=decoded"""
+"""Decode token files to mono audio at the codec's sample rate.
+
+quarkaudio decode tokens/ --checkpoint=runs/first --output=decoded
+"""
 
 import argparse
 import pathlib
-import sys
 
-from quarkaudio_jax.cli import outputs
-from quarkaudio_jax.cli.common import each, report_errors, set_up
+from quarkaudio_jax.cli import options, outputs
+from quarkaudio_jax.cli.common import process_files, report_errors, set_up
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.report.progress import progress
+
+
+def _parser() -> options.Parser:
+    parser = options.Parser("quarkaudio decode", __doc__)
+    group = parser.add_argument_group("input and output")
+    options.add_inputs(group, "token files (.qka) or folders of them")
+    options.add_path(group, "output", "folder for the audio files", required=True)
+    options.add_overwrite(group, skip=True)
+    group.add_argument("--format", choices=("wav", "flac"), default="wav", help="file format (default: wav)")
+    group = parser.add_argument_group("model")
+    options.add_path(group, "checkpoint", "the codec that the files were encoded with", required=True)
+    group.add_argument(
+        "--any-weights", action="store_true", help="accept files of the same codec made with other weights"
+    )
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.decode` and `quarkaudio decode`."""
-    argv = sys.argv if argv is None else argv
-    parser = argparse.ArgumentParser(prog=argv[0], description="Decodes token files to mono audio at the codec's rate.")
-    parser.add_argument("input", nargs="+", type=outputs.path, help="token files (.qka) or folders of them")
-    parser.add_argument(
-        "--checkpoint", required=True, type=outputs.path, help="the checkpoint that the files were encoded with"
-    )
-    parser.add_argument("--output", required=True, type=outputs.path, help="folder for the audio files")
-    outputs.add_overwrite(parser, skip=True)
-    parser.add_argument("--format", choices=("wav", "flac"), default="wav")
-    parser.add_argument(
-        "--any-weights", action="store_true", help="decode also what was made with other weights of the same codec"
-    )
-    args = parser.parse_args(argv[1:])
+    """Entry point of `quarkaudio decode`."""
+    args = _parser().parse_args(options.arguments(argv))
     set_up()
     with report_errors():
         run(args)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Decodes every input; a file that can't be is named, the others go on, the exit status tells."""
+    """Decodes every input; SystemExit lists the files that could not be decoded."""
     from quarkaudio_jax.codec.chunked import Grid
     from quarkaudio_jax.inference.codec import load_codec
     from quarkaudio_jax.io import token_file
@@ -42,19 +48,20 @@ def run(args: argparse.Namespace) -> None:
     files = outputs.collect_inputs(args.input, find, args.output, f".{args.format}")
     if not files:
         raise UserError(f"no token files ({token_file.SUFFIX}) in {', '.join(args.input)}")
-    files = outputs.still_to_do(files, args)
+    files = outputs.remaining(files, args)
     if not files:
         return
     codec = load_codec(args.checkpoint, encoding=False)
 
-    def one(source, target) -> str:
+    def decode(source, target) -> str:
         file = token_file.read(source)
         codec.check(file, str(source), args.any_weights)
         header, acoustic, semantic, durations = file
         grid = Grid(header.chunk_frames, header.context_frames)
+        blocks = codec.decode_stream(acoustic, semantic, header.num_samples, grid, durations)
         with Writer(target, header.sample_rate) as writer:
-            for samples in codec.decode_stream(acoustic, semantic, header.num_samples, grid, durations):
+            for samples in progress(blocks, grid.num_windows(header.num_frames), "windows"):
                 writer.write(samples)
         return f"{target}: {header.seconds:.2f} s at {header.sample_rate} Hz"
 
-    each(files, one)
+    process_files(files, decode)

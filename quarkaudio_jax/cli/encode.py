@@ -1,40 +1,42 @@
-"""Audio to token files: python -m quarkaudio_jax.encode speech.wav music/ --checkpoint=runs/first --output=tokens"""
+"""Encode audio files of any sample rate and length, as mono, to token files.
+
+quarkaudio encode speech.wav music/ --checkpoint=runs/first --output=tokens
+"""
 
 import argparse
-import sys
 
-from quarkaudio_jax.cli import outputs
-from quarkaudio_jax.cli.common import each, report_errors, set_up
+from quarkaudio_jax.cli import options, outputs
+from quarkaudio_jax.cli.common import process_files, report_errors, set_up, track_reads
+from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.errors import UserError
 
 
+def _parser() -> options.Parser:
+    parser = options.Parser("quarkaudio encode", __doc__)
+    group = parser.add_argument_group("input and output")
+    options.add_inputs(group)
+    options.add_path(group, "output", "folder for the token files (NAME.qka, subfolders kept)", required=True)
+    options.add_overwrite(group, skip=True)
+    group.add_argument(
+        "--channel", type=_channel, metavar="mean|first|N", help="channel to encode, from 1 (default: mean of all)"
+    )
+    group = parser.add_argument_group("model")
+    options.add_path(
+        group, "checkpoint", "codec: a work directory of train, a checkpoint or a weight file", required=True
+    )
+    options.add_features(group)
+    group = parser.add_argument_group("codes")
+    options.add_number(group, "num-codebooks", "keep only the first N codebooks of each stream")
+    options.add_number(
+        group, "threshold", "adaptive codec: cosine similarity of frames at which a new group starts", float
+    )
+    options.add_number(group, "max-group", "adaptive codec: most frames that share a code")
+    return parser
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.encode` and `quarkaudio encode`."""
-    argv = sys.argv if argv is None else argv
-    parser = argparse.ArgumentParser(prog=argv[0], description="Encodes audio files of any rate and length, as mono.")
-    parser.add_argument("input", nargs="+", type=outputs.path, help="audio files or folders of them")
-    parser.add_argument(
-        "--checkpoint", required=True, type=outputs.path, help="a work directory of train, or one of its checkpoints"
-    )
-    parser.add_argument(
-        "--output", required=True, type=outputs.path, help="folder for the token files (NAME.qka, folders kept)"
-    )
-    outputs.add_overwrite(parser, skip=True)
-    parser.add_argument(
-        "--features", default="", type=outputs.path, help="folder or hub name of the SSL model, if it is not found"
-    )
-    parser.add_argument(
-        "--threshold", type=float, help="adaptive codec: similarity of neighboring frames at which a new code starts"
-    )
-    parser.add_argument("--max-group", type=int, help="adaptive codec: frames that one code stands for at most")
-    parser.add_argument("--num-codebooks", type=int, help="keep only so many codebooks of each stream, the first ones")
-    parser.add_argument(
-        "--channel",
-        type=_channel,
-        metavar="mean|first|N",
-        help="which channel is encoded, counted from 1 (default: the mean of all)",
-    )
-    args = parser.parse_args(argv[1:])
+    """Entry point of `quarkaudio encode`."""
+    args = _parser().parse_args(options.arguments(argv))
     set_up()
     with report_errors():
         run(args)
@@ -50,7 +52,7 @@ def _channel(text: str) -> int | None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Encodes every input; a file that can't be is named, the others go on, the exit status tells."""
+    """Encodes every input; SystemExit lists the files that could not be encoded."""
     from quarkaudio_jax.inference.codec import load_codec
     from quarkaudio_jax.io import audio, token_file
     from quarkaudio_jax.io.stream import ResampledReader
@@ -58,26 +60,25 @@ def run(args: argparse.Namespace) -> None:
     files = outputs.collect_inputs(args.input, audio.find, args.output, token_file.SUFFIX)
     if not files:
         raise UserError(f"no audio files in {', '.join(args.input)}")
-    files = outputs.still_to_do(files, args)
+    files = outputs.remaining(files, args)
     if not files:
         return
     codec = load_codec(args.checkpoint, args.features)
-    if (args.threshold is not None or args.max_group is not None) and not codec.is_adaptive:
-        raise UserError(f"{codec.name} has a fixed frame rate: --threshold and --max-group are for adaptive codecs")
-    if args.max_group is not None and not 1 <= args.max_group <= codec.cfg.aggregation.max_group:
-        raise UserError(f"--max-group is {args.max_group}; {codec.name} allows 1 to {codec.cfg.aggregation.max_group}")
+    _check_grouping(args, codec)
     if args.num_codebooks is not None and not 1 <= args.num_codebooks <= min(codec.num_codebooks):
-        raise UserError(f"--num-codebooks is {args.num_codebooks}; {codec.name} has 1 to {min(codec.num_codebooks)}")
-    how = dict(threshold=args.threshold, max_group=args.max_group, num_codebooks=args.num_codebooks)
+        raise UsageError(f"--num-codebooks is {args.num_codebooks}; {codec.name} has 1 to {min(codec.num_codebooks)}")
+    choices = dict(threshold=args.threshold, max_group=args.max_group, num_codebooks=args.num_codebooks)
 
-    def one(source, target) -> str:
+    def encode(source, target) -> str:
         with ResampledReader(source, codec.sample_rate, args.channel) as reader:
+            read = track_reads(reader, codec.num_windows(reader.num_samples))
             try:
-                codes = codec.encode_stream(reader, reader.num_samples, **how)
+                codes = codec.encode_stream(read, reader.num_samples, **choices)
             except UserError as error:
                 raise UserError(f"{source}: {error}") from error
-            size = reader.num_samples, reader.source_rate, reader.source_channels
-            header = codec.header(*size, len(codes[0]), args.num_codebooks)
+            header = codec.header(
+                reader.num_samples, reader.source_rate, reader.source_channels, len(codes[0]), args.num_codebooks
+            )
         size = token_file.write(target, token_file.TokenFile(header, *codes))
         return (
             f"{target}: {header.seconds:.2f} s, {header.num_rows / header.seconds:.2f} codes a second, "
@@ -85,4 +86,17 @@ def run(args: argparse.Namespace) -> None:
             f"{size * 8 / header.seconds / 1000:.2f} kbit/s with header ({size} bytes)"
         )
 
-    each(files, one)
+    process_files(files, encode)
+
+
+def _check_grouping(args: argparse.Namespace, codec) -> None:
+    """UsageError if the options of an adaptive codec do not suit this one."""
+    if not codec.is_adaptive:
+        if args.threshold is not None or args.max_group is not None:
+            raise UsageError(
+                f"{codec.name} has a fixed frame rate: --threshold and --max-group are for adaptive codecs"
+            )
+        return
+    most = codec.cfg.aggregation.max_group
+    if args.max_group is not None and not 1 <= args.max_group <= most:
+        raise UsageError(f"--max-group is {args.max_group}; {codec.name} allows 1 to {most}")

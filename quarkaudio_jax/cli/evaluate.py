@@ -1,5 +1,9 @@
-"""Measures codecs and language models: python -m quarkaudio_jax.evaluate speech/ --checkpoint=runs/first --output=results
-or, for a row of the published report, --benchmark=librispeech --data=/data --checkpoint=runs/first --output=results
+"""Measure a codec or a language model on a folder of audio or a benchmark of the published report.
+
+quarkaudio evaluate speech/ --checkpoint=runs/first --output=results
+quarkaudio evaluate --benchmark=librispeech --data=/data --checkpoint=runs/first --output=results
+
+Outputs and targets are mixed to mono and compared at the lower of their sample rates.
 """
 
 import argparse
@@ -8,64 +12,79 @@ import sys
 import tempfile
 from typing import Any
 
-from quarkaudio_jax.cli import outputs
-from quarkaudio_jax.cli.common import report_errors, set_up, share
+from quarkaudio_jax.cli import options, outputs
+from quarkaudio_jax.cli.common import report_errors, set_up
+from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.io import atomic
 
+METRIC_MODELS = ("asr_model", "speaker", "clap", "fad")
+"""Values of `Metric.model`; an option of the same name gives its weights."""
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Reconstructs every file of a folder with a codec, or runs a row of the published report with a "
-        "codec or a language model, and measures what comes out. Outputs are compared with targets at the lower of "
-        "both rates, mixed to mono.",
+
+def _parser() -> options.Parser:
+    parser = options.Parser("quarkaudio evaluate", __doc__)
+    group = parser.add_argument_group("input and output")
+    group.add_argument(
+        "reference",
+        metavar="INPUT",
+        nargs="?",
+        type=options.path,
+        help="a folder of audio, or one file, to reconstruct",
     )
-    parser.add_argument(
-        "reference", nargs="?", type=outputs.path, help="a folder of audio, or one file, to reconstruct"
+    options.add_path(
+        group, "output", "folder for the results, where a stopped run is resumed, or a .csv file", default=None
     )
-    parser.add_argument("--benchmark", help="a row of the published report; see --list")
-    parser.add_argument("--data", type=outputs.path, help="the folder that holds its data set")
-    parser.add_argument("--list", action="store_true", help="print the rows, their layouts and what to fetch")
-    parser.add_argument("--checkpoint", type=outputs.path, help="a codec or, for tasks, a language model")
-    parser.add_argument(
-        "--codec", type=outputs.path, help="of a language model: the codec that its data was prepared with"
+    options.add_path(group, "report", "folder for a page to listen to", default=None)
+    options.add_overwrite(group)
+    group = parser.add_argument_group("benchmarks")
+    group.add_argument("--benchmark", metavar="NAME", help="a row of the published report; see --list")
+    options.add_path(group, "data", "the folder that holds its dataset", default=None)
+    group.add_argument("--list", action="store_true", help="print the benchmarks, their datasets and where to get them")
+    group = parser.add_argument_group("model")
+    options.add_path(group, "checkpoint", "a codec or, for tasks, a language model", default=None)
+    options.add_path(group, "codec", "the codec that the language model's data was prepared with", default=None)
+    options.add_path(
+        group,
+        "reconstructions",
+        "instead of a model, a folder of outputs made elsewhere, named as the items are",
+        default=None,
     )
-    made = "instead of a checkpoint, a folder of outputs made elsewhere with the items' names (any audio extension)"
-    parser.add_argument("--reconstructions", type=outputs.path, help=made)
-    parser.add_argument(
-        "--features", default="", type=outputs.path, help="folder or hub name of the SSL model, if it is not found"
+    options.add_features(group)
+    options.add_text_features(group)
+    options.add_number(group, "seed", "seed of the random numbers", default=0)
+    group = parser.add_argument_group("metrics")
+    group.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        help="comma-separated names (default: the benchmark's, or all that compare with a target)",
     )
-    parser.add_argument(
-        "--text-features", default="", type=outputs.path, help="the same of a language model's text encoder"
+    options.add_path(group, "asr-model", "ASR model for wer: hub name or folder of a transformers model")
+    options.add_path(group, "speaker", "speaker encoder for speaker: likewise")
+    options.add_path(group, "clap", "CLAP model for clap: likewise")
+    group.add_argument(
+        "--fad",
+        default="",
+        metavar="MODEL[:PATH]",
+        type=options.path,
+        help="encoder for fad: hubert, wavlm, wav2vec2, clap or mel",
     )
-    parser.add_argument(
-        "--output",
-        type=outputs.path,
-        help="folder for the results (a run that was stopped goes on there), or a .csv file",
-    )
-    outputs.add_overwrite(parser)
-    parser.add_argument("--metrics", help="names by commas (default: the row's, or all that compare with a target)")
-    parser.add_argument("--report", type=outputs.path, help="folder for a page to listen to")
-    parser.add_argument("--limit", type=int, default=0, help="only the first so many files")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0, help="processes that compute metrics")
-    parser.add_argument("--batch", type=int, default=8, help="files that trained metrics hear at once")
-    parser.add_argument(
+    group = parser.add_argument_group("work")
+    options.add_number(group, "limit", "only the first N files; 0: all", default=0)
+    options.add_number(group, "batch", "outputs that a model-based metric takes at once", default=8)
+    options.add_number(group, "workers", "processes that compute metrics; 0: this one", default=0)
+    group.add_argument(
         "--share",
         default="1/1",
-        help="i/n, from 1/n to n/n: this process takes every nth file; all write to one --output",
+        metavar="I/N",
+        help="every Nth file only, from the Ith, for N processes with one --output",
     )
-    for kind in ("recognizer", "speaker", "clap", "fad"):
-        about_it = f"weights by name or folder, for metrics that ask {kind}"
-        parser.add_argument(f"--{kind}", default="", type=outputs.path, help=about_it)
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.evaluate` and `quarkaudio evaluate`."""
-    argv = sys.argv if argv is None else argv
-    args = _parser(argv[0]).parse_args(argv[1:])
+    """Entry point of `quarkaudio evaluate`."""
+    args = _parser().parse_args(options.arguments(argv))
     with report_errors():
         if args.list:
             from quarkaudio_jax.evaluation.benchmarks import listing
@@ -77,44 +96,44 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the table and writes the results; files that can't be measured are listed and make the exit status 1."""
+    """Prints the table and writes the results; SystemExit lists the files that could not be measured."""
     from quarkaudio_jax.evaluation.run import Options, Run
 
-    items, task, usual, about = _what(args)
+    items, task, usual, about = _selected(args)
     names = tuple(n.strip() for n in args.metrics.split(",")) if args.metrics else usual
-    weights = {kind: getattr(args, kind) for kind in ("recognizer", "speaker", "clap", "fad") if getattr(args, kind)}
-    part = share(args.share)
+    weights = {kind: getattr(args, kind) for kind in METRIC_MODELS if getattr(args, kind)}
+    part = options.parse_share(args.share)
     if part[1] > 1 and (not args.output or args.output.endswith(".csv")):
-        raise UserError("--share needs a folder that all processes see: --output=FOLDER")
-    lasting = args.output and not args.output.endswith(".csv")
-    _check_outputs(args, lasting, [path for item in items for path in (item.source, *item.targets)])
-    options = Options(names, weights, bool(args.metrics), args.workers, part, max(args.batch, 1), bool(args.report))
+        raise UsageError("--share needs a folder that all processes see: --output=FOLDER")
+    keep = args.output and not args.output.endswith(".csv")
+    _check_outputs(args, keep, [path for item in items for path in (item.source, *item.targets)])
+    choices = Options(names, weights, bool(args.metrics), args.workers, part, max(args.batch, 1), bool(args.report))
     with tempfile.TemporaryDirectory() as temporary:
-        folder = pathlib.Path(args.output if lasting else temporary)
+        folder = pathlib.Path(args.output if keep else temporary)
         system = _system(args, task, items)
-        measuring = Run(items, system, about, folder, options)
-        for line in measuring.left_out:
+        evaluation = Run(items, system, about, folder, choices)
+        for line in evaluation.left_out:
             print(f"left out: {line}", file=sys.stderr)
-        if not measuring.go():
+        if not evaluation.run():
             return
         text = (folder / "results.md").read_text("utf-8")
         print(text, end="")
-        if args.output and not lasting:
+        if args.output and not keep:
             atomic.write_text(args.output, (folder / "results.csv").read_text("utf-8"))
         if args.report:
             from quarkaudio_jax.report.page import write_report
 
             print(f"listen: {write_report(folder, pathlib.Path(args.report))}")
-        failed = [row for row in measuring.rows() if "error" in row]
+        failed = [row for row in evaluation.rows() if "error" in row]
     if failed:
         raise SystemExit("\n".join(["not measured:", *(f"  {row['file']}: {row['error']}" for row in failed)]))
 
 
-def _check_outputs(args: argparse.Namespace, lasting: bool, read: list[pathlib.Path]) -> None:
-    """UserError where something is in the way of what will be written at the end."""
+def _check_outputs(args: argparse.Namespace, keep: bool, read: list[pathlib.Path]) -> None:
+    """UserError if an output exists or can't be written; checked before the work begins."""
     from quarkaudio_jax.report.page import page_path
 
-    if lasting:
+    if keep:
         outputs.require_folder(args.output)
     elif args.output:
         outputs.require_free(args.output, args.overwrite, read=read)
@@ -124,15 +143,15 @@ def _check_outputs(args: argparse.Namespace, lasting: bool, read: list[pathlib.P
         outputs.require_free(page, args.overwrite, "--report", read=read)
 
 
-def _what(args: argparse.Namespace) -> tuple[list[Any], str, tuple[str, ...], dict[str, Any]]:
-    """(items, task, usual metrics, settings that must not change) of the command."""
+def _selected(args: argparse.Namespace) -> tuple[list[Any], str, tuple[str, ...], dict[str, Any]]:
+    """(items, task, default metrics, settings that must not change between runs) of the command line."""
     from quarkaudio_jax.config import nearest_name
     from quarkaudio_jax.evaluation import datasets
     from quarkaudio_jax.evaluation.benchmarks import BENCHMARKS, RECONSTRUCTION
     from quarkaudio_jax.metrics.registry import METRICS
 
     if bool(args.benchmark) == bool(args.reference):
-        raise UserError("give a folder of audio, or --benchmark=NAME with --data=FOLDER (--list shows the names)")
+        raise UsageError("give a folder of audio, or --benchmark=NAME with --data=FOLDER (--list shows the names)")
     about = {"checkpoint": args.checkpoint, "codec": args.codec, "reconstructions": args.reconstructions}
     about |= {"seed": args.seed, "limit": args.limit}
     if args.reference:
@@ -143,7 +162,7 @@ def _what(args: argparse.Namespace) -> tuple[list[Any], str, tuple[str, ...], di
         usual = tuple(m.name for m in METRICS.values() if m.needs == "target" and not m.model)
     else:
         if args.benchmark not in BENCHMARKS:
-            raise UserError(
+            raise UsageError(
                 f"benchmark {args.benchmark!r} does not exist; {nearest_name(args.benchmark, list(BENCHMARKS))}"
             )
         row = BENCHMARKS[args.benchmark]
@@ -159,13 +178,13 @@ def _system(args: argparse.Namespace, task: str, items: list[Any]) -> Any:
     from quarkaudio_jax.evaluation.benchmarks import RECONSTRUCTION
 
     if bool(args.checkpoint) == bool(args.reconstructions):
-        raise UserError("give a model (--checkpoint) or outputs made elsewhere (--reconstructions)")
+        raise UsageError("give a model (--checkpoint) or outputs made elsewhere (--reconstructions)")
     if args.reconstructions:
-        several = max(1, *(len(item.targets) for item in items))
+        outputs_per_item = max(1, *(len(item.targets) for item in items))
         folder = pathlib.Path(args.reconstructions)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-        return systems.FileSystem(folder, several, [item.name for item in items])
+        return systems.FileSystem(folder, outputs_per_item, [item.name for item in items])
     if task == RECONSTRUCTION:
         from quarkaudio_jax.inference.codec import load_codec
 
@@ -173,10 +192,10 @@ def _system(args: argparse.Namespace, task: str, items: list[Any]) -> Any:
     from quarkaudio_jax.inference.task_model import load_task_model
 
     if not args.codec:
-        raise UserError(f"{task} is asked of a language model: name its codec with --codec")
+        raise UsageError(f"{task} needs a language model and its codec: add --codec")
     model = load_task_model(args.checkpoint, args.codec, args.features, args.text_features)
     if task == "separation":
-        model.check_chain()
+        model.check_separation()
     elif task not in model.tasks:
         raise UserError(f"{args.checkpoint} was not trained for {task}; it knows {', '.join(model.tasks)}")
     return systems.TaskSystem(model, task, args.seed)

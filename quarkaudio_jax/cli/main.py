@@ -4,49 +4,73 @@ import importlib
 import sys
 
 import quarkaudio_jax
+from quarkaudio_jax.cli.options import exit_with_usage_error
+from quarkaudio_jax.tokens.tasks import TASKS
 
-VERBS = {
-    "train": "train a codec or a language model",
-    "encode": "audio to token files",
-    "decode": "token files to audio",
-    "evaluate": "measure codecs and language models, over a folder or a benchmark",
-    "rate-distortion": "rate against distortion of codecs, as a picture",
-    "compare": "recordings side by side on a page to listen to",
-    "convert": "weights from and to PyTorch",
-    "manifest": "lists of audio, with what is known of it",
-    "simulate": "examples of a task to listen to",
-    "prepare": "training data with features and codes worked out",
-    "compile": "what a configuration needs of a TPU slice, without one",
+TASK_VERBS = {task.verb: task.about for task in TASKS.values() if " " not in task.verb} | {
+    "separate": "the speech of each of two speakers"
 }
+"""Verbs that run a task of the language model (all in `cli.tasks`), and what each gives."""
 
-
-TASK_VERBS = {
-    "restore": "clean speech out of a bad recording",
-    "extract": "one of two talkers, by a sample of a voice",
-    "separate": "two talkers, each for itself",
-    "convert-voice": "the same words in another voice",
-    "query": "the sound that a text describes",
-    "edit": "words of speech or sounds of a scene changed as instructed",
+GROUPS: dict[str, dict[str, str]] = {
+    "codec": {
+        "encode": "encode audio files to token files",
+        "decode": "decode token files to audio",
+    },
+    "tasks of a language model": TASK_VERBS,
+    "training and data": {
+        "train": "train a codec or a language model",
+        "prepare": "simulate training data and compute its features and codes",
+        "simulate": "write examples of a task to listen to",
+        "manifest": "list audio files with speakers and transcripts",
+        "compile": "report what a configuration needs on a TPU slice, without one",
+    },
+    "evaluation": {
+        "evaluate": "measure a codec or a language model on a folder or a benchmark",
+        "rate-distortion": "plot the distortion of codecs against their bit rate",
+        "compare": "make a page to listen to recordings side by side",
+    },
+    "weights": {"convert": "import, export and verify PyTorch weights"},
 }
-"""What a language model is asked for; all of them are `generate`."""
+"""Verbs by the sections of `--help`."""
+
+VERBS = {verb: about for group in GROUPS.values() for verb, about in group.items()}
+
+RENAMED = {
+    "query": "lass",
+    "edit": "edit-speech, or edit-audio (was edit --scene)",
+    "curves": "rate-distortion",
+    "generate": "a verb of its own for each task, such as restore",
+}
+"""Verbs by their names in version 0.1."""
 
 
 def main() -> None:
-    """Runs a verb."""
-    verbs = VERBS | TASK_VERBS
-    if sys.argv[1:] == ["--version"]:
+    """Runs a verb; `sys.argv` holds its name and arguments."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name == "--version":
         print(f"quarkaudio_jax {quarkaudio_jax.__version__}")
-        return
-    if len(sys.argv) < 2 or sys.argv[1] not in verbs:
-        print("usage: quarkaudio <verb> [options]")
-        for title, group in (("codecs, data and training", VERBS), ("tasks of a language model", TASK_VERBS)):
-            print(f"\n{title}:")
-            for verb, about in group.items():
-                print(f"  {verb:16} {about}")
-        print("\n`quarkaudio <verb> --help` lists its options; `quarkaudio --version` says which version this is.")
-        raise SystemExit(0 if sys.argv[1:] in ([], ["--help"], ["-h"]) else 2)
-    verb, rest = sys.argv[1], sys.argv[2:]
-    if verb in TASK_VERBS:
-        importlib.import_module("quarkaudio_jax.cli.tasks").main(["quarkaudio", verb, *rest])
+    elif name in ("--help", "-h", "help"):
+        print(usage())
+        raise SystemExit(0)
+    elif name in TASK_VERBS:
+        importlib.import_module("quarkaudio_jax.cli.tasks").main(["quarkaudio", name, *rest])
+    elif name in VERBS:
+        importlib.import_module(f"quarkaudio_jax.cli.{name.replace('-', '_')}").main([f"quarkaudio {name}", *rest])
+    elif name in RENAMED:
+        exit_with_usage_error(f"{name} is now {RENAMED[name]}")
     else:
-        importlib.import_module(f"quarkaudio_jax.cli.{verb.replace('-', '_')}").main([f"quarkaudio {verb}", *rest])
+        from quarkaudio_jax.config import nearest_name
+
+        exit_with_usage_error(
+            f"verb {name!r} does not exist; {nearest_name(name, list(VERBS))} (see quarkaudio --help)"
+        )
+
+
+def usage() -> str:
+    """The verbs in groups."""
+    lines = ["usage: quarkaudio VERB [OPTIONS]"]
+    for title, group in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {verb:17}{about}" for verb, about in group.items())]
+    lines += ["", "quarkaudio VERB --help   list the options of a verb", "quarkaudio --version     print the version"]
+    return "\n".join(lines)

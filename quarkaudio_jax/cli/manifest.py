@@ -1,51 +1,54 @@
-"""Lists of audio: python -m quarkaudio_jax.manifest LibriSpeech/train-clean-100 --output=speech.jsonl"""
+"""List audio files with speaker, transcript or caption, one JSON object a line.
+
+quarkaudio manifest LibriSpeech/train-clean-100 --output=speech.jsonl
+
+A source is a folder (speaker: first folder below it; transcript or caption: NAME.txt beside
+NAME.wav), an .scp list (rir: `id path`; speech: `id speaker path`; noise:
+`id rate start frames path`), or tfds:NAME:SPLIT.
+"""
 
 import argparse
 import logging
 import pathlib
-import sys
 
-from quarkaudio_jax.cli import outputs
+from quarkaudio_jax.cli import options, outputs
 from quarkaudio_jax.cli.common import report_errors, set_up_logging
-from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.cli.options import UsageError
+from quarkaudio_jax.report.progress import progress
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.manifest` and `quarkaudio manifest`."""
+    """Entry point of `quarkaudio manifest`."""
     from quarkaudio_jax.data.utterance import DOMAINS
 
-    argv = sys.argv if argv is None else argv
-    parser = argparse.ArgumentParser(
-        prog=argv[0],
-        description="Lists audio with speaker, transcript or caption, one JSON object a line. Sources: a folder "
-        "(speaker = first folder below it; NAME.txt beside NAME.wav = transcript or caption), an .scp list "
-        "(rir: `id path`; speech: `id speaker path`; noise: `id rate start frames path`), or tfds:NAME:SPLIT.",
-    )
-    parser.add_argument("source", nargs="+", type=outputs.path, help="folders, .scp lists, tfds: sets")
-    parser.add_argument("--output", required=True, type=outputs.path, help="the manifest (.jsonl)")
-    outputs.add_overwrite(parser)
-    parser.add_argument("--domain", default="speech", choices=DOMAINS)
-    parser.add_argument("--tfds-dir", default="", type=outputs.path, help="where TFDS keeps its sets")
-    args = parser.parse_args(argv[1:])
+    parser = options.Parser("quarkaudio manifest", __doc__)
+    group = parser.add_argument_group("input and output")
+    group.add_argument("source", metavar="SOURCE", nargs="+", type=options.path, help="folders, .scp lists, tfds: sets")
+    options.add_path(group, "output", "the manifest (.jsonl)", required=True)
+    options.add_overwrite(group)
+    group = parser.add_argument_group("sources")
+    group.add_argument("--domain", default="speech", choices=DOMAINS, help="what is recorded (default: speech)")
+    options.add_path(group, "tfds-dir", "folder where TensorFlow Datasets keeps its data")
+    args = parser.parse_args(options.arguments(argv))
     set_up_logging()
     with report_errors():
         run(args)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes the manifest; what can't be used is named and left out, the exit status tells."""
+    """Writes the manifest and logs the files left out; SystemExit with status 1 if there are any."""
     from quarkaudio_jax.data import manifest
 
     if not args.output.endswith(manifest.SUFFIX):
-        raise UserError(f"--output={args.output}: a manifest's name ends in {manifest.SUFFIX}")
+        raise UsageError(f"--output={args.output}: a manifest's name ends in {manifest.SUFFIX}")
     outputs.require_free(args.output, args.overwrite, read=args.source)
     skipped: list[str] = []
     seconds = 0.0
     speakers: set[str] = set()
 
-    def counted():
+    def utterances():
         nonlocal seconds
         folder = pathlib.Path(args.output).parent
         for source in args.source:
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
                 speakers.add(utterance.speaker)
                 yield utterance
 
-    count = manifest.write(args.output, counted())
+    count = manifest.write(args.output, progress(utterances(), None))
     for line in skipped:
         log.warning("left out %s", line)
     known = len(speakers - {""})

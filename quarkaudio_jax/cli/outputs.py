@@ -1,6 +1,7 @@
-"""Which files a verb reads and which it writes: nothing is written over its source, or over what is there unasked."""
+"""Input and output files of a verb: sources are never overwritten, existing outputs only with --overwrite."""
 
 import argparse
+import collections
 import logging
 import os
 import pathlib
@@ -14,27 +15,12 @@ Pair = tuple[pathlib.Path, pathlib.Path]
 """A source and its target."""
 
 
-def path(text: str) -> str:
-    """An argument that names a file or a folder, perhaps on a hub: `~` at its start is the user's folder."""
-    return os.path.expanduser(text)
-
-
-def add_overwrite(parser: argparse.ArgumentParser, skip: bool = False) -> None:
-    """Adds --overwrite and, for verbs that go from file to file, --skip-existing."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--overwrite", action="store_true", help="write over what is there already")
-    if skip:
-        group.add_argument(
-            "--skip-existing", action="store_true", help="leave out what is there already: go on where a run stopped"
-        )
-
-
 def collect_inputs(
     inputs: Sequence[str], find: Callable[[pathlib.Path], list[pathlib.Path]], output: str, suffix: str
 ) -> list[Pair]:
-    """(source, target) of every file; below a folder the sub-folders are kept.
+    """(source, target) of every file; subfolders of input folders are kept.
 
-    Files of one stem keep their suffixes: song.flac.qka, song.mp3.qka. UserError if a target comes up twice even so.
+    Files with the same stem keep their suffixes: song.flac.qka, song.mp3.qka. UserError if two targets are still equal.
     """
     found: dict[pathlib.Path, tuple[pathlib.Path, pathlib.Path]] = {}
     for name in inputs:
@@ -59,27 +45,27 @@ def collect_inputs(
 
 
 def _twice(targets: Iterable[pathlib.Path]) -> set[pathlib.Path]:
-    seen: set[pathlib.Path] = set()
-    return {target for target in targets if target in seen or seen.add(target)}
+    return {target for target, count in collections.Counter(targets).items() if count > 1}
 
 
-def still_to_do(
+def remaining(
     files: Sequence[Pair],
     args: argparse.Namespace,
-    made: Callable[[pathlib.Path], Sequence[pathlib.Path]] = lambda target: [target],
+    written_for: Callable[[pathlib.Path], Sequence[pathlib.Path]] = lambda target: [target],
     read: Sequence[str] = (),
 ) -> list[Pair]:
-    """The pairs whose target is to be written, by --overwrite and --skip-existing.
+    """The pairs whose target has to be written, given --overwrite and --skip-existing.
 
-    UserError if one is there and neither is given, or if it is one of the sources, or of what else is read, by any
-    name. made: the files that are written for a target.
+    written_for: the files written for a target. read: other files that are read. UserError if a target exists and
+    neither option is given, or if it is a file that is read, under whatever name.
     """
     require_folder(args.output)
-    sources = {_identity(source): source for source in [*(source for source, _ in files), *filter(None, read)]}
+    inputs: list[str | os.PathLike] = [source for source, _ in files]
+    sources = {_identity(source): source for source in [*inputs, *filter(None, read)]}
     sources.pop(None, None)
     left, there = [], []
     for source, target in files:
-        written = made(target)
+        written = written_for(target)
         for one in written:
             if (identity := _identity(one)) is not None and identity in sources:
                 raise UserError(f"{one} is a source, {sources[identity]}: choose another --output")
@@ -89,17 +75,15 @@ def still_to_do(
             left.append((source, target))
     if args.skip_existing:
         if len(left) < len(files):
-            log.info("%d of %d files are there already", len(files) - len(left), len(files))
+            log.info("%d of %d files exist already", len(files) - len(left), len(files))
     elif there and not args.overwrite:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise UserError(
-            f"{there[0]} exists already{more}: --skip-existing goes on with what is missing, --overwrite replaces"
-        )
+        raise UserError(f"{there[0]} exists already{more}: --skip-existing resumes, --overwrite replaces")
     return left
 
 
 def _identity(name: str | os.PathLike) -> tuple[int, int] | None:
-    """What two names of one file have in common."""
+    """Device and inode of a file, equal for all its names; None if there is none."""
     try:
         stat = os.stat(name)
     except OSError:
@@ -108,7 +92,7 @@ def _identity(name: str | os.PathLike) -> tuple[int, int] | None:
 
 
 def require_folder(output: str | os.PathLike, option: str = "--output") -> None:
-    """UserError if something that is no folder has the name."""
+    """UserError if the name is taken by a file."""
     if os.path.lexists(output) and not os.path.isdir(output):
         raise UserError(f"{option}={os.fspath(output)} is a file, but should be a folder")
 
@@ -116,9 +100,9 @@ def require_folder(output: str | os.PathLike, option: str = "--output") -> None:
 def require_free(
     output: str | os.PathLike, overwrite: bool, option: str = "--output", read: Sequence[str | os.PathLike] = ()
 ) -> None:
-    """UserError if a file is there and may not be overwritten, or is one of those that are read."""
+    """UserError if the file exists and may not be overwritten, or is one of those that are read."""
     if (identity := _identity(output)) is not None and identity in {_identity(one) for one in read}:
-        raise UserError(f"{option}={os.fspath(output)} is what is read: choose another name")
+        raise UserError(f"{option}={os.fspath(output)} is one of the inputs: choose another name")
     if os.path.isdir(output):
         raise UserError(f"{option}={os.fspath(output)} is a folder, but should be a file")
     if os.path.lexists(output) and not overwrite:
@@ -126,7 +110,7 @@ def require_free(
 
 
 def require_empty(folder: str | os.PathLike, overwrite: bool = False, option: str = "--output") -> None:
-    """UserError if a folder holds something and may not be overwritten, or if a file has its name."""
+    """UserError if the folder has contents and may not be overwritten, or if it is a file."""
     require_folder(folder, option)
     if os.path.isdir(folder) and os.listdir(folder) and not overwrite:
         raise UserError(f"{option}={os.fspath(folder)} is not empty; name a new folder, or give --overwrite")

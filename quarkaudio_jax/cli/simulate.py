@@ -1,36 +1,37 @@
-"""Examples to listen to: python -m quarkaudio_jax.simulate --config=configs/prepare.py --task=restoration --output=DIR"""
+"""Simulate examples of a task and make a page to listen to them.
+
+quarkaudio simulate --config=prepare --task=restoration --output=listen
+"""
 
 import html
 import json
 import pathlib
-import sys
 
+from quarkaudio_jax.cli import options
 from quarkaudio_jax.cli.common import report_errors, set_up_logging
 from quarkaudio_jax.cli.config_flags import read_config
 from quarkaudio_jax.cli.outputs import require_empty
 from quarkaudio_jax.config import PrepareConfig
-from quarkaudio_jax.report.progress import progress
-
-
-def _define(values) -> None:
-    from absl import flags
-
-    from quarkaudio_jax.tokens.tasks import TASKS
-
-    flags.DEFINE_enum("task", None, sorted(TASKS), "Task.", required=True, flag_values=values)
-    flags.DEFINE_string("output", None, "Folder for audio, pictures and a page.", required=True, flag_values=values)
-    flags.DEFINE_integer("count", 10, "How many examples.", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("rate", 16000, "Sample rate in Hz.", lower_bound=4000, flag_values=values)
-    flags.DEFINE_bool("overwrite", False, "Write into a folder that is not empty.", flag_values=values)
+from quarkaudio_jax.report.progress import progress, show
+from quarkaudio_jax.tokens.tasks import TASKS
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.simulate` and `quarkaudio simulate`."""
-    argv = sys.argv if argv is None else argv
+    """Entry point of `quarkaudio simulate`."""
+    parser = options.Parser("quarkaudio simulate", __doc__)
+    group = parser.add_argument_group("output")
+    options.add_path(group, "output", "folder for audio, pictures and a page", required=True)
+    group.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+    group = parser.add_argument_group("examples")
+    group.add_argument("--task", required=True, choices=sorted(TASKS), metavar="NAME", help=", ".join(sorted(TASKS)))
+    options.add_number(group, "count", "number of examples", default=10)
+    options.add_number(group, "rate", "sample rate in Hz", default=16000)
     with report_errors():
-        cfg, flags = read_config(argv, PrepareConfig, __doc__, _define)
+        cfg, args = read_config(parser, options.arguments(argv), PrepareConfig)
+        options.require_at_least(args, 1, "count")
+        options.require_at_least(args, 4000, "rate")
         set_up_logging()
-        run(cfg, flags.task, pathlib.Path(flags.output), flags.count, flags.rate, flags.overwrite)
+        run(cfg, args.task, pathlib.Path(args.output), args.count, args.rate, args.overwrite)
 
 
 def run(cfg: PrepareConfig, task: str, folder: pathlib.Path, count: int, rate: int, overwrite: bool = False) -> None:
@@ -42,7 +43,7 @@ def run(cfg: PrepareConfig, task: str, folder: pathlib.Path, count: int, rate: i
     require_empty(folder, overwrite)
     inputs = Inputs(cfg.sources, cfg.simulation, rate)
     rows = []
-    for index in progress(range(count), count):
+    for index in progress(range(count), count, "examples"):
         example, _ = simulate(task, inputs, cfg.seed, index)
         parts = {"source": example.source_S, "target": example.target_S}
         parts |= {"reference": example.reference_S} if len(example.reference_S) else {}
@@ -52,7 +53,7 @@ def run(cfg: PrepareConfig, task: str, folder: pathlib.Path, count: int, rate: i
         (folder / f"{name}.json").write_text(json.dumps({"text": example.text, **example.meta}, indent=1) + "\n")
         rows.append((name, example.text, list(parts)))
         seconds = ", ".join(f"{kind} {len(wave) / rate:.2f} s" for kind, wave in parts.items())
-        print(f"{folder / name}: {seconds}" + (f'; "{example.text}"' if example.text else ""))
+        show(f"{folder / name}: {seconds}" + (f'; "{example.text}"' if example.text else ""))
     (folder / "index.html").write_text(_page(task, rows), encoding="utf-8")
     print(f"open {folder / 'index.html'} to listen and look")
 

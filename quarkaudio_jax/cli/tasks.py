@@ -1,173 +1,167 @@
-"""Asks a language model: python -m quarkaudio_jax.generate restore in.wav --checkpoint=runs/lm --codec=runs/codec --output=out
+"""The verbs that run a task of a language model: one for each task, from files to files.
 
-Verbs: restore, extract, separate, convert-voice, query, edit; each also as `quarkaudio <verb>`.
+quarkaudio restore noisy/ --checkpoint=runs/lm --codec=runs/codec --output=clean
 """
 
 import argparse
 import functools
 import pathlib
-import sys
 
 import numpy as np
 
-from quarkaudio_jax.cli import outputs
-from quarkaudio_jax.cli.common import each, report_errors, set_up
+from quarkaudio_jax.cli import options, outputs
+from quarkaudio_jax.cli.common import process_files, report_errors, set_up
 from quarkaudio_jax.cli.main import TASK_VERBS
+from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.report.progress import progress
+from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS, TASKS, Task
 
-_MODELS = {
-    "checkpoint": "the language model: a work directory of train",
-    "codec": "the codec that its data was prepared with",
-    "output": "folder for the answers, .wav at the codec's rate",
+EXAMPLES = {
+    "restore": "noisy/",
+    "extract": "mix.wav --enrollment=voice.wav",
+    "separate": "mix.wav",
+    "convert-voice": "speech.wav --reference=voice.wav",
+    "lass": '"a dog barks" scene.wav',
+    "edit-speech": '"delete the word hello" speech.wav',
+    "edit-audio": '"remove the bell" scene.wav',
 }
-_FEATURES = {
-    "features": "weights of the SSL model, if they are not found by themselves",
-    "text-features": "weights of the text encoder, likewise",
-}
+"""Arguments of an example of each verb."""
+
+REVERSE = " --reverse"
+"""Ends the verb of a task that is the complement of another, `Task.verb`."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="quarkaudio", description="Asks a language model about recordings.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, about in TASK_VERBS.items():
-        one = verbs.add_parser(verb, help=about, description=f"{about[0].upper()}{about[1:]}.")
-        if verb in ("query", "edit"):
-            one.add_argument("text", help="the sound to find" if verb == "query" else "what to change")
-        one.add_argument("input", nargs="+", type=outputs.path, help="audio files or folders of them, at any rate")
-        for option, about_it in _MODELS.items():
-            one.add_argument(f"--{option}", required=True, type=outputs.path, help=about_it)
-        for option, about_it in _FEATURES.items():
-            one.add_argument(f"--{option}", default="", type=outputs.path, help=about_it)
-        outputs.add_overwrite(one, skip=True)
-        if verb == "extract":
-            one.add_argument("--enrol", default="", type=outputs.path, help="a recording of the voice to extract")
-            one.add_argument("--reverse", action="store_true", help="everything but that voice")
-        if verb == "convert-voice":
-            one.add_argument(
-                "--reference", default="", type=outputs.path, help="a recording of the voice to speak with"
-            )
-        if verb == "edit":
-            one.add_argument("--scene", action="store_true", help="the input is a scene of sounds, not speech")
-        one.add_argument("--temperature", type=float, default=0.0, help="0 (the default) takes the likeliest code")
-        one.add_argument("--top-k", type=int, default=0, help="draw from the likeliest so many (0: from all)")
-        one.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest that reach this sum")
-        one.add_argument("--guidance", type=float, default=1.0, help="over 1 exaggerates the condition")
-        one.add_argument("--seed", type=int, default=0)
-        one.add_argument("--batch", type=int, default=4, help="windows of a long recording at a time")
+def task_of(verb: str, reverse: bool = False) -> Task:
+    """The task that a verb runs."""
+    return next(task for task in TASKS.values() if task.verb == verb + REVERSE * reverse)
+
+
+def _reference_option(task: Task) -> str:
+    return "enrollment" if task.verb.startswith("extract") else "reference"
+
+
+def _parser(verb: str) -> options.Parser:
+    task, about = task_of(verb), TASK_VERBS[verb]
+    example = f"quarkaudio {verb} {EXAMPLES.get(verb, 'in.wav')} --checkpoint=runs/lm --codec=runs/codec --output=out"
+    parser = options.Parser(f"quarkaudio {verb}", f"{about[0].upper()}{about[1:]}.\n\n{example}")
+    group = parser.add_argument_group("input and output")
+    if task.text:
+        group.add_argument("text", metavar="TEXT", help=task.requires)
+    options.add_inputs(group)
+    if task.reference:
+        options.add_path(group, _reference_option(task), task.requires)
+    if any(other.verb == verb + REVERSE for other in TASKS.values()):
+        group.add_argument("--reverse", action="store_true", help=task_of(verb, reverse=True).about)
+    options.add_path(group, "output", "folder for the results, .wav at the codec's sample rate", required=True)
+    options.add_overwrite(group, skip=True)
+    group = parser.add_argument_group("model")
+    options.add_path(group, "checkpoint", "the language model: a work directory of train", required=True)
+    options.add_path(group, "codec", "the codec that its training data was prepared with", required=True)
+    options.add_features(group)
+    options.add_text_features(group)
+    group = parser.add_argument_group("sampling")
+    options.add_number(group, "temperature", "sampling temperature; 0 is greedy", float, default=0.0)
+    options.add_number(group, "top-k", "sample from the K likeliest codes; 0: from all", default=0)
+    options.add_number(group, "top-p", "sample from the likeliest codes of this total probability", float, default=1.0)
+    options.add_number(group, "guidance", "classifier-free guidance scale; 1 turns it off", float, default=1.0)
+    options.add_number(group, "seed", "seed of the random numbers", default=0)
+    options.add_number(group, "batch", "windows of a long recording computed at a time", default=4)
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m quarkaudio_jax.generate` and of the verbs of `quarkaudio` that ask a model."""
-    args = _parser().parse_args((sys.argv if argv is None else argv)[1:])
+    """Entry point of the verbs in `TASK_VERBS`; the verb is the first argument."""
+    verb, *rest = options.arguments(argv)
+    args = _parser(verb).parse_args(rest)
+    args.verb = verb
     set_up()
     with report_errors():
         run(args)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Answers for every input; a file that can't be is named, the others go on, the exit status tells."""
+    """Processes every input; SystemExit lists the files that failed."""
     from quarkaudio_jax.inference.task_model import load_task_model
     from quarkaudio_jax.io import audio
 
     if not getattr(args, "text", "x").strip():
-        raise UserError(f"{args.verb} needs a text, which is empty")
-    _check_numbers(args)
+        raise UsageError(f"{args.verb} needs a text, which is empty")
+    options.require_at_least(args, 0, "temperature", "top-k")
+    options.require_at_least(args, 1, "batch")
+    if not 0 < args.top_p <= 1:
+        raise UsageError(f"--top-p is {args.top_p}, but should be in (0, 1]")
+    task = task_of(args.verb, getattr(args, "reverse", False))
+    reference = getattr(args, _reference_option(task), "")
+    if task.reference and not reference:
+        raise UsageError(f"{args.verb} needs {task.requires}: --{_reference_option(task)}=FILE")
     files = outputs.collect_inputs(args.input, audio.find, args.output, ".wav")
     if not files:
         raise UserError(f"no audio files in {', '.join(args.input)}")
-    read = [getattr(args, option, "") for option in ("enrol", "reference")]
-    files = outputs.still_to_do(files, args, _both if args.verb == "separate" else lambda target: [target], read)
+    separating = task.name == "separation"
+    files = outputs.remaining(files, args, _speaker_files if separating else lambda target: [target], [reference])
     if not files:
         return
     model = load_task_model(args.checkpoint, args.codec, args.features, args.text_features, batch=args.batch)
-    asking = _Asking(model, args, alone=len(files) == 1)
-    if args.verb == "separate":
-        model.check_chain()
-        each(files, asking.separate)
+    runner = _Runner(model, args)
+    if separating:
+        model.check_separation()
+        process_files(files, runner.separate)
     else:
-        request = model.request(_task(args), getattr(args, "text", ""), _voice(args, model.sample_rate))
-        each(files, functools.partial(asking.answer, request))
+        request = model.request(task.name, getattr(args, "text", ""), _read_reference(reference, model.sample_rate))
+        process_files(files, functools.partial(runner.process, request))
 
 
-def _check_numbers(args: argparse.Namespace) -> None:
-    for name, good in (("temperature", args.temperature >= 0), ("top-k", args.top_k >= 0), ("batch", args.batch >= 1)):
-        if not good:
-            raise UserError(f"--{name} is {getattr(args, name.replace('-', '_'))}, which is too small")
-    if not 0 < args.top_p <= 1:
-        raise UserError(f"--top-p is {args.top_p}, but should lie in (0, 1]")
+def _read_reference(path: str, rate: int) -> np.ndarray | None:
+    """The recording (S,) at `rate` Hz, or None without a path."""
+    from quarkaudio_jax.io.audio import read_mono
+
+    return read_mono(pathlib.Path(path), rate)[0] if path else None
 
 
-def _task(args: argparse.Namespace) -> str:
-    """The task that a verb means; of two, its switch chooses the second."""
-    from quarkaudio_jax.tokens.tasks import TASKS
-
-    meant = [task.name for task in TASKS.values() if task.verb == args.verb]
-    return meant[getattr(args, "reverse", False) or getattr(args, "scene", False)]
-
-
-def _voice(args: argparse.Namespace, rate: int) -> np.ndarray | None:
-    """The sample of a voice, if the verb takes one; UserError if it is missing."""
-    from quarkaudio_jax.io import audio
-    from quarkaudio_jax.io.transforms import resample, to_mono
-
-    option = {"extract": "enrol", "convert-voice": "reference"}.get(args.verb)
-    if option is None:
-        return None
-    path = getattr(args, option)
-    if not path:
-        raise UserError(f"{args.verb} needs a sample of the voice: --{option}=FILE")
-    samples, source_rate = audio.read(path)
-    return resample(to_mono(samples), source_rate, rate)
-
-
-def _both(target: pathlib.Path) -> list[pathlib.Path]:
-    """The files of the two talkers."""
+def _speaker_files(target: pathlib.Path) -> list[pathlib.Path]:
+    """The files of two separated speakers."""
     return [target.with_name(f"{target.stem}.{i}{target.suffix}") for i in (1, 2)]
 
 
-class _Asking:
-    """Files through a model. alone: there is only one file, so that progress is shown inside it."""
+class _Runner:
+    """Runs a model with the sampling options of the command line."""
 
-    def __init__(self, model, args: argparse.Namespace, alone: bool):
+    def __init__(self, model, args: argparse.Namespace):
         from quarkaudio_jax.lm.sampling import Sampling
 
-        self._model, self._alone = model, alone
+        self._model = model
         sampling = Sampling(args.temperature, args.top_k, args.top_p)
-        self._how = dict(sampling=sampling, guidance=args.guidance, seed=args.seed)
+        self._sampling = dict(sampling=sampling, guidance=args.guidance, seed=args.seed)
 
-    def answer(self, request, source: pathlib.Path, target: pathlib.Path) -> str:
-        """Answers one file."""
+    def process(self, request, source: pathlib.Path, target: pathlib.Path) -> str:
+        """Processes a file; returns a line about the result."""
         seconds = self._write(request, source, target)
         return f"{target}: {seconds:.2f} s at {self._model.sample_rate} Hz"
 
     def separate(self, source: pathlib.Path, target: pathlib.Path) -> str:
-        """Two files: restoration finds one of the talkers, who is extracted and then excluded by that."""
+        """Separates a file into two; see `tokens.tasks.SEPARATION_STEPS`."""
         from quarkaudio_jax.io.stream import ResampledReader
-        from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS
 
         model = self._model
         with ResampledReader(source, model.sample_rate) as reader:
             opening = reader(0, min(reader.num_samples, round(model.window_seconds * model.sample_rate)))
-        voice = model.voice_of(opening, **self._how)
-        targets = _both(target)
+        enrollment = model.enroll(opening, **self._sampling)
+        targets = _speaker_files(target)
         for task, path in zip(SEPARATION_STEPS[1:], targets, strict=True):
-            self._write(model.request(task, voice_S=voice), source, path)
+            self._write(model.request(task, reference_S=enrollment), source, path)
         return f"{targets[0]} and {targets[1]}"
 
     def _write(self, request, source: pathlib.Path, target: pathlib.Path) -> float:
-        """Writes the answer block by block; its length in seconds."""
+        """Writes the result block by block; returns its length in seconds."""
         from quarkaudio_jax.io.stream import ResampledReader, Writer, rms_and_peak
 
         model, count = self._model, 0
         measured = rms_and_peak(source)
         with ResampledReader(source, model.sample_rate) as reader:
-            blocks = model.stream(request, reader, reader.num_samples, measured, **self._how)
-            if self._alone:
-                blocks = progress(blocks, model.num_windows(reader.num_samples), "window ")
+            blocks = model.stream(request, reader, reader.num_samples, measured, **self._sampling)
             with Writer(target, model.sample_rate) as writer:
-                for block in blocks:
+                for block in progress(blocks, model.num_windows(reader.num_samples), "windows"):
                     writer.write(block)
                     count += len(block)
         return count / model.sample_rate

@@ -41,6 +41,10 @@ class Grid:
             last = min(first + self.chunk, num_frames)
             yield Window(max(first - self.context, 0), min(last + self.context, num_frames), first, last)
 
+    def num_windows(self, num_frames: int) -> int:
+        """The number of windows of a recording."""
+        return 1 if num_frames <= self.window else ceil_div(num_frames, self.chunk)
+
     def padded(self, num_frames: int) -> int:
         """The frames that a window of `num_frames` is computed at: a power of two, or the longest window.
 

@@ -1,1 +1,1 @@
-"""Measuring codecs and language models: data sets in their published layouts, systems, metrics, tables and pages."""
+"""Evaluation of codecs and language models: datasets, systems, metrics, baselines."""

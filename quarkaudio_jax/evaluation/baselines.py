@@ -1,4 +1,4 @@
-"""Public codecs of transformers, to draw beside ours: EnCodec, DAC and Mimi, with weights by hub name or folder."""
+"""Baselines: the public codecs EnCodec, DAC and Mimi in transformers, with weights by hub name or folder."""
 
 import math
 from collections.abc import Iterator
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.report.progress import progress
 
-KINDS = {"encodec": "EncodecModel", "dac": "DacModel", "mimi": "MimiModel"}
-"""The name of each, and its class."""
+CLASSES = {"encodec": "EncodecModel", "dac": "DacModel", "mimi": "MimiModel"}
+"""Option of each, and its class in transformers."""
 
 
-class Peer:
-    """One public codec. rate: Hz, of what goes in and comes out."""
+class Baseline:
+    """A public codec. rate: sample rate in Hz of input and output."""
 
     def __init__(self, kind: str, weights: str):
         try:
@@ -20,17 +21,17 @@ class Peer:
             import transformers
 
             self._torch = torch
-            self._model = getattr(transformers, KINDS[kind]).from_pretrained(weights).eval()
+            self._model = getattr(transformers, CLASSES[kind]).from_pretrained(weights).eval()
         except ImportError as error:
             raise UserError(f"--{kind} needs the packages torch and transformers (pip install {error.name})") from error
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0][:200]
-            raise UserError(f"--{kind}={weights} is neither a folder nor a name that can be read ({reason})") from error
+            raise UserError(f"--{kind}={weights} can't be loaded as a folder or hub name ({reason})") from error
         self._kind, self._config = kind, self._model.config
-        self.name, self.rate = KINDS[kind].removesuffix("Model"), self._config.sampling_rate
+        self.name, self.rate = CLASSES[kind].removesuffix("Model"), self._config.sampling_rate
 
     def settings(self) -> list[float]:
-        """What can be chosen, least first: EnCodec's bandwidths in kbit/s, codebooks of the others."""
+        """Its settings, ascending: bandwidths in kbit/s of EnCodec, numbers of codebooks of the others."""
         if self._kind == "encodec":
             return sorted(self._config.target_bandwidths)
         books = self._config.n_codebooks if self._kind == "dac" else self._config.num_quantizers
@@ -57,9 +58,9 @@ class Peer:
         return np.pad(wave, (0, len(wave_S) - len(wave))), bits
 
 
-def points(peer: Peer, waves: list[np.ndarray]) -> Iterator[tuple[str, float, list[np.ndarray]]]:
-    """(setting in words, bits in all, reconstructions) for each setting."""
-    for setting in peer.settings():
-        found = [peer(wave, setting) for wave in waves]
-        unit = "kbit/s" if peer.name == "Encodec" else "codebooks"
+def reconstruct(baseline: Baseline, waves: list[np.ndarray]) -> Iterator[tuple[str, float, list[np.ndarray]]]:
+    """(name of the setting, total bits, reconstructions) of each setting."""
+    for setting in baseline.settings():
+        found = [baseline(wave, setting) for wave in progress(waves, len(waves))]
+        unit = "kbit/s" if baseline.name == "Encodec" else "codebooks"
         yield f"{setting:g} {unit}", sum(bits for _, bits in found), [wave for wave, _ in found]

@@ -1,4 +1,4 @@
-"""The rows of the published report: which data set, which task, which metrics, and what was published."""
+"""Benchmarks of the published report: dataset, task, metrics and published value of each row."""
 
 import dataclasses
 import functools
@@ -9,14 +9,15 @@ from collections.abc import Callable
 from quarkaudio_jax.evaluation import datasets
 
 RECONSTRUCTION = "reconstruction"
-"""The task of a codec; all others are names of `tasks.TASKS`."""
+"""Task of a codec; all others are names of `tokens.tasks.TASKS`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """read: items of a folder in the published layout. place: where below the folder. published: the report's value.
+    """A row of the published report.
 
-    metrics: names of `metrics.registry`, the published one first. fetch: what to get, and from whom.
+    read: reads the items of the dataset below a folder. place: its usual path. metrics: names of `metrics.registry`,
+    the published one first. published: the report's value. fetch: what to download, and where.
     """
 
     name: str
@@ -30,9 +31,10 @@ class Benchmark:
 
     @property
     def layout(self) -> str:
-        """The layout in words."""
+        """Description of the files of the dataset."""
         read = self.read.func if isinstance(self.read, functools.partial) else self.read
-        return f"{self.place}: {' '.join(inspect.cleandoc(read.__doc__).split())}"
+        about = inspect.cleandoc(read.__doc__ or "")
+        return f"{self.place}: {' '.join(about.split())}"
 
 
 _SPEECH = ("pesq", "pesq_nb", "estoi", "mel_distance", "stft_distance", "visqol_speech", "dnsmos", "wer", "speaker")
@@ -138,11 +140,11 @@ BENCHMARKS = {
         ),
     )
 }
-"""By the name that --benchmark takes."""
+"""Name -> benchmark."""
 
 
 def listing() -> str:
-    """All rows, their layouts and what to fetch, as text."""
+    """All benchmarks, their datasets and where to get them, as text."""
     out = []
     for row in BENCHMARKS.values():
         out += [f"{row.name}", f"  {row.about}; published: {row.published}", f"  metrics: {', '.join(row.metrics)}"]

@@ -1,4 +1,4 @@
-"""What an evaluation computes with: the metrics that can be had, their values, the processes, the versions."""
+"""Selection and computation of metrics, worker processes, and versions of packages."""
 
 import collections
 import concurrent.futures
@@ -6,13 +6,13 @@ import importlib.metadata
 import math
 import multiprocessing
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.evaluation.model_metrics import JudgeError, judge
+from quarkaudio_jax.evaluation.model_metrics import MetricModelError, load_metric_model
 from quarkaudio_jax.metrics.registry import METRICS, Metric
 
 PACKAGES = (
@@ -27,42 +27,47 @@ PACKAGES = (
     "jiwer",
     "transformers",
 )
-"""Whose versions stand in the results."""
+"""Packages whose versions are recorded in the results."""
 
 
-def choose(
-    names: Sequence[str], asked: bool, weights: dict[str, str]
+def select_metrics(
+    names: Sequence[str], required: bool, weights: dict[str, str]
 ) -> tuple[list[Metric], dict[str, Any], list[str]]:
-    """(metrics that can be computed, judges by kind, a line for each that can't).
+    """(metrics that can be computed, their models by kind, a line for each metric left out).
 
-    UserError for a name that does not exist and, if they were asked for, for one whose package is missing.
+    UserError for a name that does not exist and, if they are required, for one whose package is missing.
     """
     for name in names:
         if name not in METRICS:
             raise UserError(f"metric {name!r} does not exist; choose from {', '.join(METRICS)}")
-    chosen, judges, left_out = [], {}, []
+    selected: list[Metric] = []
+    models: dict[str, Any] = {}
+    left_out: list[str] = []
     for metric in (METRICS[name] for name in names):
         if metric.missing:
             line = f"{metric.name} needs the package {metric.missing} (pip install '{metric.missing}')"
-            if asked:
+            if required:
                 raise UserError(line)
             left_out.append(line)
             continue
         if metric.model:
             try:
-                judges[metric.model] = judge(metric.model, weights.get(metric.model, ""))
-            except JudgeError as error:
+                models[metric.model] = load_metric_model(metric.model, weights.get(metric.model, ""))
+            except MetricModelError as error:
                 left_out.append(f"{metric.name}: {error}")
                 continue
-        chosen.append(metric)
-    return chosen, judges, left_out
+        selected.append(metric)
+    return selected, models, left_out
 
 
-def compute(names: Sequence[str], pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], rate: int) -> dict[str, float]:
-    """The values of metrics that ask no judge, means over (output, target) pairs; those without a target have none."""
+def compute_metrics(
+    names: Sequence[str], pairs: Sequence[tuple[np.ndarray, np.ndarray | None]], rate: int
+) -> dict[str, float]:
+    """Values of metrics without a model: means over (output, target) pairs, NaN where a target is needed and missing."""
     found: dict[str, list[float]] = collections.defaultdict(list)
     for wave, target in pairs:
         for metric in (METRICS[name] for name in names):
+            assert metric.compute is not None, f"{metric.name} needs a model"
             if metric.needs != "target":
                 values = metric.compute(wave, rate)
             elif target is None:
@@ -75,8 +80,8 @@ def compute(names: Sequence[str], pairs: Sequence[tuple[np.ndarray, np.ndarray |
     return {column: float(np.mean(values)) for column, values in found.items()}
 
 
-class _Here:
-    """A pool of this process alone."""
+class _SerialExecutor:
+    """An executor that computes at once, in this process."""
 
     def __enter__(self):
         return self
@@ -85,24 +90,24 @@ class _Here:
         return None
 
     @staticmethod
-    def submit(fn, *args):
+    def submit(fn: Callable[..., Any], *args: Any) -> concurrent.futures.Future:
         future: concurrent.futures.Future = concurrent.futures.Future()
         try:
             future.set_result(fn(*args))
-        except Exception as error:  # as a pool's future does it
+        except Exception as error:  # as an executor does
             future.set_exception(error)
         return future
 
 
-def pool(workers: int) -> Any:
-    """So many processes to compute in; 0: this one, at once."""
+def make_executor(workers: int) -> Any:
+    """An executor of `workers` processes; 0: this process, at once."""
     if not workers:
-        return _Here()
+        return _SerialExecutor()
     return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that results depend on, as far as they are installed."""
+    """Versions of Python and of those of `PACKAGES` that are installed."""
     out = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Metrics that ask a trained model, whose weights are named by the user: by hub name or folder, never loaded unasked."""
+"""Model-based metrics; their weights are given by hub name or folder, and never downloaded by default."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -19,41 +19,42 @@ from quarkaudio_jax.weights.hub import MissingWeightsError
 from quarkaudio_jax.weights.ssl import load_extractor
 from quarkaudio_jax.weights.text import load_text_extractor
 
-WANTED = {
-    "recognizer": "a recognizer of speech: a transformers model such as openai/whisper-large-v3",
+DESCRIPTIONS = {
+    "asr_model": "an ASR model: a transformers model such as openai/whisper-large-v3",
     "speaker": "a speaker encoder: a transformers model such as microsoft/wavlm-base-plus-sv",
     "clap": "a CLAP model: a transformers model such as laion/clap-htsat-unfused",
     "fad": "an encoder of ours: hubert, wavlm, wav2vec2 or clap, or with its weights hubert:FOLDER, or mel (a stand-in)",
 }
-"""What each kind of judge is given."""
+"""`Metric.model` -> the weights that it takes."""
 
 Waves = Sequence[np.ndarray]
 
 
-class JudgeError(QuarkAudioError, ValueError):
-    """A judge that can't be had; the message says what it wants."""
+class MetricModelError(QuarkAudioError, ValueError):
+    """A metric's model that can't be loaded; the message says which weights it takes."""
 
 
-class Recognizer:
-    """Word and character error rates of what a recognizer understands of an output."""
+class AsrMetric:
+    """Word and character error rates of the transcript of an output by an ASR model."""
 
     def __init__(self, weights: str):
         import transformers
 
-        self._ask = transformers.pipeline("automatic-speech-recognition", model=weights)
-        self._rate = self._ask.feature_extractor.sampling_rate
+        self._transcribe: Any = transformers.pipeline("automatic-speech-recognition", model=weights)
+        self._rate = self._transcribe.feature_extractor.sampling_rate
 
     def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
+        """The values of each wave (S,) at `rate` Hz, and its transcript (`understood`)."""
         inputs = [{"raw": resample(w, rate, self._rate), "sampling_rate": self._rate} for w in waves]
-        heard = self._ask(inputs, batch_size=len(inputs))
+        hypotheses = self._transcribe(inputs, batch_size=len(inputs))
         return [
-            {**error_rates(item.text, h["text"]), "understood": h["text"].strip()}
-            for item, h in zip(items, heard, strict=True)
+            {**error_rates(item.text, hypothesis["text"]), "understood": hypothesis["text"].strip()}
+            for item, hypothesis in zip(items, hypotheses, strict=True)
         ]
 
 
-class Speaker:
-    """Cosine between the speaker embeddings of an output and of the voice that it should have."""
+class SpeakerMetric:
+    """Cosine between the speaker embeddings of an output and of its reference voice."""
 
     def __init__(self, weights: str):
         import torch
@@ -69,40 +70,40 @@ class Speaker:
         with self._torch.inference_mode():
             return self._model(**inputs).embeddings[0].numpy()
 
-    @functools.lru_cache(maxsize=64)  # noqa: B019  # a judge lives as long as its run
-    def _voice(self, path: str) -> np.ndarray:
-
+    @functools.lru_cache(maxsize=64)  # noqa: B019  # lives as long as the process
+    def _reference(self, path: str) -> np.ndarray:
         samples, rate = audio.read(path)
         return self._embed(to_mono(samples), rate)
 
     def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
+        """The value of each wave (S,) at `rate` Hz."""
         return [
-            {"speaker_similarity": cosine(self._embed(wave, rate), self._voice(str(item.voice or item.targets[0])))}
+            {"speaker_similarity": cosine(self._embed(wave, rate), self._reference(str(item.voice or item.targets[0])))}
             for item, wave in zip(items, waves, strict=True)
         ]
 
 
-class Clap:
-    """Cosine between the CLAP embeddings of an output, the mean of its windows', and of what it was asked for."""
+class ClapMetric:
+    """Cosine between the CLAP embeddings of an output, averaged over windows, and of its caption."""
 
     def __init__(self, weights: str):
         self._audio = ClapAudio(*load_clap_audio(weights))
         self._text = load_text_extractor("clap", weights)
 
     def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:
-        heard = self._audio([resample(w, rate, self._audio.cfg.sample_rate) for w in waves])
-        asked = self._text([item.prompt for item in items])
-        return [{"clap_score": cosine(a.mean(0), b[0])} for a, b in zip(heard, asked, strict=True)]
+        """The value of each wave (S,) at `rate` Hz."""
+        audio_embeddings = self._audio([resample(w, rate, self._audio.cfg.sample_rate) for w in waves])
+        text_embeddings = self._text([item.prompt for item in items])
+        return [{"clap_score": cosine(a.mean(0), t[0])} for a, t in zip(audio_embeddings, text_embeddings, strict=True)]
 
 
 class FadEncoder:
-    """Embeddings of the seconds of a recording, the means of its features within each (a shorter one gives one).
+    """Embeddings for the Fréchet audio distance: the mean SSL features of each second, or CLAP's of windows of 10 s.
 
-    With CLAP, of its windows of ten seconds.
+    A recording shorter than a second has one. weights: NAME or NAME:FOLDER.
     """
 
     def __init__(self, weights: str):
-
         recipe, _, folder = weights.partition(":")
         self._clap = ClapAudio(*load_clap_audio(folder)) if recipe == "clap" else None
         if self._clap:
@@ -111,6 +112,7 @@ class FadEncoder:
         self._features = FeatureEncoder(extractor, extractor.cfg.dim if extractor.cfg else 96, 8)
 
     def __call__(self, waves: Waves, rate: int) -> list[np.ndarray]:
+        """(N, D) of each wave (S,) at `rate` Hz."""
         if self._clap:
             return self._clap([resample(w, rate, self._clap.cfg.sample_rate) for w in waves])
         at = 16000
@@ -118,26 +120,27 @@ class FadEncoder:
         return [np.stack([x[i : i + 50].mean(0) for i in range(0, max(len(x) - 25, 1), 50)]) for x in found if len(x)]
 
 
-JUDGES: dict[str, Callable[[str], Any]] = {
-    "recognizer": Recognizer,
-    "speaker": Speaker,
-    "clap": Clap,
+METRIC_MODELS: dict[str, Callable[[str], Any]] = {
+    "asr_model": AsrMetric,
+    "speaker": SpeakerMetric,
+    "clap": ClapMetric,
     "fad": FadEncoder,
 }
-"""By the `model` of a metric."""
+"""`Metric.model` -> its class."""
 
 
-def judge(kind: str, weights: str) -> Any:
-    """The judge of that kind; JudgeError says what it wants if there is none, or it can't be read."""
+def load_metric_model(kind: str, weights: str) -> Any:
+    """Loads the model of a metric; MetricModelError says which weights it takes if they are missing or unreadable."""
+    option = f"--{kind.replace('_', '-')}"
     if not weights:
-        raise JudgeError(f"it wants {WANTED[kind]}, named by --{kind}=")
+        raise MetricModelError(f"it needs {DESCRIPTIONS[kind]}, given by {option}=")
     try:
-        return JUDGES[kind](weights)
+        return METRIC_MODELS[kind](weights)
     except ImportError as error:
-        raise JudgeError(f"--{kind} needs the package {error.name} (pip install {error.name})") from error
+        raise MetricModelError(f"{option} needs the package {error.name} (pip install {error.name})") from error
     except (OSError, ValueError, KeyError, MissingWeightsError) as error:
         reason = str(error).strip().splitlines()[0]
         reason = reason if isinstance(error, MissingWeightsError) else reason[:200]
-        raise JudgeError(
-            f"--{kind}={weights} can't be read ({reason}); it wants {WANTED[kind]}, or a folder of one"
+        raise MetricModelError(
+            f"{option}={weights} can't be read ({reason}); it takes {DESCRIPTIONS[kind]}, or its folder"
         ) from error

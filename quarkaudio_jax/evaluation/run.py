@@ -1,9 +1,9 @@
-"""An evaluation: items through a system, outputs through the metrics, a line a file, tables at the end.
+"""Evaluation: runs items through a system, computes metrics of the outputs, writes results and tables.
 
-OUTPUT/settings.json       what is measured, and how; a run with other settings is refused
-OUTPUT/results.1of1.jsonl  a line a file, as soon as it is measured; a run that was stopped goes on behind the last
-OUTPUT/audio/              outputs, targets and what the codec alone makes of the targets, if kept
-OUTPUT/results.md .csv .json  written once nothing is missing
+OUTPUT/settings.json       what is measured and how; other settings are refused
+OUTPUT/results.1of1.jsonl  a line for each file, written when it is measured; a stopped run resumes after the last
+OUTPUT/audio/              outputs, targets and the codec's reconstructions of the targets, if kept
+OUTPUT/results.md .csv .json  written when every file is measured
 """
 
 import collections
@@ -20,7 +20,7 @@ import numpy as np
 
 from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, system_errors
 from quarkaudio_jax.evaluation.datasets import Item
-from quarkaudio_jax.evaluation.measures import choose, compute, pool, versions
+from quarkaudio_jax.evaluation.measures import compute_metrics, make_executor, select_metrics, versions
 from quarkaudio_jax.evaluation.systems import in_order
 from quarkaudio_jax.io import atomic, audio
 from quarkaudio_jax.io.atomic import drop_unfinished_line
@@ -33,18 +33,22 @@ from quarkaudio_jax.report.progress import progress
 
 log = logging.getLogger(__name__)
 
+SAVED_KEYS = {"asr_model": "recognizer"}
+"""`Metric.model` -> its key in settings.json, where that is another."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """metrics: names; asked: whether the user chose them. weights: kind of judge -> its weights.
+    """How items are measured.
 
-    workers: processes that compute metrics (0: this one). share: (i, n), this process takes every nth item. batch: items
-    that judges hear at once. keep_audio: for listening.
+    metrics: names. weights: `Metric.model` -> its weights. required: whether a metric whose package is missing is an
+    error. workers: processes that compute metrics (0: this one). share: (i, n), this process takes every nth item.
+    batch: items at a time. keep_audio: write outputs and targets, to listen to.
     """
 
     metrics: tuple[str, ...]
     weights: dict[str, str]
-    asked: bool = False
+    required: bool = False
     workers: int = 0
     share: tuple[int, int] = (1, 1)
     batch: int = 8
@@ -53,7 +57,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What a system made of an item: waves at `rate`, the targets in the same order and at the same rate."""
+    """Output waves of a system for an item, and its targets, in the same order and at the same sample rate."""
 
     item: Item
     waves: list[np.ndarray]
@@ -62,25 +66,26 @@ class Output:
 
 
 class Run:
-    """One process's share of an evaluation; see the module."""
+    """The share of an evaluation that one process computes."""
 
     def __init__(
         self, items: Sequence[Item], system: Any, about: dict[str, Any], folder: pathlib.Path, options: Options
     ):
         self.items, self.system, self.folder, self.options = list(items), system, folder, options
-        self.metrics, self.judges, self.left_out = choose(options.metrics, options.asked, options.weights)
-        self._fad = self.judges.get("fad")
+        self.metrics, self.models, self.left_out = select_metrics(options.metrics, options.required, options.weights)
+        self._fad = self.models.get("fad")
         if self._fad is not None and not any(item.targets for item in self.items):
             self._fad = None
-            self.left_out.append("fad: it compares with targets, and no item has one")
-        settings = {**about, "metrics": options.metrics, "weights": options.weights, "items": len(items)}
+            self.left_out.append("fad: no item has a target to compare with")
+        weights = {SAVED_KEYS.get(kind, kind): value for kind, value in options.weights.items()}
+        settings = {**about, "metrics": options.metrics, "weights": weights, "items": len(items)}
         settings["versions"] = versions()
-        self.settings = self._same_settings(settings)
+        self.settings = self._check_settings(settings)
         i, n = options.share
         self._path = folder / f"results.{i}of{n}.jsonl"
 
-    def _same_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Those that the folder was begun with, which are the ones given but for versions of packages."""
+    def _check_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings of the folder; UserError if the given ones differ, except for versions of packages."""
         text = tables.to_json(settings)
         old, new = json.loads(atomic.create_exclusive(self.folder / "settings.json", text)), json.loads(text)
         for name in new:
@@ -91,111 +96,111 @@ class Run:
                 )
         return old
 
-    def go(self) -> bool:
-        """Measures what is missing of this share; whether everything is there now, tables included."""
+    def run(self) -> bool:
+        """Measures the remaining items of this share; returns whether all shares are complete and tables written."""
         i, n = self.options.share
         done, share = {row["file"] for row in self.rows() if "error" not in row}, self.items[i - 1 :: n]
-        mine = [item for item in share if item.name not in done]
-        if len(mine) < len(share):
-            log.info("%d of %d files are there already", len(share) - len(mine), len(share))
+        remaining = [item for item in share if item.name not in done]
+        if len(remaining) < len(share):
+            log.info("%d of %d files are measured already", len(share) - len(remaining), len(share))
         drop_unfinished_line(self._path)
         with self._path.open("a", encoding="utf-8") as file:
-            for row in progress(self._measured(mine), len(mine)):
+            for row in progress(self._measure(remaining), len(remaining)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 file.flush()
         return self.finish()
 
     def rows(self) -> list[dict[str, Any]]:
-        """What all processes have measured so far, the newest of each file, in the order of the items."""
+        """Results of all processes so far, the newest of each file, in the order of the items."""
         found = {}
         for path in sorted(self.folder.glob("results.*of*.jsonl")):
             for line in path.read_text("utf-8").splitlines():
-                with contextlib.suppress(ValueError):  # a line that another process is writing
+                with contextlib.suppress(ValueError):  # an incomplete line of another process
                     row = json.loads(line)
                     found[row["file"]] = row
         return [found[item.name] for item in self.items if item.name in found]
 
     def finish(self) -> bool:
-        """Writes the tables if nothing is missing."""
+        """Writes the tables if every item is measured; returns whether it is."""
         rows = self.rows()
         if len(rows) < len(self.items):
-            print(f"{len(rows)} of {len(self.items)} files are measured; other processes have the rest")
+            print(f"{len(rows)} of {len(self.items)} files are measured; the others are left to other processes")
             return False
         good, failed = [r for r in rows if "error" not in r], [r for r in rows if "error" in r]
-        whole, compared = self._whole(good)
+        set_values, set_counts = self._set_metrics(good)
         result = {
             "settings": self.settings,
             "left_out": self.left_out,
-            "means": {**tables.means(good), **whole},
-            "counts": {**tables.counts(good), **compared},
+            "means": {**tables.means(good), **set_values},
+            "counts": {**tables.counts(good), **set_counts},
             "files": good,
             "failed": failed,
         }
         atomic.write_text(self.folder / "results.json", tables.to_json(result))
         atomic.write_text(self.folder / "results.csv", tables.to_csv(good))
-        atomic.write_text(self.folder / "results.md", tables.markdown(good, whole, compared) + "\n")
+        atomic.write_text(self.folder / "results.md", tables.markdown(good, set_values, set_counts) + "\n")
         return True
 
-    def _measured(self, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
-        """A row an item; metrics are computed by the workers while the next items go through the system."""
+    def _measure(self, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+        """A row for every item; workers compute metrics while the next items run through the system."""
         names = [metric.name for metric in self.metrics if metric.compute]
-        waiting: collections.deque = collections.deque()
-        with pool(self.options.workers) as workers:
+        pending: collections.deque = collections.deque()
+        with make_executor(self.options.workers) as workers:
             for begin in range(0, len(items), self.options.batch):
-                outputs = [self._output(item) for item in items[begin : begin + self.options.batch]]
+                outputs = [self._try_output(item) for item in items[begin : begin + self.options.batch]]
                 good = [o for o in outputs if isinstance(o, Output)]
-                heard = self._heard(good)
+                model_values = self._model_metrics(good)
                 for output in outputs:
                     if not isinstance(output, Output):
-                        waiting.append((output, None))
+                        pending.append((output, None))
                         continue
                     head = {"file": output.item.name, "seconds": len(output.waves[0]) / output.rate}
-                    pairs = list(zip(output.waves, output.targets or [None] * len(output.waves), strict=True))
-                    waiting.append(
-                        ({**head, **heard[output.item.name]}, workers.submit(compute, names, pairs, output.rate))
-                    )
-                while waiting and len(waiting) > 4 * self.options.workers:
-                    yield self._row(*waiting.popleft())
-            while waiting:
-                yield self._row(*waiting.popleft())
+                    targets: Sequence[np.ndarray | None] = output.targets or [None] * len(output.waves)
+                    pairs = list(zip(output.waves, targets, strict=True))
+                    future = workers.submit(compute_metrics, names, pairs, output.rate)
+                    pending.append(({**head, **model_values[output.item.name]}, future))
+                while pending and len(pending) > 4 * self.options.workers:
+                    yield self._row(*pending.popleft())
+            while pending:
+                yield self._row(*pending.popleft())
 
     def _row(self, head: dict[str, Any], future: Any) -> dict[str, Any]:
         if future is None or "error" in head:
             return {"file": head["file"], "error": head["error"]}
         try:
             values = {**head, **future.result()}
-        except Exception as error:  # whatever a metric's package raises: the file is listed, the others go on
+        except Exception as error:  # of the metric's package; the file is listed and the others are measured
             if is_exhausted(error):
                 raise
             return {"file": head["file"], "error": f"{type(error).__name__}: {error}"}
         order = ["file", "seconds", *(c for m in self.metrics for c in m.columns)]
         return {k: values[k] for k in [*(c for c in order if c in values), *(c for c in values if c not in order)]}
 
-    def _output(self, item: Item) -> Output | dict[str, str]:
-        """What the system makes of an item, or a row that says why it can't."""
+    def _try_output(self, item: Item) -> Output | dict[str, str]:
+        """The output for an item, or a row with the error."""
         try:
             with system_errors(item.source):
-                return self._made(item)
+                return self._output(item)
         except QuarkAudioError as error:
             if is_exhausted(error):
                 raise
             return {"file": item.name, "error": str(error)}
 
-    def _made(self, item: Item) -> Output:
-        """What the system makes of an item."""
+    def _output(self, item: Item) -> Output:
+        """The output for an item, at the lower of the sample rates of output and targets."""
         waves = self.system(item)
-        rate, targets = self.system.rate, [read_mono(path) for path in item.targets]
-        lower = min([rate, *(own for _, own in targets)])
+        rate, recordings = self.system.rate, [read_mono(path) for path in item.targets]
+        lower = min([rate, *(own for _, own in recordings)])
         waves = [resample(wave, rate, lower) for wave in waves]
-        targets = [resample(wave, own, lower) for wave, own in targets]
+        targets = [resample(wave, own, lower) for wave, own in recordings]
         if len(targets) > 1:
             waves = in_order(waves, targets, lower)
         if self.options.keep_audio:
-            self._keep(item, waves, targets, lower)
+            self._keep_audio(item, waves, targets, lower)
         return Output(item, waves, targets, lower)
 
-    def _keep(self, item: Item, waves: list[np.ndarray], targets: list[np.ndarray], rate: int) -> None:
-        """Everything there is to hear of an item; see `page.write_report`."""
+    def _keep_audio(self, item: Item, waves: list[np.ndarray], targets: list[np.ndarray], rate: int) -> None:
+        """Writes input, outputs, targets and their reconstructions, for `page.write_report`."""
         several = len(waves) > 1
         kinds: dict[str, tuple[np.ndarray, int]] = {"input": read_mono(item.source)}
         for i, wave in enumerate(waves, 1):
@@ -209,53 +214,56 @@ class Run:
         for kind, (wave, at) in kinds.items():
             audio.write(self.folder / "audio" / item.name / f"{kind}.flac", np.clip(wave, -1, 1), at)
 
-    def _heard(self, outputs: Sequence[Output]) -> dict[str, dict[str, Any]]:
-        """What the judges say of outputs, by the item's name; of several outputs of an item the mean."""
-        said: dict[str, list[dict[str, Any]]] = {o.item.name: [{} for _ in o.waves] for o in outputs}
-        for metric in (m for m in self.metrics if m.model and not m.whole):
-            able = [(o, i) for o in outputs if self._can_hear(metric, o.item) for i in range(len(o.waves))]
-            for rate in {o.rate for o, _ in able}:
-                these = [(o, i) for o, i in able if o.rate == rate]
-                for (output, i), values in zip(these, self._ask(metric, these, rate), strict=True):
-                    said[output.item.name][i] |= values
+    def _model_metrics(self, outputs: Sequence[Output]) -> dict[str, dict[str, Any]]:
+        """Name of an item -> values of model-based metrics, means over its outputs."""
+        values: dict[str, list[dict[str, Any]]] = {o.item.name: [{} for _ in o.waves] for o in outputs}
+        for metric in (m for m in self.metrics if m.model and not m.of_set):
+            applicable = [(o, i) for o in outputs if self._applies(metric, o.item) for i in range(len(o.waves))]
+            for rate in {o.rate for o, _ in applicable}:
+                batch = [(o, i) for o, i in applicable if o.rate == rate]
+                for (output, i), found in zip(batch, self._run_model(metric, batch, rate), strict=True):
+                    values[output.item.name][i] |= found
         if self._fad is not None:
             for output in outputs:
                 if output.targets:
-                    said[output.item.name][0] |= self._embed(output)
-        return {name: _mean(rows) for name, rows in said.items()}
+                    values[output.item.name][0] |= self._embed(output)
+        return {name: _mean(rows) for name, rows in values.items()}
 
-    def _ask(self, metric: Metric, these: Sequence[tuple[Output, int]], rate: int) -> list[dict[str, Any]]:
-        """What a judge says of waves, heard together or, if that fails, one by one: then an `error` says whose it is."""
-        ask = self.judges[metric.model]
+    def _run_model(self, metric: Metric, batch: Sequence[tuple[Output, int]], rate: int) -> list[dict[str, Any]]:
+        """Values of a metric for a batch of waves; if the batch fails, of one wave at a time, with `error` where it fails."""
+        model = self.models[metric.model]
         try:
-            return ask([o.item for o, _ in these], [o.waves[i] for o, i in these], rate)
-        except Exception as error:  # whatever a model's code raises
+            return model([o.item for o, _ in batch], [o.waves[i] for o, i in batch], rate)
+        except Exception as error:  # of the model's package
             if is_exhausted(error):
                 raise
-            if len(these) == 1:
+            if len(batch) == 1:
                 return [{"error": f"{metric.name}: {type(error).__name__}: {error}"}]
-            return [values for one in these for values in self._ask(metric, [one], rate)]
+            return [values for one in batch for values in self._run_model(metric, [one], rate)]
 
     @staticmethod
-    def _can_hear(metric: Metric, item: Item) -> bool:
+    def _applies(metric: Metric, item: Item) -> bool:
+        """Whether an item has what the metric compares with."""
         has = {"text": item.text, "voice": item.voice or item.targets, "caption": item.prompt}
         return bool(has[metric.needs])
 
     def _embed(self, output: Output) -> dict[str, str]:
-        """Keeps the embeddings of an item's outputs and targets for FAD; an `error` if there can't be any."""
+        """Saves the embeddings of an item's outputs and targets for FAD; returns an `error` if that fails."""
+        assert self._fad is not None
         try:
             sides = {"outputs": self._fad(output.waves, output.rate), "targets": self._fad(output.targets, output.rate)}
-        except Exception as error:  # whatever a model's code raises
+        except Exception as error:  # of the model's package
             if is_exhausted(error):
                 raise
             return {"error": f"fad: {type(error).__name__}: {error}"}
         path = self.folder / "embeddings" / f"{output.item.name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{side: np.concatenate(found) for side, found in sides.items() if found})
+        arrays: dict[str, Any] = {side: np.concatenate(found) for side, found in sides.items() if found}
+        np.savez(path, **arrays)
         return {}
 
-    def _whole(self, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, float], dict[str, int]]:
-        """(values of the whole set, over how many files each)."""
+    def _set_metrics(self, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, float], dict[str, int]]:
+        """(values of metrics of the set, number of files of each)."""
         if self._fad is None:
             return {}, {}
         sides: dict[str, list[np.ndarray]] = {"outputs": [], "targets": []}
@@ -272,7 +280,7 @@ class Run:
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means of numbers, the first of texts."""
+    """Means of numbers; of texts the first."""
     out = {}
     for key in dict.fromkeys(key for row in rows for key in row):
         values = [row[key] for row in rows if key in row]

@@ -1,9 +1,9 @@
-"""What is measured: a codec, a language model with its codec, or files that were made elsewhere."""
+"""Systems to evaluate: a codec, a language model with its codec, or files made elsewhere."""
 
 import collections
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -14,29 +14,29 @@ from quarkaudio_jax.metrics.reconstruction import si_sdr
 
 
 class CodecSystem:
-    """Reconstructs an item's source."""
+    """A codec that reconstructs the source of an item."""
 
     def __init__(self, codec):
         self._codec, self.rate = codec, codec.sample_rate
 
     def __call__(self, item: Item) -> list[np.ndarray]:
-        """The outputs, one a target."""
+        """The outputs (S,), one for each target."""
         return [self.reconstruct(item.source)]
 
     def reconstruct(self, path: pathlib.Path) -> np.ndarray:
-        """A recording after encoding and decoding."""
+        """Encode and decode a recording."""
         return self._codec.reconstruct(read_mono(path, self.rate)[0])
 
 
 class TaskSystem:
-    """Answers an item's task with a language model; what its codec makes of the targets is the ceiling."""
+    """A language model that runs a task; its codec's reconstruction of a target is the upper bound."""
 
     def __init__(self, model, task: str, seed: int = 0):
         self._model, self._task, self._seed = model, task, seed
         self.rate = model.sample_rate
 
     def __call__(self, item: Item) -> list[np.ndarray]:
-        """The outputs, one a target; two talkers for separation."""
+        """The outputs (S,), one for each target; two speakers for separation."""
         wave, _ = read_mono(item.source, self.rate)
         if self._task == "separation":
             return self._model.separate(wave, seed=self._seed)
@@ -44,30 +44,30 @@ class TaskSystem:
         return [self._model(self._task, wave, text=item.prompt, reference=voice, seed=self._seed)]
 
     def reconstruct(self, path: pathlib.Path) -> np.ndarray:
-        """What the codec alone makes of a recording."""
+        """Encode and decode a recording with the codec alone."""
         return self._model.codec.reconstruct(read_mono(path, self.rate)[0])
 
 
 def _stem(name: str) -> str:
-    """An item's name without the extension of an audio file."""
+    """The name of an item without an audio extension."""
     plain = pathlib.PurePath(name)
     return str(plain.with_suffix("")) if plain.suffix.lower() in audio.EXTENSIONS else name
 
 
 class FileSystem:
-    """Outputs made elsewhere: FOLDER/NAME.EXTENSION, or FOLDER/NAME.1.EXTENSION and so on where there are several."""
+    """Outputs made elsewhere: FOLDER/NAME.EXTENSION, or FOLDER/NAME.1.EXTENSION and so on for several outputs."""
 
     reconstruct = None
 
     def __init__(self, folder: pathlib.Path, outputs: int, items: Sequence[str] = ()):
-        """items: names of all of them; those that differ by their extension alone need outputs that keep it."""
+        """items: names of all items; those that differ in their extensions only need outputs that keep it."""
         self._folder, self._outputs = folder, outputs
         self._found = by_name(folder)
         self._stems = collections.Counter(_stem(name) for name in items)
         self.rate = 0
 
     def __call__(self, item: Item) -> list[np.ndarray]:
-        """The outputs, all at the rate of the first, which `rate` then says."""
+        """The outputs (S,), all at the sample rate of the first, which sets `rate`."""
         stems = [item.name] if self._stems[_stem(item.name)] > 1 else [item.name, _stem(item.name)]
         for stem in stems:
             names = [stem] if self._outputs == 1 else [f"{stem}.{i + 1}" for i in range(self._outputs)]
@@ -81,10 +81,10 @@ class FileSystem:
 
 
 def in_order(outputs: Sequence[np.ndarray], targets: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
-    """The outputs in the order in which they fit the targets best, by the sum of SI-SDR."""
+    """The outputs in the order with the highest total SI-SDR against the targets."""
 
-    def fit(order: Sequence[np.ndarray]) -> float:
+    def total(order: Iterable[np.ndarray]) -> float:
         pairs = ((t[: len(o)], o[: len(t)]) for t, o in zip(targets, order, strict=True))
         return float(np.nansum([si_sdr(t, o, rate) for t, o in pairs]))
 
-    return list(max(itertools.permutations(outputs), key=fit))
+    return list(max(itertools.permutations(outputs), key=total))

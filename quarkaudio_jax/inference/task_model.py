@@ -115,17 +115,17 @@ class TaskModel:
         """The longest piece that the model sees at once."""
         return self._window / self.sample_rate
 
-    def request(self, task: str, text: str = "", voice_S: np.ndarray | None = None) -> Request:
-        """A checked request; voice_S at the model's rate. UserError says what is missing."""
+    def request(self, task: str, text: str = "", reference_S: np.ndarray | None = None) -> Request:
+        """A checked request; reference_S at the model's rate. UserError says what is missing."""
         if task not in self.tasks:
             raise UserError(f"this model was not trained for {task}; it knows {', '.join(self.tasks)}")
         found = TASKS[task]
         if found.text and not text.strip():
             raise UserError(f"{task} needs {found.requires}, which is empty")
-        if found.reference and (voice_S is None or len(voice_S) < self.sample_rate // GRID_HZ):
+        if found.reference and (reference_S is None or len(reference_S) < self.sample_rate // GRID_HZ):
             raise UserError(f"{task} needs {found.requires} (at least 20 ms)")
         text = text if found.text else ""
-        voice = voice_S[: self._window] if found.reference else np.zeros(0, np.float32)
+        voice = reference_S[: self._window] if found.reference else np.zeros(0, np.float32)
         if found.reference:
             voice = voice * _gain(*rms_and_peak(voice))
         (features,) = self._text([text])
@@ -163,7 +163,7 @@ class TaskModel:
         blocks = self.stream(request, lambda a, b: wave[a:b], len(wave), rms_and_peak(wave), sampling, guidance, seed)
         return np.concatenate(list(blocks))
 
-    def check_chain(self) -> None:
+    def check_separation(self) -> None:
         """UserError unless the model knows the tasks that separation is made of."""
         if missing := [task for task in SEPARATION_STEPS if task not in self.tasks]:
             raise UserError(
@@ -172,12 +172,12 @@ class TaskModel:
 
     def separate(self, wave: np.ndarray, sample_rate: int | None = None, **how: Any) -> list[np.ndarray]:
         """Two talkers, each for itself, of one recording (S,); `how` as for a call. See `tokens.tasks.separation`."""
-        self.check_chain()
+        self.check_separation()
         wave = self._at_rate(wave, sample_rate)
-        voice = self.voice_of(wave[: self._window], **how)
+        voice = self.enroll(wave[: self._window], **how)
         return [self(task, wave, reference=(voice, self.sample_rate), **how) for task in SEPARATION_STEPS[1:]]
 
-    def voice_of(self, opening_S: np.ndarray, **how: Any) -> np.ndarray:
+    def enroll(self, opening_S: np.ndarray, **how: Any) -> np.ndarray:
         """One of the talkers of a recording's first seconds: the reference that separation works with."""
         return self(SEPARATION_STEPS[0], opening_S, **how)
 

@@ -95,18 +95,18 @@ class UniseModel:
         """The longest piece that the model sees at once."""
         return SECONDS
 
-    def check_chain(self) -> None:
+    def check_separation(self) -> None:
         """Does nothing: UniSE knows all tasks that separation is made of."""
 
-    def request(self, task: str, text: str = "", voice_S: np.ndarray | None = None) -> UniseRequest:
-        """A checked request; voice_S at the model's rate. UserError says what is missing."""
+    def request(self, task: str, text: str = "", reference_S: np.ndarray | None = None) -> UniseRequest:
+        """A checked request; reference_S at the model's rate. UserError says what is missing."""
         if task not in TASKS:
             raise UserError(f"UniSE was not trained for {task}; it knows {', '.join(TASKS)}")
         if task == "restoration":
             return UniseRequest(TASKS[task], normalize=True)
-        if voice_S is None or not len(voice_S):
+        if reference_S is None or not len(reference_S):
             raise UserError(f"{task} needs a sample of the voice")
-        voice = wrap_pad(np.asarray(voice_S, np.float32), self._window)
+        voice = wrap_pad(np.asarray(reference_S, np.float32), self._window)
         voice = voice / (np.abs(voice).max() + np.float32(1e-5)) * np.float32(PEAK)
         return UniseRequest(TASKS[task], np.asarray(self._features(self._params, voice[None])[0]))
 
@@ -128,7 +128,7 @@ class UniseModel:
         voice = None if reference is None else self._at_rate(*reference)
         return self._whole(self.request(task, text, voice), wave, **how)
 
-    def voice_of(self, opening_S: np.ndarray, **how: Any) -> np.ndarray:
+    def enroll(self, opening_S: np.ndarray, **how: Any) -> np.ndarray:
         """One of the talkers of a recording's first seconds, 5 s long: the reference that separation works with."""
         check_greedy(**how)
         return self._answers(UniseRequest(TASKS[SEPARATION_STEPS[0]]), [wrap_pad(opening_S, self._window)])[0]
@@ -136,8 +136,8 @@ class UniseModel:
     def separate(self, wave: np.ndarray, sample_rate: int | None = None, **how: Any) -> list[np.ndarray]:
         """Two talkers, each for itself, of one recording (S,)."""
         wave = self._at_rate(wave, sample_rate)
-        voice = self.voice_of(wave[: self._window], **how)
-        return [self._whole(self.request(task, voice_S=voice), wave, **how) for task in SEPARATION_STEPS[1:]]
+        voice = self.enroll(wave[: self._window], **how)
+        return [self._whole(self.request(task, reference_S=voice), wave, **how) for task in SEPARATION_STEPS[1:]]
 
     def _whole(self, request: UniseRequest, wave_S: np.ndarray, **how: Any) -> np.ndarray:
         levels = 0.0, float(np.abs(wave_S).max())

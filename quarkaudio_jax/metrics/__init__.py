@@ -1,1 +1,1 @@
-"""What evaluate computes."""
+"""Metrics of reconstructions and of speech, NumPy only."""

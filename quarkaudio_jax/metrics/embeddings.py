@@ -1,4 +1,4 @@
-"""Distances between embeddings: of one recording from another, and of a whole set from another."""
+"""Distances between embeddings of recordings, and between sets of them."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def frechet_distance(a_NxD: np.ndarray, b_NxD: np.ndarray) -> float:
     """Fréchet distance of the Gaussians fitted to two sets of embeddings (arXiv:1812.08466); NaN for fewer than two.
 
     |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), C unbiased. The trace of the root is the sum of the roots of the
-    eigenvalues of C_a^(1/2) C_b C_a^(1/2), which is symmetric, so that nothing imaginary has to be dropped.
+    eigenvalues of C_a^(1/2) C_b C_a^(1/2), which is symmetric, so all of them are real.
     """
     if min(len(a_NxD), len(b_NxD)) < 2:
         return float("nan")

@@ -1,7 +1,7 @@
-"""How close a reconstruction is to its reference: NumPy, any length, one recording at a time.
+"""Metrics that compare a recording with its reference, of any length, in NumPy.
 
-The spectral distances are those of `nn.mel` (which trains on them), written again without
-JAX because every new length would compile anew; a test holds the two together.
+The spectral distances are those of `nn.mel`, without JAX, which would compile for every new
+length; a test compares the two.
 """
 
 import numpy as np
@@ -73,7 +73,7 @@ def stoi(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int, extended: b
 
 
 def estoi(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:
-    """See `stoi`."""
+    """Extended `stoi`."""
     return stoi(reference_S, estimate_S, rate, extended=True)
 
 
@@ -103,7 +103,7 @@ def visqol(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int, mode: str
     api.create(mode=mode, use_lattice_model=mode == "speech")  # as the original does by default
     at = {"audio": 48000, "speech": 16000}[mode]
     waves = (resample(x, rate, at).astype(np.float64) for x in (reference_S, estimate_S))
-    return float(api.measure_from_arrays(*waves, at).moslqo)
+    return float(api.measure_from_arrays(*waves, at).moslqo)  # type: ignore[call-arg, arg-type]  # stub of another package
 
 
 def visqol_speech(reference_S: np.ndarray, estimate_S: np.ndarray, rate: int) -> float:

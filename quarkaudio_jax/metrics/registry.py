@@ -1,4 +1,4 @@
-"""The metrics by name: what each is told, what it says, which way is better, and what has to be installed."""
+"""The metrics by name: their inputs, columns, direction and requirements."""
 
 import dataclasses
 import importlib.util
@@ -9,12 +9,13 @@ from quarkaudio_jax.metrics import opinion, reconstruction
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """columns: names of its values (those of `weights` only weight others in a mean). higher: whether more is better.
+    """A metric, or several that are computed together.
 
-    needs: what it compares an output with: target, text, voice or caption of an item, or nothing. model: the kind of
-    trained model it asks, whose weights have to be named. whole: one value of a whole set, none of a file.
-    compute: (target_S, output_S, rate) -> value or (output_S, rate) -> {column: value}, where no model is asked.
-    package, install: what must be importable, and its name for pip.
+    columns: names of its values. higher: whether higher is better. needs: what an output is compared with: target,
+    text, voice or caption of an item, or "". model: kind of trained model, whose weights the user gives, or "".
+    of_set: one value of a set of files, none of a file. compute: without a model, (target_S, output_S, rate) -> value
+    or, if it needs no target, (output_S, rate) -> {column: value}. package, install: module that must be importable,
+    and its name for pip. weights: (column, column that weights it in a mean).
     """
 
     name: str
@@ -23,7 +24,7 @@ class Metric:
     higher: bool
     needs: str = "target"
     model: str = ""
-    whole: bool = False
+    of_set: bool = False
     compute: Callable | None = None
     package: str = ""
     install: str = ""
@@ -31,7 +32,7 @@ class Metric:
 
     @property
     def missing(self) -> str:
-        """The name for pip of a package that is not installed, or ''."""
+        """The name for pip of the required package, if it is not installed, or ""."""
         return self.install if self.package and importlib.util.find_spec(self.package) is None else ""
 
 
@@ -60,11 +61,11 @@ METRICS = {
         Metric("plcmos", "PLCMOS v2", ("plcmos",), True, "", "", False, opinion.plcmos, "speechmos", "speechmos"),
         Metric(
             "wer",
-            "word and character error rates of a recognizer",
+            "word and character error rates of an ASR model",
             ("wer", "words", "cer", "characters"),
             False,
             "text",
-            "recognizer",
+            "asr_model",
             package="jiwer",
             install="jiwer",
             weights=(("wer", "words"), ("cer", "characters")),
@@ -74,7 +75,7 @@ METRICS = {
         Metric("fad", "Fréchet audio distance", ("fad",), False, "target", "fad", True),
     )
 }
-"""In the order of a table's columns."""
+"""Name -> metric, in the order of the columns of a table."""
 
 HIGHER = {column: metric.higher for metric in METRICS.values() for column in metric.columns}
-"""Column -> whether more is better."""
+"""Column -> whether higher is better."""

@@ -1,13 +1,13 @@
-"""Progress of long work, and times as people read them."""
+"""Progress bars of long loops, and lines printed beside them."""
 
+import logging
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import tqdm
-
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them: 42 s, 3 min 10 s, 5 h 02 min, 3 d 4 h."""
+    """Format seconds as 42 s, 3 min 10 s, 5 h 02 min or 3 d 4 h."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -18,9 +18,40 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
-def progress(items: Iterable[Any], total: int, what: str = "files") -> Iterator[Any]:
-    """Yields the items, with a progress bar on stderr where that is a terminal and there is more than one."""
-    with tqdm.tqdm(total=total, unit=f" {what}", dynamic_ncols=True, disable=True if total <= 1 else None) as bar:
+def progress(items: Iterable[Any], total: int | None, unit: str = "files", initial: int = 0) -> Iterator[Any]:
+    """Yields the items, with a progress bar on stderr if that is a terminal and there is more than one item.
+
+    total: number of items, None if unknown. initial: items finished before.
+    """
+    from tqdm import tqdm  # here, as `--help` needs none
+
+    disable = True if total is not None and total <= 1 else None  # None: where stderr is no terminal
+    with tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True, leave=False, disable=disable) as bar:
         for item in items:
             yield item
             bar.update()
+
+
+def show(line: str) -> None:
+    """Prints a line on stdout, above the progress bars."""
+    _write(line, sys.stdout)
+    sys.stdout.flush()
+
+
+class LogHandler(logging.StreamHandler):
+    """Logs to stderr, above the progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record."""
+        try:
+            _write(self.format(record), self.stream)
+            self.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def _write(line: str, stream: Any) -> None:
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(line, file=stream)
+    else:
+        print(line, file=stream)

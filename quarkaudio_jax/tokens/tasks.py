@@ -10,7 +10,7 @@ import dataclasses
 class Task:
     """A task: its name in the API, in data and in configs, and what a request of it holds.
 
-    number: its id in the model's vocabulary, never reused. verb: the command that runs it. text: whether a request
+    number: its id in the model's vocabulary, never reused. verb: the `quarkaudio` command that runs it. text: whether a request
     has a text, reference: whether it has reference audio; `requires` says what they are. aligned: the target has the
     source's length, frame by frame.
     """
@@ -35,7 +35,7 @@ TASKS: dict[str, Task] = {
             requires="an enrollment recording of the speaker",
         ),
         Task(
-            *("reverse_extraction", 2, "the speech of everyone but the enrolled speaker", "extract"),
+            *("reverse_extraction", 2, "the speech of everyone but the enrolled speaker", "extract --reverse"),
             reference=True,
             requires="an enrollment recording of the speaker",
         ),
@@ -45,15 +45,15 @@ TASKS: dict[str, Task] = {
             reference=True,
             requires="a reference recording of the voice",
         ),
-        Task("lass", 5, "the sound that the text describes", "query", text=True, requires="a description of the sound"),
+        Task("lass", 5, "the sound that the text describes", "lass", text=True, requires="a description of the sound"),
         Task(
-            *("speech_editing", 6, "speech with words changed as instructed", "edit"),
+            *("speech_editing", 6, "speech with words changed as instructed", "edit-speech"),
             text=True,
             aligned=False,
             requires="an instruction",
         ),
         Task(
-            *("audio_editing", 7, "a scene with sounds changed as instructed", "edit"),
+            *("audio_editing", 7, "a scene with sounds changed as instructed", "edit-audio"),
             text=True,
             aligned=False,
             requires="an instruction",

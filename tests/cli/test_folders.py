@@ -45,13 +45,13 @@ class TestEncodeAndDecode:
     def test_a_second_run_is_refused_or_goes_on(self, encoded, trained, capsys):
         folders = [encoded / "in", "--checkpoint", trained, "--output", encoded / "tokens"]
         before = {path.name: path.stat().st_mtime_ns for path in (encoded / "tokens").iterdir()}
-        with pytest.raises(SystemExit, match=r"a.qka exists already \(and 3 more\): --skip-existing goes on"):
+        with pytest.raises(SystemExit, match=r"a.qka exists already \(and 3 more\): --skip-existing resumes"):
             call(encode, *folders)
         (encoded / "tokens" / "a.qka").unlink()
         capsys.readouterr()
         call(encode, *folders, "--skip-existing")
         said = capsys.readouterr()
-        assert said.out.count("kbit/s with header") == 1 and "3 of 4 files are there already" in said.err
+        assert said.out.count("kbit/s with header") == 1 and "3 of 4 files exist already" in said.err
         after = {path.name: path.stat().st_mtime_ns for path in (encoded / "tokens").iterdir()}
         assert {name for name in after if after[name] == before[name]} == set(before) - {"a.qka"}
         call(encode, encoded / "in" / "a.wav", "--overwrite", *folders[1:])

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
-from quarkaudio_jax.cli import outputs
-from quarkaudio_jax.cli.common import each, report_errors, share
+from quarkaudio_jax.cli import options, outputs
+from quarkaudio_jax.cli.common import process_files, report_errors
+from quarkaudio_jax.cli.options import parse_share
 from quarkaudio_jax.errors import QuarkAudioError, SystemFileError, UserError, is_exhausted, system_errors
 from quarkaudio_jax.io.audio import UnreadableError
 from tests.conftest import ROOT
@@ -70,18 +71,18 @@ class TestExisting:
     def test_it_is_refused_skipped_or_written_over(self, tmp_path):
         touch(tmp_path, "in/a.wav", "in/b.wav", "out/a.qka")
         files = outputs.collect_inputs([str(tmp_path / "in")], find, str(tmp_path / "out"), ".qka")
-        with pytest.raises(UserError, match=r"out/a.qka exists already: --skip-existing goes on .* --overwrite"):
-            outputs.still_to_do(files, given(tmp_path / "out"))
-        assert outputs.still_to_do(files, given(tmp_path / "out", skip_existing=True)) == files[1:]
-        assert outputs.still_to_do(files, given(tmp_path / "out", overwrite=True)) == files
+        with pytest.raises(UserError, match=r"out/a.qka exists already: --skip-existing resumes, --overwrite"):
+            outputs.remaining(files, given(tmp_path / "out"))
+        assert outputs.remaining(files, given(tmp_path / "out", skip_existing=True)) == files[1:]
+        assert outputs.remaining(files, given(tmp_path / "out", overwrite=True)) == files
 
     def test_half_of_several_is_not_done(self, tmp_path):
         touch(tmp_path, "in/a.wav", "out/a.1.wav")
         files = outputs.collect_inputs([str(tmp_path / "in")], find, str(tmp_path / "out"), ".wav")
         made = lambda target: [target.with_suffix(f".{i}.wav") for i in (1, 2)]  # noqa: E731
-        assert outputs.still_to_do(files, given(tmp_path / "out", skip_existing=True), made) == files
+        assert outputs.remaining(files, given(tmp_path / "out", skip_existing=True), made) == files
         touch(tmp_path, "out/a.2.wav")
-        assert outputs.still_to_do(files, given(tmp_path / "out", skip_existing=True), made) == []
+        assert outputs.remaining(files, given(tmp_path / "out", skip_existing=True), made) == []
 
     @pytest.mark.parametrize("kind", ["same", "symlink", "hard link", "folder link", "other source", "reference"])
     def test_a_source_is_never_a_target(self, tmp_path, kind):
@@ -109,17 +110,17 @@ class TestExisting:
             files = outputs.collect_inputs([str(tmp_path / "in")], find, str(output), ".wav")
         for choice in ({"overwrite": True}, {"skip_existing": True}, {}):
             with pytest.raises(UserError, match="is a source, .*: choose another --output"):
-                outputs.still_to_do(files, given(output, **choice), read=read)
+                outputs.remaining(files, given(output, **choice), read=read)
 
     def test_a_file_is_no_folder_and_a_folder_no_file(self, tmp_path):
         touch(tmp_path, "file")
         with pytest.raises(UserError, match="file is a file, but should be a folder"):
-            outputs.still_to_do([], given(tmp_path / "file"))
+            outputs.remaining([], given(tmp_path / "file"))
         with pytest.raises(UserError, match="is a folder, but should be a file"):
             outputs.require_free(tmp_path, True)
         with pytest.raises(UserError, match="file exists already: --overwrite replaces it"):
             outputs.require_free(tmp_path / "file", False)
-        with pytest.raises(UserError, match="is what is read"):
+        with pytest.raises(UserError, match="is one of the inputs"):
             outputs.require_free(tmp_path / "file", True, read=[tmp_path / "file"])
         outputs.require_free(tmp_path / "file", True)
         with pytest.raises(UserError, match="not empty"):
@@ -159,25 +160,25 @@ class TestErrors:
             return f"{target} made"
 
         with pytest.raises(SystemExit, match="^error: bad: too long: cut it$"):
-            each([("a", "A"), ("bad", "B"), ("c", "C")], one)
+            process_files([("a", "A"), ("bad", "B"), ("c", "C")], one)
         assert capsys.readouterr().out == "A made\nC made\n"
         with pytest.raises(SystemExit) as stopped:
-            each([("a", "A"), ("full", "B"), ("c", "C")], one)
-        message = "full: B: No space left on device; stopped after 1 of 3 files, go on with --skip-existing"
+            process_files([("a", "A"), ("full", "B"), ("c", "C")], one)
+        message = "full: B: No space left on device; stopped after 1 of 3 files, resume with --skip-existing"
         assert str(stopped.value) == f"error: {message}" and capsys.readouterr().out == "A made\n"
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/2", "1/2/3", "½/1"])
 def test_shares_count_from_one(text):
-    assert share("1/1") == (1, 1) and share("4/4") == (4, 4)
+    assert parse_share("1/1") == (1, 1) and parse_share("4/4") == (4, 4)
     with pytest.raises(UserError, match="is not i/n with i from 1 to n"):
-        share(text)
+        parse_share(text)
 
 
 def test_the_user_s_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert (
-        outputs.path("~/x") == "/home/me/x" and outputs.path("a/~") == "a/~" and outputs.path("org/name") == "org/name"
+        options.path("~/x") == "/home/me/x" and options.path("a/~") == "a/~" and options.path("org/name") == "org/name"
     )
 
 

@@ -76,17 +76,17 @@ def test_a_folder_is_restored_at_the_rate_of_the_codec(trained_lm, trained, inpu
 @pytest.mark.parametrize(
     "verb, more",
     [
-        ("extract", ["--enrol"]),
-        ("extract", ["--reverse", "--enrol"]),
+        ("extract", ["--enrollment"]),
+        ("extract", ["--reverse", "--enrollment"]),
         ("convert-voice", ["--reference"]),
-        ("query", ["a dog barks"]),
-        ("edit", ["delete the word hello"]),
-        ("edit", ["--scene", "remove the bell"]),
+        ("lass", ["a dog barks"]),
+        ("edit-speech", ["delete the word hello"]),
+        ("edit-audio", ["remove the bell"]),
     ],
 )
 def test_every_verb_answers(trained_lm, trained, inputs, tmp_path, verb, more):
     voice = inputs / "inner" / "stereo.flac"
-    more = [f"{x}={voice}" if x in ("--enrol", "--reference") else x for x in more]
+    more = [f"{x}={voice}" if x in ("--enrollment", "--reference") else x for x in more]
     call(trained_lm, trained, tmp_path, verb, *more, inputs / "short.wav")
     samples, rate = audio.read(tmp_path / "short.wav")
     assert rate == RATE and np.isfinite(samples).all() and 0 < len(samples) <= 2 * RATE
@@ -144,7 +144,7 @@ def test_seeds_and_guidance(model):
     "ask, message",
     [
         (lambda m: m("restoration", np.zeros(0)), r"shape \(0,\); it should be \(samples,\), not empty"),
-        (lambda m: m("extraction", tone(0.5)), "extraction needs a sample of the voice"),
+        (lambda m: m("extraction", tone(0.5)), "extraction needs an enrollment recording of the speaker"),
         (lambda m: m("lass", tone(0.5), text=" "), "lass needs a description of the sound, which is empty"),
         (lambda m: m("speech_editing", tone(3.0), text="cut"), "takes up to 2 s, what the model was trained on"),
         (lambda m: m("dereverberation", tone(0.5)), "was not trained for dereverberation; it knows"),
@@ -158,10 +158,10 @@ def test_what_is_missing_is_said(model, ask, message):
 @pytest.mark.parametrize(
     "verb, more, message",
     [
-        ("extract", [], "error: extract needs a sample of the voice: --enrol=FILE"),
-        ("convert-voice", [], "error: convert-voice needs a sample of the voice: --reference=FILE"),
-        ("edit", ["  "], "error: edit needs a text, which is empty"),
-        ("restore", ["--top-p=0"], r"error: --top-p is 0.0, but should lie in \(0, 1\]"),
+        ("extract", [], "error: extract needs an enrollment recording of the speaker: --enrollment=FILE"),
+        ("convert-voice", [], "error: convert-voice needs a reference recording of the voice: --reference=FILE"),
+        ("edit-speech", ["  "], "error: edit-speech needs a text, which is empty"),
+        ("restore", ["--top-p=0"], r"error: --top-p is 0.0, but should be in \(0, 1\]"),
     ],
 )
 def test_errors_are_one_line(trained_lm, trained, inputs, tmp_path, verb, more, message):
@@ -183,7 +183,7 @@ def test_a_recording_that_is_too_long_to_edit_is_named_and_the_others_go_on(trai
     for name, seconds in (("a", 0.5), ("b", 60.0), ("c", 0.7)):
         audio.write(tmp_path / "in" / f"{name}.wav", tone(seconds, 16000), 16000)
     with pytest.raises(SystemExit, match="b.wav: .* s"):
-        call(trained_lm, trained, tmp_path / "out", "edit", "delete the word hello", tmp_path / "in")
+        call(trained_lm, trained, tmp_path / "out", "edit-speech", "delete the word hello", tmp_path / "in")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.wav", "c.wav"]
 
 
@@ -215,7 +215,7 @@ def test_the_adaptive_codec_goes_all_the_way(tmp_path):
     model = quarkaudio_jax.load_task_model(lm, codec)
     assert model.cfg.dataset.max_duration > 1
     audio.write(tmp_path / "in.wav", tone(1.0, 16000), 16000)
-    for verb, more in (("restore", []), ("edit", ["delete the word hello"])):
+    for verb, more in (("restore", []), ("edit-speech", ["delete the word hello"])):
         call(lm, codec, tmp_path / verb, verb, *more, tmp_path / "in.wav")
         samples, rate = audio.read(tmp_path / verb / "in.wav")
         assert rate == 16000 and np.isfinite(samples).all()

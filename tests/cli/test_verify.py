@@ -59,13 +59,13 @@ def test_a_fault_is_found_and_named(folder):
     done = verify(folder, "unit")
     assert done.returncode == 1
     assert "semantic embedding |" in done.stdout and "FAILS" in done.stdout
-    assert "the first to part is semantic_encoder.conv_blocks.0." in done.stderr
+    assert "the first module to differ is semantic_encoder.conv_blocks.0." in done.stderr
 
 
 def test_a_changed_codebook_alone_is_found_and_named(folder):
     done = verify(folder, "codebook")
     assert done.returncode == 1 and "acoustic codebooks |" in done.stdout
-    assert "the first to part is quantizer.layers.2._codebook (entry 17), off by" in done.stderr
+    assert "the first module to differ is quantizer.layers.2._codebook (entry 17), off by" in done.stderr
 
 
 def test_a_missing_package_is_said_before_weights_are_read(folder):

@@ -9,6 +9,7 @@ import typing
 import pytest
 
 from quarkaudio_jax.cli.config_flags import check_fields, read_config
+from quarkaudio_jax.cli.options import Parser, UsageError
 from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.codec.quantize import QuantizerRules
 from quarkaudio_jax.config import (
@@ -86,7 +87,7 @@ def test_an_int_is_a_float():
     ],
 )
 def test_a_wrong_override_is_named(argument, message):
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(UsageError, match=message):
         check_fields([argument], CodecTrainConfig)
 
 
@@ -288,7 +289,7 @@ def test_preparations_are_valid(variant):
 
 
 def read(*arguments):
-    return read_config(["verb", *arguments], CodecTrainConfig, "about", lambda _: None)[0]
+    return read_config(Parser("quarkaudio train"), arguments, CodecTrainConfig)[0]
 
 
 def test_a_config_file_and_its_fields():
@@ -302,12 +303,12 @@ def test_a_config_file_and_its_fields():
         ([], "--config is missing"),
         (["--config=configs/nope.py"], "configs/nope.py: no such file"),
         (["--config=configs/codec48k.py:huge"], "no variant 'huge'; choose large, base or tiny"),
-        (["--config=configs/codec48k.py:tiny", "--wordir=x"], "Unknown command line flag 'wordir'"),
+        (["--config=configs/codec48k.py:tiny", "--wordir=x"], "option --wordir does not exist; "),
         (["--config=configs/codec48k.py:tiny", "--config.data.batch_size=two"], "batch_size=two"),
-        (["--config=configs/codec48k.py:tiny", "tiny"], "'tiny' is not a flag"),
+        (["--config=configs/codec48k.py:tiny", "tiny"], "unexpected argument 'tiny'"),
     ],
 )
 def test_wrong_command_lines_get_one_line(arguments, message):
     with pytest.raises(SystemExit) as caught:
         read(*arguments)
-    assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    assert message in str(caught.value) and len(str(caught.value).splitlines()) == 1 and caught.value.code == 2

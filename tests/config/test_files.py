@@ -9,13 +9,14 @@ import sys
 import pytest
 
 from quarkaudio_jax.cli.config_flags import read_config
+from quarkaudio_jax.cli.options import Parser, add_path
 from quarkaudio_jax.config import CodecTrainConfig, LMTrainConfig, PrepareConfig, TrainConfig, from_config_dict, to_dict
 from quarkaudio_jax.config.files import packaged_names
 from tests.conftest import ROOT, small_config
 
 
 def read(*arguments, cls=TrainConfig):
-    return read_config(["verb", *map(str, arguments)], cls, "about", lambda _: None)[0]
+    return read_config(Parser("quarkaudio train"), [*map(str, arguments)], cls)[0]
 
 
 def refused(*arguments, cls=TrainConfig):
@@ -32,8 +33,9 @@ def test_files_that_import_each_other_are_found_from_anywhere(name, tmp_path, mo
     (tmp_path / "configs" / "codec48k.py").write_text("raise RuntimeError('another project')")
     code = (
         "from quarkaudio_jax.cli.config_flags import read_config; from quarkaudio_jax.config import TrainConfig\n"
-        f"argv = ['train', '--config={ROOT / 'configs' / f'{name}.py'}:tiny']\n"
-        "print(read_config(argv, TrainConfig, '', lambda _: None)[0].codec.variant)"
+        "from quarkaudio_jax.cli.options import Parser\n"
+        f"arguments = ['--config={ROOT / 'configs' / f'{name}.py'}:tiny']\n"
+        "print(read_config(Parser('train'), arguments, TrainConfig)[0].codec.variant)"
     )
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
@@ -117,13 +119,9 @@ def test_a_configuration_that_is_for_other_verbs_is_named():
 def test_the_user_s_folder_is_put_in(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     shutil.copy(ROOT / "configs" / "codec48k.py", tmp_path / "mine.py")
-
-    def define(values):
-        from absl import flags
-
-        flags.DEFINE_string("workdir", None, "", flag_values=values)
-
+    parser = Parser("quarkaudio train")
+    add_path(parser, "workdir", "", required=True)
     flags = ["--config.data.speech.paths=~/a,/b,~/c", "--config.init_from=~/run", "--workdir=~/w", "--config=~/mine.py"]
-    config, values = read_config(["verb", *flags], CodecTrainConfig, "about", define)
+    config, values = read_config(parser, flags, CodecTrainConfig)
     assert config.data.speech.paths == f"{tmp_path}/a,/b,{tmp_path}/c" and config.init_from == f"{tmp_path}/run"
     assert values.workdir == f"{tmp_path}/w"

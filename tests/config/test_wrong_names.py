@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from quarkaudio_jax.cli import train
 from quarkaudio_jax.cli.config_flags import check_fields
+from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.compile_report.chips import topology_devices
 from quarkaudio_jax.config import OptimConfig, PrepareConfig, TrainConfig
@@ -75,7 +76,7 @@ def test_windows_and_bands_of_mel_scales_belong_together():
     ],
 )
 def test_a_name_of_version_0_1_is_answered_with_the_new_one(cls, old, new):
-    with pytest.raises(SystemExit, match=f"config.{old.split('=')[0]} does not exist; it is now '{new}'"):
+    with pytest.raises(UsageError, match=f"config.{old.split('=')[0]} does not exist; it is now '{new}'"):
         check_fields([f"--config.{old}"], cls)
 
 

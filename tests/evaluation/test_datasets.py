@@ -62,7 +62,9 @@ def test_the_folder_may_be_named_at_any_level(tmp_path):
     for root in (tmp_path, tmp_path / "LibriSpeech", tmp_path / "LibriSpeech" / "test-clean"):
         assert len(BENCHMARKS["librispeech"].read(root)) == 3
     (tmp_path / "other").mkdir()
-    with pytest.raises(UserError, match=r"other holds none of LibriSpeech/test-clean/; see `evaluate --list`"):
+    with pytest.raises(
+        UserError, match=r"other holds none of LibriSpeech/test-clean/; see `quarkaudio evaluate --list`"
+    ):
         BENCHMARKS["librispeech"].read(tmp_path / "other")
 
 
@@ -70,7 +72,7 @@ def test_broken_lists_are_named(tmp_path):
     sets.seed_tts(tmp_path)
     folder = tmp_path / "seedtts_testset" / "en"
     (folder / "meta.lst").write_text("one|text|prompt-wavs/voice-0.wav|said\ntwo|text\n")
-    with pytest.raises(UserError, match=r"meta.lst, line 2: 2 fields, but should be at least 4 by '\|'"):
+    with pytest.raises(UserError, match=r"meta.lst, line 2: 2 fields, but should be at least 4, separated by '\|'"):
         BENCHMARKS["seedtts-en"].read(tmp_path)
     (folder / "meta.lst").write_text("three|text|prompt-wavs/none.wav|said\n")
     with pytest.raises(UserError, match=r"line 1: .*none.wav does not exist"):

@@ -7,7 +7,7 @@ import pytest
 
 from quarkaudio_jax.cli import evaluate
 from quarkaudio_jax.evaluation.datasets import Item
-from quarkaudio_jax.evaluation.model_metrics import JUDGES, FadEncoder, JudgeError, judge
+from quarkaudio_jax.evaluation.model_metrics import METRIC_MODELS, FadEncoder, MetricModelError, load_metric_model
 from quarkaudio_jax.metrics.word_errors import error_rates
 from tests.evaluation import sets
 
@@ -26,8 +26,8 @@ def transformers():
 
 
 @pytest.fixture(scope="module")
-def recognizer(transformers, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("recognizer")
+def asr_model(transformers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("asr_model")
     letters = ["<pad>", "|", *"abcdefghijklmnopqrstuvwxyz'"]
     (folder / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
     tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), unk_token="<pad>", pad_token="<pad>")
@@ -47,7 +47,7 @@ def speaker(transformers, tmp_path_factory):
     return folder
 
 
-def test_a_recognizer_and_a_speaker_encoder_fill_their_columns(recognizer, speaker, tmp_path):
+def test_a_recognizer_and_a_speaker_encoder_fill_their_columns(asr_model, speaker, tmp_path):
     sets.vctk(tmp_path)
     from quarkaudio_jax.evaluation.benchmarks import BENCHMARKS
 
@@ -55,7 +55,7 @@ def test_a_recognizer_and_a_speaker_encoder_fill_their_columns(recognizer, speak
     for item in items:  # as if the voice itself had been given back
         sets.audio.write(tmp_path / "made" / f"{item.name}.wav", *sets.audio.read(item.voice))
     given = [f"--data={tmp_path}", f"--reconstructions={tmp_path / 'made'}", "--metrics=wer,speaker", "--batch=2"]
-    given += ["--benchmark=vctk-conversion", f"--recognizer={recognizer}", f"--speaker={speaker}"]
+    given += ["--benchmark=vctk-conversion", f"--asr-model={asr_model}", f"--speaker={speaker}"]
     evaluate.main(["quarkaudio evaluate", *given, f"--output={tmp_path / 'out'}"])
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert not found["left_out"] and len(found["files"]) == 3
@@ -78,10 +78,10 @@ def test_what_a_judge_can_not_hear_is_listed_and_the_others_go_on(tmp_path, monk
             return [{**error_rates(item.text, item.text), "understood": item.text} for item in items]
 
     pytest.importorskip("jiwer", reason="the package jiwer counts the errors")
-    monkeypatch.setitem(JUDGES, "recognizer", Deaf)
+    monkeypatch.setitem(METRIC_MODELS, "asr_model", Deaf)
     sets.librispeech(tmp_path)
     given = [f"--data={tmp_path}", f"--reconstructions={tmp_path / 'LibriSpeech' / 'test-clean'}", "--metrics=wer"]
-    given += ["--benchmark=librispeech", "--recognizer=any", f"--output={tmp_path / 'out'}"]
+    given += ["--benchmark=librispeech", "--asr-model=any", f"--output={tmp_path / 'out'}"]
     with pytest.raises(SystemExit, match=r"not measured:\n  1089/134686/1089-134686-0001: wer: IndexError: nothing"):
         evaluate.main(["quarkaudio evaluate", *given])
     found = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -105,13 +105,13 @@ def test_clap_score_equals_transformers_and_fad_takes_its_embeddings(transformer
     processor.save_pretrained(tmp_path)
     items = [Item("a", tmp_path, prompt="a dog barks"), Item("b", tmp_path, prompt="dog")]
     waves = [sets.talk(1.0, rate=48000), sets.talk(0.8, 300, 48000)]
-    found = judge("clap", str(tmp_path))(items, waves, 48000)
+    found = load_metric_model("clap", str(tmp_path))(items, waves, 48000)
     given = dict(text=[item.prompt for item in items], audio=waves, sampling_rate=48000, return_tensors="pt")
     inputs = processor(**given, padding=True)
     inputs["input_features"] = inputs["input_features"].float()
     expected = (lambda out: (out.audio_embeds * out.text_embeds).sum(-1).tolist())(model(**inputs))
     assert [row["clap_score"] for row in found] == pytest.approx(expected, abs=1e-5)
-    assert [x.shape for x in judge("fad", f"clap:{tmp_path}")([sets.talk(2.5), sets.talk(0.2)], sets.RATE)] == [(3, 8), (1, 8)]  # fmt: skip
+    assert [x.shape for x in load_metric_model("fad", f"clap:{tmp_path}")([sets.talk(2.5), sets.talk(0.2)], sets.RATE)] == [(3, 8), (1, 8)]  # fmt: skip
 
 
 def test_fad_of_a_set_from_itself_is_nothing_and_from_another_something(tmp_path):
@@ -139,12 +139,13 @@ def test_seconds_of_a_recording_are_embedded_one_by_one():
     assert [len(x) for x in found] == [2, 1] and found[0].shape[1] == 96
 
 
-@pytest.mark.parametrize("kind", ["recognizer", "speaker", "clap", "fad"])
+@pytest.mark.parametrize("kind", ["asr_model", "speaker", "clap", "fad"])
 def test_weights_that_are_not_there_are_named(kind, tmp_path, request):
-    with pytest.raises(JudgeError, match=f"it wants .*, named by --{kind}="):
-        judge(kind, "")
+    option = f"--{kind.replace('_', '-')}"
+    with pytest.raises(MetricModelError, match=f"it needs .*, given by {option}="):
+        load_metric_model(kind, "")
     if kind != "fad":
         request.getfixturevalue("transformers")
     weights = f"hubert:{tmp_path}" if kind == "fad" else str(tmp_path)
-    with pytest.raises(JudgeError, match=f"--{kind}=.*{tmp_path.name} can't be read .*; it wants"):
-        judge(kind, weights)
+    with pytest.raises(MetricModelError, match=f"{option}=.*{tmp_path.name} can't be read .*; it takes"):
+        load_metric_model(kind, weights)

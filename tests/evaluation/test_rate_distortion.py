@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax.cli import rate_distortion
-from quarkaudio_jax.evaluation.baselines import Peer
+from quarkaudio_jax.evaluation.baselines import Baseline
 from quarkaudio_jax.evaluation.rate_distortion import read_all
 from tests.evaluation import sets
 
@@ -18,7 +18,7 @@ SMALL = {
 }  # fmt: skip
 
 
-def save_peer(kind, folder):
+def save_baseline(kind, folder):
     torch = pytest.importorskip("torch", reason="torch runs the public codecs")
     transformers = pytest.importorskip("transformers", reason="transformers holds the public codecs")
     torch.manual_seed(0)
@@ -29,10 +29,10 @@ def save_peer(kind, folder):
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_a_public_codec_costs_what_its_codes_cost(kind, tmp_path):
-    peer = Peer(kind, str(save_peer(kind, tmp_path)))
-    settings = peer.settings()
-    wave = sets.talk(0.5, rate=peer.rate)
-    found = [peer(wave, setting) for setting in settings]
+    baseline = Baseline(kind, str(save_baseline(kind, tmp_path)))
+    settings = baseline.settings()
+    wave = sets.talk(0.5, rate=baseline.rate)
+    found = [baseline(wave, setting) for setting in settings]
     assert all(out.shape == wave.shape and np.isfinite(out).all() for out, _ in found)
     bits = [bits for _, bits in found]
     assert bits == pytest.approx([bits[0] / settings[0] * setting for setting in settings], rel=1e-6)
@@ -43,10 +43,10 @@ def test_a_public_codec_costs_what_its_codes_cost(kind, tmp_path):
 @pytest.mark.slow
 def test_curves_of_a_codec_and_a_public_one(trained, tmp_path, capsys):
     sets.write(tmp_path / "in" / "a.wav", 1.0)
-    peer = save_peer("dac", tmp_path / "dac")
-    given = [tmp_path / "in", f"--checkpoint={trained}", f"--dac={peer}", f"--output={tmp_path / 'out'}"]
-    rate_distortion.main(["quarkaudio curves", *map(str, given), "--metrics=mel_distance,stoi"])
-    rows = list(csv.DictReader((tmp_path / "out" / "curves.csv").open()))
+    baseline = save_baseline("dac", tmp_path / "dac")
+    given = [tmp_path / "in", f"--checkpoint={trained}", f"--dac={baseline}", f"--output={tmp_path / 'out'}"]
+    rate_distortion.main(["quarkaudio rate-distortion", *map(str, given), "--metrics=mel_distance,stoi"])
+    rows = list(csv.DictReader((tmp_path / "out" / "rate_distortion.csv").open()))
     assert [(row["codec"], row["setting"]) for row in rows] == [
         *(("hcodec_48k_tiny_faded", f"{k} a stream") for k in range(1, 5)),
         *(("Dac", f"{k} codebooks") for k in range(1, 4)),
@@ -54,11 +54,13 @@ def test_curves_of_a_codec_and_a_public_one(trained, tmp_path, capsys):
     rates = [float(row["kbit_s"]) for row in rows[:4]]  # a second is 13 frames of 12.5 Hz, with 8 bits of two streams
     assert rates == pytest.approx([13 * 16 * k / 1000 for k in range(1, 5)])
     assert all(float(row["mel_distance"]) > 0 for row in rows)
-    assert matplotlib.image.imread(tmp_path / "out" / "curves.png").shape[2] == 4
-    with pytest.raises(SystemExit, match="curves take metrics that need no weights: wer: it wants a recognizer"):
-        rate_distortion.main(["quarkaudio curves", *map(str, given), "--metrics=wer"])
-    with pytest.raises(SystemExit, match="--mimi=/none is neither a folder nor a name that can be read"):
-        rate_distortion.main(["quarkaudio curves", *map(str, given), "--mimi=/none", "--overwrite"])
+    assert matplotlib.image.imread(tmp_path / "out" / "rate_distortion.png").shape[2] == 4
+    with pytest.raises(
+        SystemExit, match="rate-distortion takes metrics that need no weights: wer: it needs an ASR model"
+    ):
+        rate_distortion.main(["quarkaudio rate-distortion", *map(str, given), "--metrics=wer"])
+    with pytest.raises(SystemExit, match="--mimi=/none can't be loaded as a folder or hub name"):
+        rate_distortion.main(["quarkaudio rate-distortion", *map(str, given), "--mimi=/none", "--overwrite"])
 
 
 def test_a_file_that_can_t_be_read_is_left_out(tmp_path):
@@ -70,8 +72,15 @@ def test_a_file_that_can_t_be_read_is_left_out(tmp_path):
     assert [line.split(": ")[0] for line in failed] == [str(tmp_path / "b.wav"), str(tmp_path / "none.wav")]
     with pytest.raises(SystemExit, match="^error: .*b.wav: the file is truncated$"):
         rate_distortion.main(
-            ["quarkaudio curves", str(tmp_path / "b.wav"), "--checkpoint=/none", f"--output={tmp_path / 'out'}"]
+            [
+                "quarkaudio rate-distortion",
+                str(tmp_path / "b.wav"),
+                "--checkpoint=/none",
+                f"--output={tmp_path / 'out'}",
+            ]
         )
-    (tmp_path / "curves.csv").write_text("old")
-    with pytest.raises(SystemExit, match="curves.csv exists already"):
-        rate_distortion.main(["quarkaudio curves", str(tmp_path), "--checkpoint=/none", f"--output={tmp_path}"])
+    (tmp_path / "rate_distortion.csv").write_text("old")
+    with pytest.raises(SystemExit, match="rate_distortion.csv exists already"):
+        rate_distortion.main(
+            ["quarkaudio rate-distortion", str(tmp_path), "--checkpoint=/none", f"--output={tmp_path}"]
+        )

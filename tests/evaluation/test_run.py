@@ -61,8 +61,8 @@ def test_the_usual_metrics_of_a_row(tmp_path, capsys):
     given = ["--benchmark=librispeech", f"--data={tmp_path}", f"--reconstructions={tmp_path / 'made'}", "--limit=1"]
     call(*given, f"--output={tmp_path / 'out'}")
     said = capsys.readouterr()
-    assert "left out: wer: it wants a recognizer of speech: a transformers model such as openai/whisper" in said.err
-    assert "left out: speaker: it wants a speaker encoder" in said.err
+    assert "left out: wer: it needs an ASR model: a transformers model such as openai/whisper" in said.err
+    assert "left out: speaker: it needs a speaker encoder" in said.err
     (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["files"]
     assert row["stoi"] == pytest.approx(1, abs=1e-6) and "wer" not in row and "speaker_similarity" not in row
 
@@ -188,7 +188,7 @@ def test_fad_without_any_target_is_left_out(tmp_path, capsys):
     given = ["--benchmark=seedtts-editing", f"--data={tmp_path}", f"--reconstructions={tmp_path / 'made'}", "--fad=mel"]
     call(*given, "--metrics=mel_distance,fad", f"--output={tmp_path / 'out'}")
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    line = "fad: it compares with targets, and no item has one"
+    line = "fad: no item has a target to compare with"
     assert found["left_out"] == [line] and "fad" not in found["means"] and line in capsys.readouterr().err
 
 

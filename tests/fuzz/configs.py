@@ -5,7 +5,7 @@ import json
 import pathlib
 import random
 
-from quarkaudio_jax.cli import config_flags
+from quarkaudio_jax.cli import config_flags, options
 from quarkaudio_jax.config import TrainConfig, from_config_dict, to_dict
 from quarkaudio_jax.errors import QuarkAudioError
 from tests.conftest import ROOT
@@ -69,11 +69,11 @@ def read(path: pathlib.Path) -> None:
     variant, *flags = (path.parent / "flags").read_text().split("\n")
     config = f"--config={path}" + (f":{variant}" if variant else "")
     try:
-        cfg, _ = config_flags.read_config(["train", config, *flags], TrainConfig, "", lambda _: None)
+        cfg, _ = config_flags.read_config(options.Parser("quarkaudio train"), [config, *flags], TrainConfig)
     except SystemExit as error:  # what the verb would end with: one line
-        if not isinstance(error.code, str) or "\n" in error.code.strip():
-            raise AssertionError(f"ends with {error.code!r}, not with one line") from error
-        raise QuarkAudioError(error.code) from error
+        if error.code != 2 or "\n" in str(error).strip():
+            raise AssertionError(f"ends with {error.code!r} and {error!s}, not with 2 and one line") from error
+        raise QuarkAudioError(str(error)) from error
     assert repr(from_config_dict(json.loads(json.dumps(to_dict(cfg))))) == repr(cfg)  # NaN is not equal to itself
 
 

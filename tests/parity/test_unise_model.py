@@ -66,7 +66,7 @@ def test_a_recording_is_answered_in_segments_of_five_seconds(folder):
     halves = [padded[:SEGMENT], padded[SEGMENT:]]
     want = np.concatenate([model._answers(UniseRequest(0), [half / np.abs(wave).max()])[0] for half in halves])
     np.testing.assert_allclose(model("restoration", wave), want[: len(wave)], atol=2e-3)
-    request = model.request("extraction", voice_S=voice)
+    request = model.request("extraction", reference_S=voice)
     want = np.concatenate([model._answers(request, [half])[0] for half in halves])
     np.testing.assert_allclose(model("extraction", wave, reference=(voice, 16000)), want[: len(wave)], atol=2e-3)
     faded = load(folder, batch=1, cross_fade=True)("restoration", wave)
