@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(args: argparse.Namespace) -> None:
     """Writes the manifest and logs the files left out; SystemExit with status 1 if there are any."""
     from quarkaudio_jax.data import manifest
+    from quarkaudio_jax.data.sources import list_utterances
 
     if not args.output.endswith(manifest.SUFFIX):
         raise UsageError(f"--output={args.output}: a manifest's name ends in {manifest.SUFFIX}")
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         nonlocal seconds
         folder = pathlib.Path(args.output).parent
         for source in args.source:
-            for utterance in manifest.make(source, args.domain, skipped, args.tfds_dir, folder):
+            for utterance in list_utterances(source, args.domain, skipped, args.tfds_dir, folder):
                 seconds += utterance.duration
                 speakers.add(utterance.speaker)
                 yield utterance

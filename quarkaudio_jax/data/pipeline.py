@@ -12,7 +12,8 @@ from absl import flags
 from quarkaudio_jax.config import DataConfig
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.position import ExampleBatches
-from quarkaudio_jax.data.sources import Source, open_source, split_heldout
+from quarkaudio_jax.data.source import Source
+from quarkaudio_jax.data.sources import open_source, split_heldout
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.io.levels import SILENT_PEAK, scale_peak
@@ -160,7 +161,7 @@ def open_domains(cfg: DataConfig) -> dict[str, tuple[Source, Source, float]]:
     for name in DOMAINS:
         domain = getattr(cfg, name)
         if domain.paths.strip() and domain.weight > 0:
-            out[name] = (*split_heldout(open_source(domain.paths, cfg.tfds_dir), cfg.heldout), domain.weight)
+            out[name] = (*split_heldout(open_source(domain.paths, cfg.tfds_dir, name), cfg.heldout), domain.weight)
     if not out:
         raise DataError("no training data: set config.data.speech.paths (or music, events) and a positive weight")
     return out

@@ -19,7 +19,7 @@ from quarkaudio_jax.io.audio import AudioError, UnreadableError
 from quarkaudio_jax.tokens.tasks import TASKS
 
 CLIPS = {"codec_speech": "speech", "codec_music": "music", "codec_events": "events"}
-"""Parts for codec training and the pools that they are read from."""
+"""Parts for codec training -> field of `SourcesConfig` that they are read from."""
 
 
 class Produce:
@@ -37,7 +37,7 @@ class Produce:
 
     def size(self, part: str) -> int | None:
         """How many examples a part can have; None: any number."""
-        return len(self._inputs.pool(CLIPS[part])) if part in CLIPS else None
+        return len(self._inputs.source(CLIPS[part])) if part in CLIPS else None
 
     def __call__(self, item: tuple[str, int]) -> dict[str, Any]:
         part, index = item[0], int(item[1])

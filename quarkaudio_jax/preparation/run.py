@@ -47,7 +47,7 @@ class Preparation:
         for part, count in counts.items():
             size = self._produce.size(part)
             if size is not None and count > size:
-                raise UserError(f"config.examples.{part} is {count}, but its pool has {size} clips")
+                raise UserError(f"config.examples.{part} is {count}, but its source has {size} clips")
         width = self._encoders.features.width
         self._features = {
             part: records.task_features(width, cfg.dtype, codec.num_codebooks, self._encoders.text.width)

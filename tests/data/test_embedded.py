@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax.data.crops import SourceError
-from quarkaudio_jax.data.pools import EmbeddedPool
 from quarkaudio_jax.data.synthetic import embedded, espeak, events, grammar
+from quarkaudio_jax.data.synthetic.source import EmbeddedSource
 
 
 def fingerprint(kind, index):
@@ -101,16 +101,16 @@ def test_an_unknown_voice_is_named():
 
 def test_splits_share_no_voice_and_no_sentence():
     def said(split):
-        pool = EmbeddedPool(f"speech/{split}")
-        scripts = [pool.script(i) for i in range(3000)]
+        source = EmbeddedSource(f"speech/{split}")
+        scripts = [source.script(i) for i in range(3000)]
         return {speaker for speaker, _ in scripts}, {s.text for _, sentences in scripts for s in sentences}
 
     (voices, texts), (other_voices, other_texts) = said("train"), said("test")
     assert (len(voices), len(other_voices)) == (672, 70)
     assert not voices & other_voices and not texts & other_texts
-    first, second = EmbeddedPool("speech/test").parallel(3, 16000)
+    first, second = EmbeddedSource("speech/test").parallel(3, 16000)
     assert {first.utterance.speaker, second.utterance.speaker} <= other_voices
-    whole, parts = EmbeddedPool("events"), [EmbeddedPool(f"events/{split}") for split in ("train", "test")]
+    whole, parts = EmbeddedSource("events"), [EmbeddedSource(f"events/{split}") for split in ("train", "test")]
     assert len(whole) == sum(map(len, parts))
     with pytest.raises(SourceError, match="embedded:speech/dev does not exist; its splits are train and test"):
-        EmbeddedPool("speech/dev")
+        EmbeddedSource("speech/dev")

@@ -9,8 +9,7 @@ import soundfile
 from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.lists import split_specs
-from quarkaudio_jax.data.pools import open_pool
-from quarkaudio_jax.data.sources import open_source
+from quarkaudio_jax.data.sources import list_utterances, open_source
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def test_other_encodings_are_named(folder, name, data, reason):
         open_source(str(folder / name))
     if name.endswith(".scp"):
         with pytest.raises(SourceError, match=f"{name}.*{reason}"):
-            list(manifest.make(str(folder / name), "noise", []))
+            list(list_utterances(str(folder / name), "noise", []))
 
 
 def test_commas_in_paths(folder):
@@ -65,7 +64,7 @@ def test_commas_in_paths(folder):
     inner = folder / "one, two"
     inner.mkdir()
     soundfile.write(inner / "x.wav", np.full(1600, 0.1), 16000)
-    assert len(open_pool(f"{inner},{inner}", "noise")) == 2
+    assert len(open_source(f"{inner},{inner}", domain="noise", check=True)) == 2
 
 
 def test_damage_in_the_middle_keeps_a_file_out_of_a_manifest(tmp_path):
@@ -77,7 +76,7 @@ def test_damage_in_the_middle_keeps_a_file_out_of_a_manifest(tmp_path):
     (tmp_path / "bad.flac").write_bytes(data[:middle] + bytes(64) + data[middle + 64 :])
     (tmp_path / "good.txt").write_bytes(b"\xef\xbb\xbfwords")
     skipped = []
-    found = list(manifest.make(str(tmp_path), "speech", skipped))
+    found = list(list_utterances(str(tmp_path), "speech", skipped))
     assert [u.transcript for u in found] == ["words"]
     assert len(skipped) == 1 and "bad.flac: not readable" in skipped[0]
 

@@ -9,7 +9,8 @@ import soundfile
 from quarkaudio_jax.cli import manifest as verb
 from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
-from quarkaudio_jax.data.pools import JoinedPool, open_pool
+from quarkaudio_jax.data.source import Joined
+from quarkaudio_jax.data.sources import list_utterances, open_source
 from quarkaudio_jax.data.utterance import Utterance, Word, from_json, to_json
 
 
@@ -29,7 +30,7 @@ def folder(tmp_path):
 
 def made(spec, domain, **kwargs):
     skipped = []
-    return list(manifest.make(str(spec), domain, skipped, **kwargs)), skipped
+    return list(list_utterances(str(spec), domain, skipped, **kwargs)), skipped
 
 
 def test_a_folder_gives_speakers_and_transcripts(folder):
@@ -51,9 +52,9 @@ def test_the_verb_writes_what_the_pools_read(folder, tmp_path, capsys):
     assert "3 utterances, 0.00 h, 2 speakers, 1 files left out" in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "speech.jsonl").read_text().splitlines()]
     assert lines[0]["audio"] == "speech/anna/1.wav"  # relative, so that the folder can move
-    pool = open_pool(str(tmp_path / "speech.jsonl"), "speech")
-    assert len(pool) == 3 and list(pool.same_speaker(0)) == [0, 1] and pool.speaker(2) == "ben"
-    assert len(pool.clip(0, 8000).samples_S) == 8000
+    source = open_source(str(tmp_path / "speech.jsonl"))
+    assert len(source) == 3 and list(source.same_speaker(0)) == [0, 1] and source.speaker(2) == "ben"
+    assert len(source.clip(0, 8000).samples_S) == 8000
 
 
 def test_the_three_kinds_of_lists(folder, tmp_path):
@@ -67,9 +68,9 @@ def test_the_three_kinds_of_lists(folder, tmp_path):
     assert [(u.id, u.speaker) for u in speech] == [("u1", "anna"), ("u2", "ben")] and "missing.wav" in skipped[0]
     (noise,), _ = made(tmp_path / "noise.scp", "noise")
     assert (noise.start, noise.duration) == (0.25, 0.5)
-    pool = open_pool(str(tmp_path / "noise.scp"), "noise")
+    source = open_source(str(tmp_path / "noise.scp"), domain="noise")
     np.testing.assert_array_equal(
-        pool.clip(0, 16000).samples_S, soundfile.read(folder / "ben/1.wav", dtype="float32")[0][4000:12000]
+        source.clip(0, 16000).samples_S, soundfile.read(folder / "ben/1.wav", dtype="float32")[0][4000:12000]
     )
 
 
@@ -77,11 +78,11 @@ def test_the_three_kinds_of_lists(folder, tmp_path):
     "domain, line, message",
     [
         ("rir", "only-an-id", "line 1: 'only-an-id' is not `id path`"),
-        ("speech", "u1 speech/anna/1.wav", "is not `id speaker path`"),
         ("noise", "n1 8000 0 100 speech/ben/1.wav", "the list says 8000 Hz, the file has 16000 Hz"),
         ("noise", "n1 16000 0 99999 speech/ben/1.wav", "lie outside the file, which has 16000"),
         ("noise", "n1 16000 zero 100 speech/ben/1.wav", "should be whole numbers"),
-        ("music", "m1 speech/ben/1.wav", "scp lists hold rir, speech, noise, not music"),
+        ("music", "m1 sox speech/ben/1.wav -t wav - |", "is not `id path` .pipes and .ark archives can't be read."),
+        ("speech", "u1 anna speech/anna/1.wav\nu2 speech/anna/1.wav", "line 2: .* is not `id speaker path`"),
     ],
 )
 def test_wrong_lists_are_named(folder, tmp_path, domain, line, message):
@@ -96,13 +97,13 @@ def test_a_tfds_set(tmp_path, texts, said):
     from tests.data.tfds_sets import write_speech_set
 
     write_speech_set(tmp_path, "librispeech_like", count=3, texts=texts)
-    found, _ = made("tfds:librispeech_like:train", "speech", data_dir=str(tmp_path))
+    found, _ = made("tfds:librispeech_like:train", "speech", tfds_dir=str(tmp_path))
     assert {u.speaker for u in found} == {"7", "8"} and {u.transcript for u in found} == {
         f"{said} {i}" for i in range(3)
     }
     manifest.write(tmp_path / "set.jsonl", found)
-    pool = open_pool(str(tmp_path / "set.jsonl"), "speech", str(tmp_path))
-    lengths = sorted(len(pool.clip(i, 16000).samples_S) for i in range(3))
+    source = open_source(str(tmp_path / "set.jsonl"), str(tmp_path))
+    lengths = sorted(len(source.clip(i, 16000).samples_S) for i in range(3))
     assert lengths == [16000, 16001, 16002]
 
 
@@ -150,10 +151,9 @@ def test_nothing_is_left_half_written(tmp_path):
 
 
 def test_joined_pools_keep_speakers_apart(folder):
-    pool = open_pool(f"{folder},embedded:speech", "speech")
-    assert isinstance(pool, JoinedPool) and pool.speaker(0) != pool.speaker(3)
-    assert list(pool.same_speaker(1)) == [0, 1]
-    assert pool.clip(3, 16000).utterance.id == "embedded:speech#0"
-    with pytest.raises(SourceError, match="no such folder"):
-        open_pool("/no/such/folder", "speech")
-    assert open_pool(" ", "speech") is None
+    source = open_source(f"{folder},embedded:speech", check=True)
+    assert isinstance(source, Joined) and source.speaker(0) != source.speaker(3)
+    assert list(source.same_speaker(1)) == [0, 1]
+    assert source.clip(3, 16000).utterance.id == "embedded:speech#0"
+    with pytest.raises(SourceError, match="no such file or folder"):
+        open_source("/no/such/folder", check=True)

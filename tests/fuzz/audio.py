@@ -9,7 +9,7 @@ import re
 import numpy as np
 import soundfile
 
-from quarkaudio_jax.data.sources import FileSource
+from quarkaudio_jax.data.sources import open_source
 from quarkaudio_jax.io import audio, stream
 from tests.fuzz.mutations import damaged
 
@@ -102,7 +102,7 @@ def whole(path: pathlib.Path) -> None:
 
 def crop(path: pathlib.Path) -> None:
     """A stretch of it, as training reads."""
-    found = FileSource([str(path)]).read(0, 0.05, 0.5)
+    found = open_source(str(path)).read(0, 0.05, 0.5)
     assert len(found.samples_SxC) and np.isfinite(found.samples_SxC).all()
 
 

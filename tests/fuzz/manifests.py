@@ -8,7 +8,7 @@ import random
 import numpy as np
 import soundfile
 
-from quarkaudio_jax.data import pools
+from quarkaudio_jax.data.sources import open_source
 from quarkaudio_jax.errors import QuarkAudioError
 from tests.fuzz.mutations import damaged, edited, json_bytes
 
@@ -41,16 +41,17 @@ def make(rng: random.Random) -> dict[str, bytes]:
 
 def read(path: pathlib.Path) -> None:
     """Opens it and reads every clip; one that can't be read leaves the others."""
-    pool = pools.open_pool(str(path), "speech")
+    source = open_source(str(path))
     refused = []
-    for index in range(len(pool)):
-        pool.same_speaker(index)
+    for index in range(len(source)):
+        source.same_speaker(index)
         try:
-            clip = pool.clip(index, 16000)
+            clip = source.clip(index, 16000)
             assert len(clip.samples_S) and np.isfinite(clip.samples_S).all()
+            source.read(index, 0.1, 0.5)
         except QuarkAudioError as error:
             refused.append(error)
-    if len(refused) == len(pool):
+    if len(refused) == len(source):
         raise refused[0]
 
 

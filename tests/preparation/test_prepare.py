@@ -122,9 +122,9 @@ def test_real_models_make_the_features(trained, tmp_path, recipe, model):
         ({"examples.restoration": 0}, "nothing to prepare"),
         ({"examples.restoration": 1, "codec": ""}, "config.codec is empty"),
         ({"examples.restoration": 1, "dtype": "float8"}, "choose float16 or bfloat16"),
-        ({"examples.codec_speech": 10**9}, "its pool has 200000 clips"),
+        ({"examples.codec_speech": 10**9}, "its source has 200000 clips"),
         ({"examples.restoration": 1, "features.recipe": "precomputed"}, "can't be computed"),
-        ({"examples.restoration": 1, "sources.speech": "/no/such/folder"}, "no such folder"),
+        ({"examples.restoration": 1, "sources.speech": "/no/such/folder"}, "no such file or folder"),
         ({"examples.lass": 1, "features.recipe": "wavlm"}, "https://huggingface.co/microsoft/wavlm-base-plus into a"),
         (
             {"examples.lass": 1, "text.recipe": "t5"},

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from scipy import signal
 
-from quarkaudio_jax.data.pools import Clip
+from quarkaudio_jax.data.clip import Clip
 from quarkaudio_jax.data.simulation import instructions
 from quarkaudio_jax.data.simulation.example import Example, Inputs
 from quarkaudio_jax.data.simulation.rng import RecordedRNG

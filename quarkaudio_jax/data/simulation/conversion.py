@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from quarkaudio_jax.data.pools import Clip, EmbeddedPool, located
+from quarkaudio_jax.data.clip import Clip
 from quarkaudio_jax.data.simulation.example import MIN_RMS, Example, Inputs
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
 from quarkaudio_jax.data.simulation.scene import as_reference, pick_reference, pick_talker
 from quarkaudio_jax.data.simulation.voice_perturbation import change_speed, peak_filter, shift_pitch, warp_formants
+from quarkaudio_jax.data.synthetic.source import EmbeddedSource
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.io.levels import limit_peak, rms, scale_rms
 
@@ -16,10 +17,10 @@ def conversion(inputs: Inputs, rng: RecordedRNG) -> Example:
 
     The reference is another utterance of the target's speaker.
     """
-    pool = inputs.pool("speech")
-    index = rng.index("utterance", len(pool))
-    home, inner = located(pool, index)
-    if isinstance(home, EmbeddedPool) and rng.bernoulli("parallel", inputs.cfg.conversion.parallel):
+    speech = inputs.source("speech")
+    index = rng.index("utterance", len(speech))
+    home, inner = speech.locate(index)
+    if isinstance(home, EmbeddedSource) and rng.bernoulli("parallel", inputs.cfg.conversion.parallel):
         source, target, reference = _parallel_pair(inputs, home, inner, rng)
     else:
         source, target, reference = _perturbed_pair(inputs, rng)
@@ -29,7 +30,7 @@ def conversion(inputs: Inputs, rng: RecordedRNG) -> Example:
 
 
 def _parallel_pair(
-    inputs: Inputs, home: EmbeddedPool, index: int, rng: RecordedRNG
+    inputs: Inputs, home: EmbeddedSource, index: int, rng: RecordedRNG
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cfg = inputs.cfg
     spoken, wanted = home.parallel(index, inputs.rate)
@@ -49,7 +50,7 @@ def _parallel_pair(
     )
 
 
-def _own_voice(inputs: Inputs, home: EmbeddedPool, wanted: Clip, rng: RecordedRNG) -> np.ndarray:
+def _own_voice(inputs: Inputs, home: EmbeddedSource, wanted: Clip, rng: RecordedRNG) -> np.ndarray:
     """Draws a reference: another utterance by the speaker of `wanted`."""
     own = home.same_speaker(home.first_of(wanted.utterance.speaker))
     clip = home.clip(own[rng.index("reference", len(own))], inputs.rate)

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax.config import SimulationConfig, SourcesConfig
+from quarkaudio_jax.data.clip import Clip
 from quarkaudio_jax.data.crops import SourceError
-from quarkaudio_jax.data.pools import Clip, JoinedPool, Pool, open_pool
+from quarkaudio_jax.data.lists import split_specs
 from quarkaudio_jax.data.simulation.degradations import CODECS
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
+from quarkaudio_jax.data.source import Joined, Source
+from quarkaudio_jax.data.sources import open_source
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.io.levels import rms
 
@@ -46,26 +49,30 @@ class Example:
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+DOMAINS_OF_SOURCES = {"speech": "speech", "events": "events", "music": "music", "rirs": "rir", "noise": "noise"}
+"""Field of `SourcesConfig` -> domain of its clips."""
+
+
 class Inputs:
     """Audio sources, configuration and sample rate (Hz) of a simulation.
 
     reading: seconds spent so far on reading or synthesizing clips.
     """
 
-    def __init__(self, pools: SourcesConfig, cfg: SimulationConfig, rate: int):
+    def __init__(self, sources: SourcesConfig, cfg: SimulationConfig, rate: int):
         if unknown := set(cfg.degrade.codecs) - set(CODECS):
             raise SourceError(
                 f"config.simulation.degrade.codecs has {unknown.pop()!r}; choose among {', '.join(CODECS)}"
             )
         self.cfg, self.rate = cfg, rate
         self.reading = 0.0
-        domains = {"speech": "speech", "events": "events", "music": "music", "rirs": "rir", "noise": "noise"}
-        self._pools = {
-            name: open_pool(getattr(pools, name), domain, pools.tfds_dir) for name, domain in domains.items()
-        }
-        if self._pools["noise"] is None:
-            instead = [pool for name in ("events", "music") if (pool := self._pools[name]) is not None]
-            self._pools["noise"] = JoinedPool(instead) if instead else None
+        self._sources: dict[str, Source] = {}
+        for name, domain in DOMAINS_OF_SOURCES.items():
+            if split_specs(specs := getattr(sources, name)):
+                self._sources[name] = open_source(specs, sources.tfds_dir, domain, check=True)
+        instead = [self._sources[name] for name in ("events", "music") if name in self._sources]
+        if "noise" not in self._sources and instead:
+            self._sources["noise"] = Joined(instead)
 
     def at_rate(self, rate: int) -> "Inputs":
         """Returns the same inputs at another sample rate, with a separate count of the seconds spent reading."""
@@ -75,19 +82,18 @@ class Inputs:
 
     def has(self, kind: str) -> bool:
         """Whether a source of that kind is configured."""
-        return self._pools[kind] is not None
+        return kind in self._sources
 
-    def pool(self, kind: str) -> Pool:
-        """The pool of that kind; SourceError if none was given."""
-        pool = self._pools[kind]
-        if pool is None:
+    def source(self, kind: str) -> Source:
+        """The source of that kind; SourceError if none is configured."""
+        if kind not in self._sources:
             raise SourceError(f"this needs sound in config.sources.{kind}, which is empty")
-        return pool
+        return self._sources[kind]
 
     def clip(self, kind: str, index: int) -> Clip:
         """Reads a clip in full, at the simulation's rate."""
         begun = time.perf_counter()
-        clip = self.pool(kind).clip(index, self.rate)
+        clip = self.source(kind).clip(index, self.rate)
         self.reading += time.perf_counter() - begun
         return clip
 
@@ -101,21 +107,21 @@ def random_segment(clip: Clip, seconds: float, rng: RecordedRNG) -> Clip:
     return part
 
 
-def other_speaker(pool: Pool, index: int, rng: RecordedRNG, name: str) -> int:
+def other_speaker(source: Source, index: int, rng: RecordedRNG, name: str) -> int:
     """Draws a clip of another speaker, or any other clip if speakers are unknown."""
     for _ in range(MAX_TRIES):
-        other = rng.index(name, len(pool))
-        if other != index and (not pool.speaker(index) or pool.speaker(other) != pool.speaker(index)):
+        other = rng.index(name, len(source))
+        if other != index and (not source.speaker(index) or source.speaker(other) != source.speaker(index)):
             return other
     raise SourceError("the speech has one speaker only; a second one is needed")
 
 
-def same_speaker(pool: Pool, index: int, rng: RecordedRNG, name: str) -> int:
+def same_speaker(source: Source, index: int, rng: RecordedRNG, name: str) -> int:
     """Draws another clip of the same speaker; AudioError if there is none, SourceError if speakers are unknown."""
-    if not pool.speaker(index):
+    if not source.speaker(index):
         raise SourceError("this task needs speech with known speakers: give a manifest with the field `speaker`")
-    same = pool.same_speaker(index)
+    same = source.same_speaker(index)
     if len(same) < 2:
-        raise AudioError(f"speaker {pool.speaker(index)!r} has one utterance only, so there is no reference")
+        raise AudioError(f"speaker {source.speaker(index)!r} has one utterance only, so there is no reference")
     which = rng.index(name, len(same) - 1)
     return same[which] if same[which] != index else same[-1]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quarkaudio_jax.data.pools import Clip
+from quarkaudio_jax.data.clip import Clip
 from quarkaudio_jax.data.simulation import degradations
 from quarkaudio_jax.data.simulation.example import Inputs, other_speaker, random_segment, same_speaker
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
@@ -25,7 +25,7 @@ class Scene:
 
 def pick_talker(inputs: Inputs, rng: RecordedRNG) -> tuple[int, Clip]:
     """Draws the target: (index, at most `seconds` of an utterance, at a level within `level`)."""
-    index = rng.index("talker", len(inputs.pool("speech")))
+    index = rng.index("talker", len(inputs.source("speech")))
     clip = inputs.clip("speech", index)
     rng.log("talker.id", clip.utterance.id)
     rng.log("talker.speaker", clip.utterance.speaker)
@@ -36,8 +36,8 @@ def pick_talker(inputs: Inputs, rng: RecordedRNG) -> tuple[int, Clip]:
 
 def pick_other(inputs: Inputs, index: int, rng: RecordedRNG) -> tuple[int, Clip]:
     """Draws the second talker: (index, at most `seconds` of an utterance by another speaker)."""
-    pool = inputs.pool("speech")
-    other = other_speaker(pool, index, rng, "other")
+    source = inputs.source("speech")
+    other = other_speaker(source, index, rng, "other")
     clip = inputs.clip("speech", other)
     rng.log("other.id", clip.utterance.id)
     rng.log("other.speaker", clip.utterance.speaker)
@@ -46,7 +46,7 @@ def pick_other(inputs: Inputs, index: int, rng: RecordedRNG) -> tuple[int, Clip]
 
 def pick_reference(inputs: Inputs, index: int, bounds: Sequence[float], rng: RecordedRNG) -> np.ndarray:
     """Draws a reference: `bounds` (low, high) seconds of another utterance of the same speaker."""
-    number = same_speaker(inputs.pool("speech"), index, rng, "reference")
+    number = same_speaker(inputs.source("speech"), index, rng, "reference")
     return as_reference(inputs, inputs.clip("speech", number), bounds, rng.scope("reference"))
 
 
@@ -81,12 +81,12 @@ def mix(inputs: Inputs, target: Clip, other: Clip | None, sir: float, rng: Recor
 def _responses(inputs: Inputs, count: int, rng: RecordedRNG) -> list[np.ndarray]:
     if not inputs.has("rirs"):
         return draw_room(rng, inputs.cfg.degrade, inputs.rate, count).responses
-    indices = [rng.index(f"response{i}", len(inputs.pool("rirs"))) for i in range(count)]
+    indices = [rng.index(f"response{i}", len(inputs.source("rirs"))) for i in range(count)]
     return [inputs.clip("rirs", i).samples_S.astype(np.float64) for i in indices]
 
 
 def _noise(inputs: Inputs, mixture_S: np.ndarray, rng: RecordedRNG) -> np.ndarray:
-    clip = inputs.clip("noise", rng.index("clip", len(inputs.pool("noise"))))
+    clip = inputs.clip("noise", rng.index("clip", len(inputs.source("noise"))))
     rng.log("id", clip.utterance.id)
     noise = fit_length(clip.samples_S, len(mixture_S), rng.uniform("position", (0.0, 1.0)))
     return noise * ratio_gain(mixture_S, noise, rng.uniform("snr_db", inputs.cfg.degrade.snr))

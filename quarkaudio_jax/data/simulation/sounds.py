@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from quarkaudio_jax.data.pools import Clip
+from quarkaudio_jax.data.clip import Clip
 from quarkaudio_jax.data.simulation.example import MAX_TRIES, MIN_RMS, Example, Inputs, random_segment
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
 from quarkaudio_jax.io.audio import AudioError
@@ -14,10 +14,10 @@ from quarkaudio_jax.io.transforms import fit_length
 
 def pick_sounds(inputs: Inputs, count: int, rng: RecordedRNG) -> list[Clip]:
     """Draws `count` clips with different captions; AudioError if too few are found."""
-    pool = inputs.pool("events")
+    source = inputs.source("events")
     found: list[Clip] = []
     for attempt in range(MAX_TRIES):
-        clip = inputs.clip("events", rng.index(f"pick{attempt}", len(pool)))
+        clip = inputs.clip("events", rng.index(f"pick{attempt}", len(source)))
         if not clip.utterance.caption:
             raise AudioError(f"{clip.utterance.id}: has no caption, which this task needs")
         if clip.utterance.caption not in {c.utterance.caption for c in found} and rms(clip.samples_S) >= MIN_RMS:

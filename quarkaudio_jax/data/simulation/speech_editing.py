@@ -4,12 +4,13 @@ import dataclasses
 
 import numpy as np
 
+from quarkaudio_jax.data.clip import Clip
 from quarkaudio_jax.data.crops import SourceError
-from quarkaudio_jax.data.pools import Clip, EmbeddedPool, located
 from quarkaudio_jax.data.simulation import instructions
 from quarkaudio_jax.data.simulation.example import MIN_RMS, Example, Inputs, RejectedSample, same_speaker
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
 from quarkaudio_jax.data.synthetic import grammar
+from quarkaudio_jax.data.synthetic.source import EmbeddedSource
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.io.levels import limit_peak, rms, scale_rms
 
@@ -34,11 +35,11 @@ class Edit:
 def speech_editing(inputs: Inputs, rng: RecordedRNG) -> Example:
     """An utterance before an edit as the source, after it as the target."""
     cfg = inputs.cfg.speech_editing
-    pool = inputs.pool("speech")
-    index = rng.index("utterance", len(pool))
+    speech = inputs.source("speech")
+    index = rng.index("utterance", len(speech))
     kind = rng.weighted_choice("edit", {"insert": cfg.insert, "delete": cfg.delete, "substitute": cfg.substitute})
-    home, inner = located(pool, index)
-    if isinstance(home, EmbeddedPool) and rng.bernoulli("spoken", cfg.spoken):
+    home, inner = speech.locate(index)
+    if isinstance(home, EmbeddedSource) and rng.bernoulli("spoken", cfg.spoken):
         edit = _synthesized(inputs, home, inner, kind, rng)
     else:
         edit = _spliced(inputs, index, kind, rng)
@@ -61,7 +62,7 @@ def _instruction(kind: str, edit: Edit, rng: RecordedRNG) -> str:
     return template.format(x=edit.removed, y=edit.inserted, where=where)
 
 
-def _synthesized(inputs: Inputs, home: EmbeddedPool, index: int, kind: str, rng: RecordedRNG) -> Edit:
+def _synthesized(inputs: Inputs, home: EmbeddedSource, index: int, kind: str, rng: RecordedRNG) -> Edit:
     """Synthesizes the sentence twice, with and without the edit."""
     _, (sentence, *_) = home.script(index)
     slots = grammar.GRAMMARS[sentence.language]
@@ -161,7 +162,7 @@ def _spliced(inputs: Inputs, index: int, kind: str, rng: RecordedRNG) -> Edit:
         if kind == "delete":
             return Edit(clip.samples_S, cut, intact, shorter, words, "", previous, last)
         return Edit(cut, clip.samples_S, shorter, intact, "", words, previous, last)
-    donor = inputs.clip("speech", same_speaker(inputs.pool("speech"), index, rng, "donor"))
+    donor = inputs.clip("speech", same_speaker(inputs.source("speech"), index, rng, "donor"))
     rng.log("donor.id", donor.utterance.id)
     if not donor.utterance.words:
         raise SourceError(f"{donor.utterance.id}: speech editing needs word timings (the manifest's field `words`)")

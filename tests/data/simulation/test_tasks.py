@@ -23,7 +23,7 @@ from quarkaudio_jax.tokens.tasks import TASKS
 RATE = 16000
 
 
-def inputs(pools=None, **changes):
+def inputs(sources=None, **changes):
     """Inputs with simulation fields changed, dots as __."""
     config = to_config_dict(PrepareConfig())
     for name, value in changes.items():
@@ -32,7 +32,7 @@ def inputs(pools=None, **changes):
         for part in groups:
             group = group[part]
         group[field] = value
-    return Inputs(SourcesConfig(**(pools or {})), from_config_dict(config, PrepareConfig).simulation, RATE)
+    return Inputs(SourcesConfig(**(sources or {})), from_config_dict(config, PrepareConfig).simulation, RATE)
 
 
 @pytest.fixture(scope="module")
@@ -105,14 +105,14 @@ def test_the_reference_is_the_targets_voice_in_another_utterance(usual):
         meta = simulate("extraction", usual, 0, index)[0].meta
         assert meta["talker.speaker"] != meta["other.speaker"] and meta["reference.id"] != meta["talker.id"]
         number = int(meta["reference.id"].partition("#")[2])
-        assert usual.pool("speech").speaker(number) == meta["talker.speaker"]
+        assert usual.source("speech").speaker(number) == meta["talker.speaker"]
 
 
 def test_lass_mixtures_are_sums_and_the_query_is_of_the_target(usual):
     for index in range(5):
         example, _ = simulate("lass", usual, 0, index)
         np.testing.assert_allclose(example.source_S, example.target_S + example.other_S, atol=1e-5)
-        asked = usual.pool("events").clip(int(example.meta["sound0.id"].partition("#")[2]), RATE).utterance
+        asked = usual.source("events").clip(int(example.meta["sound0.id"].partition("#")[2]), RATE).utterance
         assert example.text in (asked.caption, *asked.paraphrases)
 
 
@@ -128,9 +128,9 @@ def replaced(text, words, others):
 @pytest.mark.parametrize("spoken", [0.0, 1.0])
 def test_speech_edits_say_what_they_do(kind, spoken):
     weights = {f"speech_editing__{k}": float(k == kind) for k in ("insert", "delete", "substitute")}
-    pools = inputs(speech_editing__spoken=spoken, **weights)
+    made_of = inputs(speech_editing__spoken=spoken, **weights)
     for index in range(4):
-        example, _ = simulate("speech_editing", pools, 0, index)
+        example, _ = simulate("speech_editing", made_of, 0, index)
         meta = example.meta
         removed, inserted = meta["removed"].lower(), meta["inserted"].lower()
         before, after = (" ".join(meta[n].lower().rstrip(".").split()) for n in ("before", "after"))
@@ -205,10 +205,10 @@ def recordings(tmp_path_factory):
 
 @pytest.mark.parametrize("task", ["restoration", "extraction", "conversion", "speech_editing"])
 def test_recordings_work_too_and_bad_files_are_told(recordings, task):
-    pools = inputs({"speech": str(recordings / "m.jsonl")}, degrade__reverberation=1.0)
+    made_of = inputs({"speech": str(recordings / "m.jsonl")}, degrade__reverberation=1.0)
     problems = []
     for index in range(12):
-        example, found = simulate(task, pools, 0, index)
+        example, found = simulate(task, made_of, 0, index)
         problems += found
         assert rms(example.target_S) > 1e-3
     assert any("5.wav" in p for p in problems) and any("4" in p and "silent" in p for p in problems)
@@ -220,8 +220,10 @@ def test_given_room_responses_are_used(recordings, tmp_path):
     soundfile.write(tmp_path / "r.wav", response, RATE, subtype="FLOAT")
     (tmp_path / "rirs.scp").write_text("r1 r.wav\n")
     quiet = {f"degrade__{k}": 0.0 for k in ("noise", "bandwidth", "clipping", "packet_loss", "codec")}
-    pools = inputs({"rirs": str(tmp_path / "rirs.scp")}, degrade__reverberation=1.0, talkers__restoration=0.0, **quiet)
-    example, _ = simulate("restoration", pools, 0, 1)
+    made_of = inputs(
+        {"rirs": str(tmp_path / "rirs.scp")}, degrade__reverberation=1.0, talkers__restoration=0.0, **quiet
+    )
+    example, _ = simulate("restoration", made_of, 0, 1)
     expected = example.target_S.copy()
     expected[1490:] += 0.5 * example.target_S[:-1490]  # behind the early part
     np.testing.assert_allclose(example.source_S, expected, atol=1e-4)
