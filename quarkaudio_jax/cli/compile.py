@@ -57,23 +57,24 @@ def main(argv: list[str] | None = None) -> None:
             jax.config.update("jax_platforms", "cpu")  # only the compiler of the slice is used, no device
         set_up()
         devices = _devices(args.topology, args.slices)
-        from quarkaudio_jax.compile_report import report
+        from quarkaudio_jax.compile_report import programs, search
+        from quarkaudio_jax.compile_report.report import OutOfMemory, compile_program
 
-        report.check_kind(config, args.program)
-        config = report.with_dataset_info(config, args.codec)
+        programs.check_name(config, args.program)
+        config = programs.with_dataset_info(config, args.codec)
         try:
             if args.search:
                 if args.program != "train":
                     raise UsageError(f"--search is about training, not --program={args.program}: leave one of them out")
-                each, needs = report.largest_batch(config, devices, _tell_attempt)
-                print(f"the largest batch that fits: {each} a device\n")
+                per_device, report = search.largest_batch(config, devices, _print_attempt)
+                print(f"the largest batch that fits: {per_device} a device\n")
             else:
-                needs = report.needs(config, devices, args.program, args.batch)
-        except report.OutOfMemory as error:
-            raise UserError(f"{args.topology or 'the devices at hand'}: {error}") from error
-        print(describe(needs))
+                report = compile_program(programs.lower_program(config, devices, args.program, args.batch))
+        except OutOfMemory as error:
+            raise UserError(f"{args.topology or 'the local devices'}: {error}") from error
+        print(format_report(report))
         if args.output:
-            atomic.write_text(args.output, json.dumps(dataclasses.asdict(needs), indent=1) + "\n")
+            atomic.write_text(args.output, json.dumps(dataclasses.asdict(report), indent=1) + "\n")
 
 
 def _devices(topology: str, slices: int) -> list[Any]:
@@ -86,33 +87,34 @@ def _devices(topology: str, slices: int) -> list[Any]:
     return topology_devices(topology, slices)
 
 
-def _tell_attempt(each: int, needs: Any) -> None:
-    told = "does not fit" if needs is None else f"fits, {sum(needs.memory.values()) / 2**30:.2f} GiB"
-    print(f"{each} a device: {told}", flush=True)
+def _print_attempt(per_device: int, report: Any) -> None:
+    result = "does not fit" if report is None else f"fits, {sum(report.memory.values()) / 2**30:.2f} GiB"
+    print(f"{per_device} a device: {result}", flush=True)
 
 
-def describe(needs: Any) -> str:
+def format_report(report: Any) -> str:
     """The report as text."""
-    lines = [f"{needs.program} on {needs.devices} x {needs.chip}", "", "memory a device, GiB"]
-    lines += [f"  {size / 2**30:8.3f}  {kind}" for kind, size in needs.memory.items()]
-    lines += [f"  {sum(needs.memory.values()) / 2**30:8.3f}  in all", ""]
-    lines.append(f"{needs.model_flops / 1e12:.3f} TFLOP a step, on all devices")
-    if needs.told:
+    lines = [f"{report.program} on {report.devices} x {report.chip}", "", "memory a device, GiB"]
+    lines += [f"  {size / 2**30:8.3f}  {kind}" for kind, size in report.memory.items()]
+    lines += [f"  {sum(report.memory.values()) / 2**30:8.3f}  in all", ""]
+    lines.append(f"{report.model_flops / 1e12:.3f} TFLOP a step, on all devices")
+    if report.xla_cost:
         lines.append(
-            f"{needs.told['flops'] / 1e12:.3f} TFLOP, {needs.told['bytes'] / 2**30:.2f} GiB read and written and "
-            f"{1000 * needs.told['optimal_seconds']:.2f} ms at best a device, as the compiler adds up (loops once)"
+            f"{report.xla_cost['flops'] / 1e12:.3f} TFLOP, {report.xla_cost['bytes'] / 2**30:.2f} GiB accessed and "
+            f"{1000 * report.xla_cost['optimal_seconds']:.2f} ms per device by XLA's cost analysis (loop bodies count once)"
         )
-    if needs.seconds is not None:
-        pace = ", ".join(f"{value:.1f} {name.replace('_', ' ')}" for name, value in needs.pace.items())
-        lines.append(f"{1000 * needs.seconds:.2f} ms of computation by the compiler's cycle counts")
-        lines.append(f"{1000 * needs.reading:.2f} ms to read all parameters once; so at most {pace} a second a chip")
-        lines.append(f"{1000 * needs.transfers:.2f} ms of transfers, should nothing hide them")
-        lines.append(f"{100 * needs.utilization:.1f} % model FLOPs utilization")
-    lines += ["", "collectives (how many, GiB a device)"]
-    lines += [f"  {n:6d}  {size / 2**30:8.3f}  {kind}" for kind, (n, size) in needs.collectives.items()] or ["  none"]
-    lines += ["", "largest arrays (GiB, shape, made by)"]
-    lines += [f"  {a.size / 2**30:8.3f}  {a.shape[:60]}  {a.source[-80:]}" for a in needs.largest]
-    if needs.costliest:
-        lines += ["", "where the time goes (ms, instructions, part of the program)"]
-        lines += [f"  {1000 * seconds:8.2f}  {count:6d}  {part[-100:]}" for seconds, count, part in needs.costliest]
+    if report.compute_seconds is not None:
+        rates = ", ".join(f"{value:.1f} {unit.replace('_', ' ')}" for unit, value in report.throughput.items())
+        lines.append(f"{1000 * report.compute_seconds:.2f} ms of computation by the compiler's cycle counts")
+        lines.append(f"{1000 * report.weight_read_seconds:.2f} ms to read all parameters once")
+        lines.append(f"at most {rates} per second and chip")
+        lines.append(f"{1000 * report.transfer_seconds:.2f} ms of transfers, if they do not overlap with computation")
+        lines.append(f"{100 * report.utilization:.1f} % model FLOPs utilization")
+    lines += ["", "collectives (count, GiB a device)"]
+    lines += [f"  {n:6d}  {size / 2**30:8.3f}  {kind}" for kind, (n, size) in report.collectives.items()] or ["  none"]
+    lines += ["", "largest arrays (GiB, shape, op)"]
+    lines += [f"  {a.size / 2**30:8.3f}  {a.shape[:60]}  {a.source[-80:]}" for a in report.largest]
+    if report.costliest:
+        lines += ["", "costliest ops (ms, instructions, op)"]
+        lines += [f"  {1000 * seconds:8.2f}  {count:6d}  {part[-100:]}" for seconds, count, part in report.costliest]
     return "\n".join(lines)

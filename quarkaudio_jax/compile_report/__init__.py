@@ -1,1 +1,1 @@
-"""What a training step or an inference program needs of a TPU slice, read from the TPU compiler without a TPU."""
+"""Reports of the memory, FLOPs and time of compiled programs on TPU slices, from the TPU compiler without a TPU."""

@@ -1,20 +1,19 @@
-"""What is known of TPU chips, and topologies without hardware."""
+"""Data sheets of TPU chips, and topologies without hardware."""
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
-
-import jax
 
 from quarkaudio_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One device of a topology, by its public data sheet.
+    """Public data sheet of one device.
 
-    flops: bfloat16 a second. bandwidth, links: bytes a second of its memory, and of all its links to
-    other chips together. clock: Hz, of the compiler's cycle counts.
+    flops: peak bfloat16 FLOP/s. bandwidth: of its memory, bytes/s. links: of all its interconnect links together,
+    bytes/s. clock: frequency of the compiler's cycle counts, Hz.
     """
 
     name: str
@@ -29,18 +28,16 @@ CHIPS = {
     "TPU v5": Chip("v5p", 459e12, 2765e9, 600e9, 1.75e9),
     "TPU v6 lite": Chip("v6e", 918e12, 1640e9, 448e9, 1.75e9),
 }
-"""By JAX's `device_kind`. A v5p device is a chip of two cores."""
+"""Chips by JAX's `device_kind`. A v5p device is a chip with two cores."""
 
 
 def topology_devices(name: str, slices: int = 1) -> list[Any]:
-    """The devices of a TPU topology such as v5e:4x4, of so many `slices`, as the TPU compiler (libtpu) describes them.
+    """Devices of a number of slices of a TPU topology such as v5e:4x4, as libtpu describes them without hardware.
 
-    None need be at hand.
-
-    ValueError if libtpu is missing or does not know the name.
+    UserError if libtpu is missing or does not know the name.
     """
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no device is taken, so others may compile beside
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no device is used, so other processes may compile too
     from jax.experimental import topologies
 
     try:
@@ -53,6 +50,6 @@ def topology_devices(name: str, slices: int = 1) -> list[Any]:
         ) from error
 
 
-def chip_of(devices: list[jax.Device]) -> Chip | None:
-    """What is known of the devices; None for others than TPUs."""
+def chip_of(devices: Sequence[Any]) -> Chip | None:
+    """The data sheet of the devices' chip; None for anything but TPUs."""
     return CHIPS.get(devices[0].device_kind)

@@ -1,4 +1,4 @@
-"""Floating-point operations of a function, counted in its trace."""
+"""FLOPs of a function, counted in its jaxpr."""
 
 import math
 from collections.abc import Callable
@@ -10,21 +10,20 @@ from quarkaudio_jax.nn.causal import AGAIN
 
 
 def count_flops(fn: Callable, *args: Any) -> int:
-    """Those of all matrix products and convolutions that fn(*args) asks for; args may be shapes.
+    """FLOPs of all matrix products and convolutions of fn(*args); args may be ShapeDtypeStructs.
 
-    A loop of unknown length counts once, of branches the costliest, but of those for different platforms the one for all
-    others: the plain way. Zeros that spread an input out (gradients of strided convolutions) are no operands. What a
-    checkpoint in `fn` works out again counts again; what attention and the language model's loss do (in the scope
-    `AGAIN`) does not.
+    A while loop counts once. A conditional counts as its costliest branch, a platform-dependent one as its default
+    branch. Zeros of a dilated input (gradients of strided convolutions) do not count. Recomputation by jax.checkpoint
+    counts; recomputation in attention and in the language model's loss (in the scope `AGAIN`) does not.
     """
-    return _of(jax.make_jaxpr(fn)(*args).jaxpr)
+    return _jaxpr_flops(jax.make_jaxpr(fn)(*args).jaxpr)
 
 
-def _of(jaxpr: Any) -> int:
-    return sum(_of_equation(e) for e in jaxpr.eqns if AGAIN not in str(e.source_info.name_stack))
+def _jaxpr_flops(jaxpr: Any) -> int:
+    return sum(_equation_flops(e) for e in jaxpr.eqns if AGAIN not in str(e.source_info.name_stack))
 
 
-def _of_equation(equation: Any) -> int:
+def _equation_flops(equation: Any) -> int:
     name, shapes = equation.primitive.name, [getattr(v.aval, "shape", ()) for v in equation.invars]
     if name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
@@ -36,14 +35,14 @@ def _of_equation(equation: Any) -> int:
     if name == "cond":
         platforms = equation.params.get("branches_platforms")
         if platforms and None in platforms:
-            return _of(equation.params["branches"][platforms.index(None)].jaxpr)
-        return max(_of(branch.jaxpr) for branch in equation.params["branches"])
+            return _jaxpr_flops(equation.params["branches"][platforms.index(None)].jaxpr)
+        return max(_jaxpr_flops(branch.jaxpr) for branch in equation.params["branches"])
     times = equation.params["length"] if name == "scan" else 1
-    return times * sum(_of(inner) for inner in _called(equation.params))
+    return times * sum(_jaxpr_flops(inner) for inner in _called_jaxprs(equation.params))
 
 
-def _called(params: dict[str, Any]) -> list[Any]:
-    """The functions that an equation calls, but for a loop's condition."""
+def _called_jaxprs(params: dict[str, Any]) -> list[Any]:
+    """The jaxprs that an equation calls, without the condition of a loop."""
     values = [value for name, value in params.items() if name != "cond_jaxpr"]
     flat = [one for value in values for one in (value if isinstance(value, tuple | list) else [value])]
     found = [getattr(one, "jaxpr", one) for one in flat]

@@ -1,6 +1,6 @@
-"""What an optimized XLA module says of itself: cycles, collectives, its largest arrays.
+"""Cycles, collectives and largest arrays, parsed from the text of an optimized XLA module.
 
-XLA's own totals count the body of a loop once; here it counts as often as it runs.
+Unlike in XLA's own cost analysis, the body of a loop counts once per iteration.
 """
 
 import collections
@@ -16,7 +16,7 @@ _NO_ARRAY = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """opcode: without -start and -done. size: bytes of what it gives. cycles: the TPU compiler's estimate, or None."""
+    """An HLO instruction; size: bytes of its result, cycles: the TPU compiler's estimate, or None."""
 
     opcode: str
     shape: str
@@ -26,9 +26,13 @@ class Instruction:
     text: str
 
 
+Computations = dict[str, list[Instruction]]
+"""Instructions by the name of their computation."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Array:
-    """What an instruction of a program gives: an array, or several together. source: what in the program made it."""
+    """The result of an instruction, an array or a tuple; source: the op that made it."""
 
     size: int
     shape: str
@@ -37,9 +41,9 @@ class Array:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Cycles of all instructions, `count` of them in the text, that one part of the program became, loops included.
+    """Cycles of all instructions that one op was compiled to, times their loops' iterations.
 
-    source: that part's name in the program, with * for numbers and without what only says how it was transformed.
+    count: number of instructions. source: the op's name, with * for numbers and without transformations.
     """
 
     cycles: int
@@ -49,9 +53,10 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """cycles: of all fusions and products, loops included. collectives: kind -> (how many, bytes they move a device).
+    """Summary of a module.
 
-    largest: the largest distinct arrays that are not arguments. costliest: the parts with most cycles.
+    cycles: total, with loops. collectives: kind -> (count, bytes of their results on a device). largest: the largest
+    distinct arrays that are not arguments. costliest: the ops with most cycles.
     """
 
     cycles: int
@@ -61,13 +66,13 @@ class Summary:
 
 
 def _size(shape: str) -> int:
-    """Bytes of all arrays in a shape, tuples included."""
+    """Bytes of all arrays in a shape, which may be a tuple."""
     found = re.findall(r"([a-z]+[0-9a-z]*)\[([0-9,]*)\]", shape)
     return sum(BYTES.get(kind, 4) * math.prod(int(n) for n in dims.split(",") if n) for kind, dims in found)
 
 
 def _shape_and_rest(text: str) -> tuple[str, str]:
-    """'(f32[2], s32[]) while(...)' into its shape and the rest."""
+    """Splits '(f32[2], s32[]) while(...)' into the shape and the rest."""
     depth = 0
     for i, letter in enumerate(text):
         depth += letter in "([{"
@@ -94,9 +99,10 @@ def _instruction(line: str) -> Instruction | None:
     )
 
 
-def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
-    """(name -> instructions, the entry's name) of a module's text."""
-    out, entry, current = {}, "", None
+def parse_computations(text: str) -> tuple[Computations, str]:
+    """(computations by name, the entry's name) of a module's text."""
+    out: Computations = {}
+    entry, current = "", None
     for line in text.splitlines():
         if head := re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line):
             current = out.setdefault(head[2], [])
@@ -106,65 +112,66 @@ def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
     return out, entry
 
 
-def _called(instruction: Instruction, name: str) -> str | None:
-    found = re.search(rf"\b{name}=%?([\w.\-]+)", instruction.text)
-    return found[1] if found else None
+def _called(instruction: Instruction, attribute: str) -> str:
+    """The computation that an attribute names; empty if there is none."""
+    found = re.search(rf"\b{attribute}=%?([\w.\-]+)", instruction.text)
+    return found[1] if found else ""
 
 
-def _trips(loop: Instruction, modules: dict[str, list[Instruction]]) -> int:
-    """How often a loop runs: as the compiler notes it, else the one number that its condition compares with."""
+def _trip_count(loop: Instruction, computations: Computations) -> int:
+    """Iterations of a loop: the known trip count, else the only constant in its condition, else 1."""
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.text):
         return int(known[1])
     numbers = [
         int(n[1])
-        for i in modules.get(_called(loop, "condition"), [])
+        for i in computations.get(_called(loop, "condition"), [])
         if i.shape.startswith("s32[]") and (n := re.match(r"constant\((\d+)\)", i.text))
     ]
     return numbers[0] if len(numbers) == 1 else 1
 
 
 def _bodies(instruction: Instruction) -> list[str]:
-    """What an instruction runs once: a fusion's or call's body, all branches of a conditional; no reducers."""
+    """Computations that an instruction runs once: of fusions, calls and all branches; not of reducers."""
     if found := re.search(r"branch_computations=\{([^}]*)\}", instruction.text):
         return re.findall(r"[\w.\-]+", found[1])
-    words = {"call": ["to_apply"], "conditional": ["true_computation", "false_computation"]}
-    named = (_called(instruction, word) for word in words.get(instruction.opcode, ["calls"]))
+    attributes = {"call": ["to_apply"], "conditional": ["true_computation", "false_computation"]}
+    named = (_called(instruction, name) for name in attributes.get(instruction.opcode, ["calls"]))
     return [name for name in named if name]
 
 
-def _runs(modules: dict[str, list[Instruction]], entry: str) -> tuple[dict[str, int], dict[str, int]]:
-    """How often each computation runs: those that run by themselves, and all, fused ones included."""
-    alone: dict[str, int] = collections.Counter()
-    every: dict[str, int] = collections.Counter()
+def _executions(computations: Computations, entry: str) -> tuple[dict[str, int], dict[str, int]]:
+    """(executions of each computation that is not fused, executions of all computations)."""
+    unfused: dict[str, int] = collections.Counter()
+    total: dict[str, int] = collections.Counter()
 
     def visit(name: str, times: int, fused: bool) -> None:
-        every[name] += times
+        total[name] += times
         if not fused:
-            alone[name] += times
-        for instruction in modules[name]:
+            unfused[name] += times
+        for instruction in computations[name]:
             if instruction.opcode == "while":
-                visit(_called(instruction, "body"), times * _trips(instruction, modules), fused)
+                visit(_called(instruction, "body"), times * _trip_count(instruction, computations), fused)
                 continue
             for inner in _bodies(instruction):
                 visit(inner, times, fused or instruction.opcode == "fusion")
 
     visit(entry, 1, False)
-    return alone, every
+    return unfused, total
 
 
 def summarize(text: str, largest: int = 10) -> Summary:
-    """Of the text of a compiled module (`compiled.as_text()`)."""
-    modules, entry = computations(text)
+    """Summarizes the text of a compiled module (`compiled.as_text()`); largest: number of arrays and ops to list."""
+    computations, entry = parse_computations(text)
     if not entry:
         return Summary(0, {}, [], [])
-    alone, every = _runs(modules, entry)
-    cycles = sum(times * (i.cycles or 0) for name, times in alone.items() for i in modules[name])
+    unfused, total = _executions(computations, entry)
+    cycles = sum(times * (i.cycles or 0) for name, times in unfused.items() for i in computations[name])
     moved: dict[tuple[str, str], tuple[int, int]] = {}
-    for name, times in every.items():
-        for number, i in enumerate(modules[name]):
+    for name, times in total.items():
+        for number, i in enumerate(computations[name]):
             kind = i.opcode.removesuffix("-start")
             if kind in COLLECTIVES:
-                # One transfer may be spelt out in the fusions that begin and that end it; its channel tells.
+                # A transfer may appear in the fusion that starts it and in the one that ends it, with the same channel.
                 channel = re.search(r"channel_id=(\d+)", i.text)
                 key = (kind, channel[1] if channel else f"{name} {number}")
                 moved[key] = max(moved.get(key, (0, 0)), (times, times * i.size))
@@ -175,19 +182,19 @@ def summarize(text: str, largest: int = 10) -> Summary:
     }
     arrays = {
         Array(i.size, i.shape, i.source)
-        for name in alone
-        for i in modules[name]
+        for name in unfused
+        for i in computations[name]
         if i.opcode not in _NO_ARRAY and not i.opcode.endswith(("-start", "-done"))
     }
     biggest = sorted(arrays, key=lambda a: (-a.size, a.source))[:largest]
-    return Summary(cycles, collectives, biggest, _costs(modules, alone)[:largest])
+    return Summary(cycles, collectives, biggest, _costs(computations, unfused)[:largest])
 
 
-def _costs(modules: dict[str, list[Instruction]], runs: dict[str, int]) -> list[Cost]:
-    """Of every part of the program, the costliest first; `runs`: how often each computation runs by itself."""
+def _costs(computations: Computations, executions: dict[str, int]) -> list[Cost]:
+    """Costs of all ops, the costliest first."""
     found: dict[str, tuple[int, int]] = {}
-    for name, times in runs.items():
-        for instruction in modules[name]:
+    for name, times in executions.items():
+        for instruction in computations[name]:
             if instruction.cycles:
                 source = re.sub(r"jit\(\w+\)/|while/body/|closed_call/|cond/branch_\d+_fun/", "", instruction.source)
                 source = re.sub(r"\d+", "*", source)

@@ -1,12 +1,13 @@
-"""What can be configured: frozen dataclasses, each the only home of its defaults.
+"""Configuration: frozen dataclasses, each the only home of its defaults.
 
-A config file starts from `to_config_dict(CodecTrainConfig())`, changes what it wants and returns
-the ConfigDict; `from_config_dict` turns it back, refusing unknown fields by name.
+A config file changes fields of `to_config_dict(CodecTrainConfig())` and returns the ConfigDict; `from_config_dict` turns
+it back into dataclasses and refuses unknown fields by name.
 """
 
 from quarkaudio_jax.config.build import (
     EXPERIMENTS,
     ConfigError,
+    ExperimentConfig,
     field_names,
     from_config_dict,
     nearest_name,
@@ -52,6 +53,7 @@ __all__ = [
     "DegradeConfig",
     "DiscriminatorsConfig",
     "DomainConfig",
+    "ExperimentConfig",
     "FeatureConfig",
     "LMDataConfig",
     "LMModelConfig",

@@ -14,7 +14,10 @@ from quarkaudio_jax.config.lm import LMTrainConfig
 from quarkaudio_jax.config.train import CodecTrainConfig, TrainConfig
 from quarkaudio_jax.errors import QuarkAudioError
 
-EXPERIMENTS = {cls.program: cls for cls in (CodecTrainConfig, LMTrainConfig)}
+ExperimentConfig = CodecTrainConfig | LMTrainConfig
+"""A configuration of `train`."""
+
+EXPERIMENTS: dict[str, type[ExperimentConfig]] = {cls.program: cls for cls in (CodecTrainConfig, LMTrainConfig)}
 """Configuration classes of `train`, by their field `program`."""
 
 SYNONYMS = {

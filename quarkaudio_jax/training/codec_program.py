@@ -1,4 +1,4 @@
-"""Training an H-Codec: generator and discriminators in one step."""
+"""The training program of an H-Codec: generator and discriminators in one step."""
 
 import dataclasses
 import functools
@@ -9,27 +9,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from quarkaudio_jax.codec.hcodec import HCodec, TrainOutputs, init_variables
+from quarkaudio_jax.codec.hcodec import HCodec, init_variables
 from quarkaudio_jax.codec.quantize import QuantizerRules
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.config import CodecConfig, CodecTrainConfig, ConfigError, TrainConfig
 from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, training_batches
 from quarkaudio_jax.discriminators.models import Discriminators
-from quarkaudio_jax.discriminators.objectives import discriminator_loss, generator_loss
+from quarkaudio_jax.discriminators.objectives import discriminator_loss
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.losses import features as feature_losses
 from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
+from quarkaudio_jax.training.codec_objective import differentiable, generator_objective
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import Program, State, flat
+from quarkaudio_jax.training.program import Batch, Metrics, Program, State, flat_fields
 from quarkaudio_jax.weights.models import CodecModel, eval_params
 from quarkaudio_jax.weights.ssl import load_extractor
 
 
-@flax.struct.dataclass
-class CodecTraining:
-    """What only training needs."""
+class CodecTraining(flax.struct.PyTreeNode):
+    """State of the optimizers and the discriminators, which are called `adversary` in checkpoints."""
 
     opt_state: Any
     adversary_params: Any
@@ -37,12 +36,12 @@ class CodecTraining:
 
 
 def quantizer_rules(cfg: CodecConfig) -> QuantizerRules:
-    """How the configuration trains both quantizers."""
+    """The training rules of both quantizers."""
     return QuantizerRules(cfg.rotation_trick, cfg.quantizer_dropout, cfg.revive_below)
 
 
-def _bounded(batch):
-    """The batch with its waves in [-1, 1], where the pipeline brings them: one wild sample would overflow all powers."""
+def _clip_wave(batch: Batch) -> Batch:
+    """Clips the waves to [-1, 1], the range of intact data: a larger sample would overflow the squares of all losses."""
     return {**batch, "wave": jnp.clip(batch["wave"], -1.0, 1.0)}
 
 
@@ -50,17 +49,17 @@ def _global_norm(tree) -> jax.Array:
     return optax.global_norm(tree).astype(jnp.float32)
 
 
-class CodecProgram(Program):
-    """See `training.program.Program`. Batches are {'wave': (B, S)[, 'features': (B, T, D)]}.
+class CodecProgram(Program[CodecTrainConfig]):
+    """The `Program` of a codec, on batches {'wave': (B, S)[, 'features': (B, T, D)]}.
 
-    extractor: makes the features; by default the configured recipe, if it needs no weights.
+    extractor: of the SSL features; by default the configured recipe, if it needs no weights.
     """
 
     outputs = ("target", "reconstruction")
 
     @classmethod
     def configured(cls, cfg: CodecTrainConfig) -> "CodecProgram":
-        """With the weights of the configured SSL model, which the run's configuration then names."""
+        """Builds the program with the weights of the configured SSL model, and records that model in `cfg`."""
         extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
         features = dataclasses.replace(cfg.features, model=extractor.model)
         return cls(dataclasses.replace(cfg, features=features), extractor)
@@ -74,13 +73,13 @@ class CodecProgram(Program):
         self.sample_rate = self.codec_cfg.sample_rate
         dtype = DTYPES[cfg.codec.dtype]
         self.codec = HCodec(self.codec_cfg, dtype=dtype, remat=cfg.codec.remat)
-        adversary = cfg.discriminators
-        self.adversary = Discriminators(
-            adversary.periods,
-            adversary.period_channels,
-            adversary.fft_sizes,
-            adversary.bands,
-            adversary.spectral_channels,
+        members = cfg.discriminators
+        self.discriminators = Discriminators(
+            members.periods,
+            members.period_channels,
+            members.fft_sizes,
+            members.bands,
+            members.spectral_channels,
             dtype,
         )
         self.extractor = extractor or Extractor(get_recipe(cfg.features.recipe))
@@ -92,11 +91,11 @@ class CodecProgram(Program):
         self.rates = {"audio_seconds": cfg.data.batch_size * self.crop.seconds}
         if cfg.losses.perceptual > 0 and self.extractor.stored:
             raise UserError(
-                f"config.losses.perceptual needs a recipe that can be computed, not {self.extractor.name!r}"
+                f"config.losses.perceptual needs features that can be computed, not {self.extractor.name!r}"
             )
 
     def check_init_from(self, saved: TrainConfig) -> None:
-        """The encoder must read what it was trained on."""
+        """ConfigError unless the encoder's front end is the one it was trained with."""
         trained = get_variant(saved.codec.variant) if isinstance(saved, CodecTrainConfig) else self.codec_cfg
         ours, theirs = (getattr(codec.encoder, "fade_phase", False) for codec in (self.codec_cfg, trained))
         if ours != theirs:
@@ -107,40 +106,43 @@ class CodecProgram(Program):
 
     @functools.cached_property
     def crop(self) -> CropSpec:
-        """What the data must hold."""
+        """The crops of the data."""
         codec = self.codec_cfg
         feature_hop = codec.feature_hop if self.extractor.stored else 0
         return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
 
     def resume_fields(self, cfg: CodecTrainConfig) -> dict[str, Any]:
-        """The codec, its front end included; the data and their order, the features and the losses."""
+        """The codec's variant, the data and their order, the features and the losses."""
         found = (
-            flat(cfg.data, "config.data") | flat(cfg.features, "config.features") | flat(cfg.losses, "config.losses")
+            flat_fields(cfg.data, "config.data")
+            | flat_fields(cfg.features, "config.features")
+            | flat_fields(cfg.losses, "config.losses")
         )
         for name in ("batch_size", "workers", "threads", "prefetch", "strict", "tfds_dir"):
             del found[f"config.data.{name}"]
         return found | {"config.seed": cfg.seed, "config.codec.variant": cfg.codec.variant}
 
-    def batches(self, process_index: int, process_count: int):
-        """See `data.pipeline.training_batches`."""
+    def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
+        """Random crops; see `data.pipeline.training_batches`."""
         return training_batches(self.cfg.data, self.crop, self.cfg.seed, process_index, process_count)
 
     def heldout(self) -> list[dict[str, Any]]:
-        """See `data.pipeline.heldout_clips`."""
+        """Clips of held-out recordings; see `data.pipeline.heldout_clips`."""
         return heldout_clips(self.cfg.data, self.crop, self.cfg.loop.heldout_clips)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of waves and stored features."""
         spec = {"wave": jax.ShapeDtypeStruct((batch_size, self.crop.samples), jnp.float32)}
         if self.crop.feature_frames:
             shape = (batch_size, self.crop.feature_frames, self.crop.feature_dim)
             spec["features"] = jax.ShapeDtypeStruct(shape, jnp.float32)
         return spec
 
-    def features(self, frozen, batch) -> jax.Array:
-        """The batch's SSL features: stored ones, or computed with the extractor's weights `frozen`."""
+    def features(self, frozen: Any, batch: Batch) -> jax.Array:
+        """SSL features of a batch: stored ones, or computed with the extractor's weights `frozen`."""
         return batch["features"] if self.extractor.stored else self._extract(frozen, batch["wave"])
 
-    def _extract(self, frozen, wave_BxS) -> jax.Array:
+    def _extract(self, frozen: Any, wave_BxS: jax.Array) -> jax.Array:
         codec = self.codec_cfg
         return self.extractor(frozen, wave_BxS, codec.sample_rate, codec.feature_hop, codec.semantic.feature_dim)
 
@@ -148,19 +150,21 @@ class CodecProgram(Program):
         return jax.random.fold_in(jax.random.key(self.cfg.seed + 1), step)
 
     def init(self) -> State:
-        codec_key, adversary_key = jax.random.split(jax.random.key(self.cfg.seed))
+        """Random weights; see `init_codebooks`."""
+        codec_key, discriminator_key = jax.random.split(jax.random.key(self.cfg.seed))
         variables = init_variables(self.codec, codec_key)
         params = variables["params"]
         training = CodecTraining(self.optimizer.init(params), None, None)
         if self.adversarial:
-            adversary = self.adversary.init(adversary_key, jnp.zeros((1, self._judged_samples), jnp.float32))["params"]
-            training = CodecTraining(training.opt_state, adversary, self.discriminator_optimizer.init(adversary))
+            wave = jnp.zeros((1, self._discriminator_samples), jnp.float32)
+            members = self.discriminators.init(discriminator_key, wave)["params"]
+            training = CodecTraining(training.opt_state, members, self.discriminator_optimizer.init(members))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
         return State(jnp.zeros((), jnp.int32), CodecModel(params, variables["codebooks"], ema), training)
 
-    def init_codebooks(self, state: State, batch) -> State:
-        """k-means codebooks from the first batch."""
-        batch = _bounded(batch)
+    def init_codebooks(self, state: State, batch: Batch) -> State:
+        """Initializes the codebooks by k-means on a batch."""
+        batch = _clip_wave(batch)
         _, variables = self.codec.apply(
             {"params": state.model.params, "codebooks": state.model.codebooks},
             batch["wave"],
@@ -172,7 +176,7 @@ class CodecProgram(Program):
         return state.replace(model=state.model.replace(codebooks=variables["codebooks"]))
 
     def _generate(self, params, codebooks, batch, features, step):
-        """A training pass: (the outputs that losses differentiate, (all outputs, new codebooks))."""
+        """Runs the generator: (differentiable outputs, (all outputs, new codebooks))."""
         out, variables = self.codec.apply(
             {"params": params, "codebooks": codebooks},
             self.rules,
@@ -182,58 +186,41 @@ class CodecProgram(Program):
             mutable=["codebooks"],
             rngs={"codec": self._key(step)},
         )
-        return _differentiable(out), (out, variables["codebooks"])
+        return differentiable(out), (out, variables["codebooks"])
 
     @property
-    def _judged_samples(self) -> int:
-        """How much of a crop the discriminators see."""
+    def _discriminator_samples(self) -> int:
+        """Samples of a crop that the discriminators see."""
         wanted = round(self.cfg.discriminators.crop_seconds * self.codec_cfg.sample_rate)
         return min(wanted, self.crop.samples) if wanted else self.crop.samples
 
-    def _judge(self, params, wave_BxS, step):
-        """Judgements of the crops' part that is this step's turn (the same of real and generated waves)."""
-        spare = self.crop.samples - self._judged_samples
+    def _discriminate(self, params, wave_BxS, step) -> Any:
+        """Outputs of the discriminators on a part of the crops that depends on the step alone."""
+        spare = self.crop.samples - self._discriminator_samples
         start = jax.random.randint(jax.random.fold_in(self._key(step), 1), (), 0, spare + 1)
-        part = jax.lax.dynamic_slice_in_dim(wave_BxS, start, self._judged_samples, axis=1)
-        return self.adversary.apply({"params": params}, part)
+        part = jax.lax.dynamic_slice_in_dim(wave_BxS, start, self._discriminator_samples, axis=1)
+        return self.discriminators.apply({"params": params}, part)
 
-    def _objective(self, parts, adversary_params, frozen, target, features, step) -> tuple[jax.Array, dict]:
-        """The generator's objective of its differentiable outputs: (weighted sum, terms)."""
-        weights, rate = self.cfg.losses, self.codec_cfg.sample_rate
-        terms, total = {}, jnp.zeros((), jnp.float32)
+    def _objective(self, outputs, discriminator_params, frozen, target, features, step) -> tuple[jax.Array, Metrics]:
+        return generator_objective(
+            self.cfg,
+            self.codec_cfg.sample_rate,
+            outputs,
+            target,
+            features,
+            step,
+            lambda wave: self._extract(frozen, wave),
+            (lambda wave: self._discriminate(discriminator_params, wave, step)) if self.adversarial else None,
+        )
 
-        def add(name: str, weight, value) -> None:
-            nonlocal total
-            terms[name] = value
-            total = total + weight * value
-
-        if weights.mel > 0:
-            distance = multi_scale_mel_distance(parts["wave"], target, rate, weights.mel_windows, weights.mel_bands)
-            add("mel", weights.mel, distance.mean())
-        if weights.stft > 0:
-            add("stft", weights.stft, stft_distance(parts["wave"], target, weights.stft_windows).mean())
-        if weights.ssl > 0:
-            value = feature_losses.ssl_reconstruction(parts["features"], features)
-            add("ssl", weights.ssl, value)
-        commitment = feature_losses.commitment(parts["acoustic_commitment"], parts["semantic_commitment"])
-        add("commitment", weights.commitment, commitment)
-        if weights.perceptual > 0:
-            value = feature_losses.perceptual(self._extract(frozen, parts["wave"]), self._extract(frozen, target))
-            add("perceptual", jnp.where(step >= weights.perceptual_from, weights.perceptual, 0.0), value)
-        if self.adversarial:
-            active = jnp.where(step >= self.cfg.discriminators.from_step, 1.0, 0.0)
-            fake, real = (self._judge(adversary_params, wave, step) for wave in (parts["wave"], target))
-            add("adversarial", active * weights.adversarial, generator_loss(fake))
-            layers, targets = ([layer for j in judgements for layer in j.features] for judgements in (fake, real))
-            matching = feature_losses.feature_matching(layers, targets)
-            add("feature_matching", active * weights.feature_matching, matching)
-        return total, terms
-
-    def _train_adversary(self, training: CodecTraining, wave_BxS, target_BxS, step):
-        """One step of the discriminators on a finished reconstruction: (training state, metrics)."""
+    def _update_discriminators(
+        self, training: CodecTraining, wave_BxS, target_BxS, step
+    ) -> tuple[CodecTraining, Metrics]:
+        """Updates the discriminators on a reconstruction."""
 
         def loss(params):
-            return discriminator_loss(self._judge(params, target_BxS, step), self._judge(params, wave_BxS, step))
+            real, fake = (self._discriminate(params, wave, step) for wave in (target_BxS, wave_BxS))
+            return discriminator_loss(real, fake)
 
         value, grads = jax.value_and_grad(loss)(training.adversary_params)
         updates, opt_state = self.discriminator_optimizer.update(
@@ -249,24 +236,24 @@ class CodecProgram(Program):
         training = training.replace(adversary_params=params, adversary_opt_state=opt_state)
         return training, {"loss/discriminator": value, "grad_norm/discriminator": _global_norm(grads)}
 
-    def train_step(self, state: State, batch) -> tuple[State, dict[str, jax.Array]]:
-        """Discriminators first, on the reconstruction; then the generator against the new discriminators."""
+    def train_step(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """Updates the discriminators on the reconstruction, then the generator against the updated discriminators."""
         model, training, step = state.model, state.training, state.step
-        batch = _bounded(batch)
+        batch = _clip_wave(batch)
         features = self.features(state.frozen, batch)
-        parts, pull_back, (out, codebooks) = jax.vjp(
+        outputs, vjp, (out, codebooks) = jax.vjp(
             lambda params: self._generate(params, model.codebooks, batch, features, step), model.params, has_aux=True
         )
-        metrics = {}
+        metrics: Metrics = {}
         if self.adversarial:
-            still = jax.lax.stop_gradient(out.wave_BxS)
-            training, metrics = self._train_adversary(training, still, batch["wave"], step)
+            wave = jax.lax.stop_gradient(out.wave_BxS)
+            training, metrics = self._update_discriminators(training, wave, batch["wave"], step)
 
         objective = jax.value_and_grad(self._objective, has_aux=True)
         (total, terms), cotangent = objective(
-            parts, training.adversary_params, state.frozen, batch["wave"], features, step
+            outputs, training.adversary_params, state.frozen, batch["wave"], features, step
         )
-        (grads,) = pull_back(cotangent)
+        (grads,) = vjp(cotangent)
         updates, opt_state = self.optimizer.update(grads, training.opt_state, model.params)
         params = optax.apply_updates(model.params, updates)
         ema = model.ema
@@ -285,12 +272,12 @@ class CodecProgram(Program):
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
         return State(step + 1, model, training, state.frozen), metrics
 
-    def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Reconstructs with the averaged weights if there are any; distances per item, and the waves."""
-        model, batch = state.model, _bounded(batch)
+    def eval_step(self, state: State, batch: Batch) -> tuple[Metrics, dict[str, jax.Array]]:
+        """Distances per item and waves of reconstructions with `eval_params`."""
+        model, batch = state.model, _clip_wave(batch)
         features = self.features(state.frozen, batch)
         variables = {"params": eval_params(model), "codebooks": model.codebooks}
-        out = self.codec.apply(variables, batch["wave"], features)
+        out: Any = self.codec.apply(variables, batch["wave"], features)
         metrics = {
             "mel_distance": multi_scale_mel_distance(out.wave_BxS, batch["wave"], self.codec_cfg.sample_rate),
             "stft_distance": stft_distance(out.wave_BxS, batch["wave"]),
@@ -299,18 +286,8 @@ class CodecProgram(Program):
         return metrics, {"target": batch["wave"], "reconstruction": out.wave_BxS}
 
 
-def _differentiable(out: TrainOutputs) -> dict[str, jax.Array]:
-    """The outputs that the objective differentiates."""
-    return {
-        "wave": out.wave_BxS,
-        "features": out.features_BxTxD,
-        "acoustic_commitment": out.acoustic.commit_loss_K,
-        "semantic_commitment": out.semantic.commit_loss_K,
-    }
-
-
 def _usage(codes_BxTxK: jax.Array, codebook_size: int) -> jax.Array:
-    """Share of the codes that the batch uses, mean over codebooks."""
+    """Share of each codebook's codes that occur in the batch, averaged over codebooks."""
     codes_NxK = codes_BxTxK.reshape(-1, codes_BxTxK.shape[-1])
     used = jax.vmap(lambda codes: jnp.zeros(codebook_size, jnp.float32).at[codes].max(codes >= 0), in_axes=1)(codes_NxK)
     return used.mean()

@@ -1,7 +1,8 @@
-"""Held-out evaluation of any program, with samples to hear and see where it makes waves."""
+"""Evaluation of a program on held-out examples, with audio samples and their spectrograms."""
 
 import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Evaluation:
-    """Means over held-out examples, which are read once; samples go to WORKDIR/samples/<step>/."""
+    """Mean metrics over held-out examples, which are read once; writes samples to WORKDIR/samples/<step>/."""
 
     def __init__(self, program: Program, mesh: Mesh, writer: MetricWriter, workdir: pathlib.Path, is_main: bool):
         self._program, self._mesh, self._writer, self._is_main = program, mesh, writer, is_main
@@ -27,7 +28,7 @@ class Evaluation:
         self._examples: list[dict[str, Any]] | None = None
 
     def __call__(self, step: int, state: State) -> dict[str, float]:
-        """Evaluates and logs; {} if there is nothing held out."""
+        """Evaluates and logs; {} if there are no held-out examples."""
         if self._examples is None:
             self._examples = self._program.heldout()
         if not self._examples:
@@ -46,7 +47,9 @@ class Evaluation:
                     if "group" in example:
                         totals.setdefault(f"{name}/{example['group']}", []).append(float(value))
             for i, example in enumerate(chunk[: max(wanted - begin, 0)] if self._is_main and outputs else []):
-                waves = self._show(step, folder, example["name"], {kind: wave[i] for kind, wave in outputs.items()})
+                waves = self._write_sample(
+                    step, folder, example["name"], {kind: wave[i] for kind, wave in outputs.items()}
+                )
                 clips.append(self._clip(example["name"], waves, {k: float(v[i]) for k, v in metrics.items()}))
         if clips:
             write_page(folder, f"held out at step {step}", clips)
@@ -65,12 +68,16 @@ class Evaluation:
 
     def _clip(self, name: str, waves: dict[str, np.ndarray], values: dict[str, float]) -> Clip:
         rate = self._program.sample_rate
-        return Clip(name, [(kind, lambda wave=wave: (wave, rate)) for kind, wave in waves.items()], values)
 
-    def _show(
+        def reader(wave: np.ndarray) -> Callable[[], tuple[np.ndarray, int]]:
+            return lambda: (wave, rate)
+
+        return Clip(name, [(kind, reader(wave)) for kind, wave in waves.items()], values)
+
+    def _write_sample(
         self, step: int, folder: pathlib.Path, name: str, outputs: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Writes an example's sounds and picture; returns the sounds."""
+        """Writes an example's waves and spectrograms; returns the waves."""
         program = self._program
         count = round(program.cfg.loop.sample_seconds * program.sample_rate)
         waves = {kind: outputs[kind][:count] for kind in program.outputs}

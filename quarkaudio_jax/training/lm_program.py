@@ -1,4 +1,4 @@
-"""Training the language model on prepared examples of all tasks."""
+"""The training program of the language model, on prepared examples of all tasks."""
 
 import dataclasses
 from typing import Any
@@ -16,28 +16,27 @@ from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, Kind
 from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
-from quarkaudio_jax.training.program import Program, State, flat
+from quarkaudio_jax.training.program import Batch, Metrics, Program, State, flat_fields
 from quarkaudio_jax.weights.backbone import read_backbone
 from quarkaudio_jax.weights.models import LMModel, eval_params
 
 ACCURACY_EMA_DECAY = 0.98
-"""Of the accuracies in the log: what the steps before count for, against this one."""
+"""EMA decay of the counts for the logged accuracies by task."""
 
 
-@flax.struct.dataclass
-class LMTraining:
-    """What only training needs. tally: per task, right predictions and all, fading (tasks, 2)."""
+class LMTraining(flax.struct.PyTreeNode):
+    """State of the optimizer; tally: moving counts of correct and of all predictions by task (tasks, 2)."""
 
     opt_state: Any
     tally: jax.Array
 
 
-class LMProgram(Program):
-    """See `training.program.Program`. Batches are those of `data.prepared.packed_batches`."""
+class LMProgram(Program[LMTrainConfig]):
+    """The `Program` of the language model, on the batches of `data.prepared.packed_batches`."""
 
     @classmethod
     def configured(cls, cfg: LMTrainConfig) -> "LMProgram":
-        """With the dataset of the data's folder."""
+        """Builds the program with the `dataset` of the data's folder."""
         return cls(dataclasses.replace(cfg, dataset=read_dataset_info(cfg.data)))
 
     def __init__(self, cfg: LMTrainConfig):
@@ -55,13 +54,13 @@ class LMProgram(Program):
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
         self.rates = {"positions": cfg.data.batch_size * cfg.data.length}  # padding included
 
-    def batches(self, process_index: int, process_count: int):
-        """See `data.prepared.packed_batches`, which count what they skip themselves."""
+    def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
+        """Packed batches, which are also the counter of skipped examples; see `data.prepared.packed_batches`."""
         found = packed_batches(self.cfg.data, self.lm_cfg.delay_padding, self.cfg.seed, process_index, process_count)
         return found, found
 
     def heldout(self) -> list[dict[str, Any]]:
-        """See `data.prepared.heldout_rows`."""
+        """Held-out examples, one per row; see `data.prepared.heldout_rows`."""
         return heldout_rows(self.cfg.data, self.lm_cfg.delay_padding, self.cfg.loop.heldout_clips)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -77,7 +76,7 @@ class LMProgram(Program):
         return State(jnp.zeros((), jnp.int32), LMModel(params, ema), training)
 
     def load_pretrained(self, model: LMModel) -> LMModel:
-        """The backbone of `config.lm.backbone`, if it is given."""
+        """Loads the backbone of `config.lm.backbone`, if any."""
         if not self.cfg.lm.backbone:
             return model
         found = read_backbone(self.lm_cfg.backbone, self.cfg.lm.backbone)
@@ -88,14 +87,14 @@ class LMProgram(Program):
         return LMModel(placed(model.params), None if model.ema is None else placed(model.ema))
 
     def resume_fields(self, cfg: LMTrainConfig) -> dict[str, Any]:
-        """Data made with the same codec and features, in the same order. Batches check the mixture themselves."""
-        dataset = flat(cfg.dataset, "data with")
+        """Codec and features of the data, and their order; the batches check the task weights."""
+        dataset = flat_fields(cfg.dataset, "data with")
         del dataset["data with.tasks"]
         dataset = {name.replace("with.", "with "): value for name, value in dataset.items()}
         return dataset | {"config.seed": cfg.seed, "config.data.heldout": cfg.data.heldout}
 
     def _dropped(self, batch, step) -> jax.Array | None:
-        """Positions (B, L) of the examples that learn without their condition."""
+        """Mask (B, L) of the examples that are trained without their condition."""
         if not self.cfg.lm.condition_dropout:
             return None
         key = jax.random.fold_in(jax.random.key(self.cfg.seed + 1), step)
@@ -105,17 +104,18 @@ class LMProgram(Program):
 
     def _scores(self, params, batch, dropped_BxL=None) -> lm.Scores:
         smoothing = self.cfg.lm.label_smoothing
-        return self.model.apply({"params": params}, batch, dropped_BxL, smoothing, method="score")
+        scores: Any = self.model.apply({"params": params}, batch, dropped_BxL, smoothing, method="score")
+        return scores
 
     def _tally(self, batch, scores: lm.Scores) -> jax.Array:
-        """Right predictions of each task, and all of them (tasks, 2)."""
+        """Counts of correct and of all predictions by task (tasks, 2)."""
         onehot_BxLxN = jax.nn.one_hot(task_of(batch), len(TASKS), dtype=jnp.float32)
         counted = scores.counted_BxLxK.astype(jnp.float32)
         both = jnp.stack([(counted * scores.right_BxLxK).sum(-1), counted.sum(-1)], axis=-1)
         return jnp.einsum("bln,blc->nc", onehot_BxLxN, both)
 
-    def train_step(self, state: State, batch) -> tuple[State, dict[str, jax.Array]]:
-        """One step of AdamW. accuracy/TASK: of the last 50 steps or so; accuracy/codebook_K: of this one."""
+    def train_step(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """One step of AdamW. accuracy/TASK: moving average over about 50 steps; accuracy/codebook_K: of this step."""
 
         def objective(params):
             scores = self._scores(params, batch, self._dropped(batch, state.step))
@@ -144,8 +144,8 @@ class LMProgram(Program):
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
         return State(state.step + 1, LMModel(params, ema), LMTraining(opt_state, tally)), metrics
 
-    def eval_step(self, state: State, batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Loss and accuracy of each row, with the averaged weights if there are any."""
+    def eval_step(self, state: State, batch: Batch) -> tuple[Metrics, dict[str, jax.Array]]:
+        """Loss and accuracy of each row, with `eval_params`."""
         scores = self._scores(eval_params(state.model), batch)
         return {
             "loss": lm.share(scores.loss_BxLxK, scores.counted_BxLxK, (1, 2)),
@@ -153,8 +153,8 @@ class LMProgram(Program):
         }, {}
 
 
-def task_of(batch: dict[str, jax.Array]) -> jax.Array:
-    """The task of each position (B, L), from the first position of its segment."""
+def task_of(batch: Batch) -> jax.Array:
+    """The task's number of each position (B, L), from the TASK position of its segment."""
     rows = jnp.arange(len(batch["kind"]))[:, None]
     number = jnp.where(batch["kind"] == Kind.TASK, batch["value"], 0)
     room = jnp.zeros((len(rows), batch["kind"].shape[1] + 1), jnp.int32)

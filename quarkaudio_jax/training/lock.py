@@ -1,4 +1,4 @@
-"""One training run a work directory."""
+"""Lock that admits one training run per work directory."""
 
 import contextlib
 import errno
@@ -8,6 +8,7 @@ import os
 import pathlib
 import socket
 import time
+from typing import TextIO
 
 import jax
 import numpy as np
@@ -21,33 +22,33 @@ _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class WorkdirLock:
-    """Held from its creation until `release` or the end of the process, however it ends; UserError if another run has it.
+    """Lock on a work directory from construction until `release` or the end of the process.
 
-    Of several hosts the first one holds it for all. What a run that ended left in the file never blocks: the lock is
-    the kernel's, on the open file.
+    UserError if another run holds it. Of several hosts the first one holds it for all. It is the kernel's lock on an
+    open file, so that a file left by a run that ended never blocks.
     """
 
     def __init__(self, workdir: pathlib.Path):
-        self._file = None
+        self._file: TextIO | None = None
         owner = self._take(workdir / NAME) if jax.process_index() == 0 else ""
-        if _any_host(bool(owner)):
+        if _first_host_flag(bool(owner)):
             raise UserError(
-                f"{workdir}: another training run{owner} is at work there; wait for its end, stop it, or name "
+                f"{workdir}: another training run{owner} is at work there; wait for its end, stop it, or choose "
                 "another --workdir"
             )
 
     def _take(self, path: pathlib.Path) -> str:
-        """'' with the lock taken, else what is known of its holder."""
-        # Open as long as the lock is held.
+        """Takes the lock; returns '', or a description of its holder if it is taken."""
+        # Stays open as long as the lock is held.
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _TAKEN:
                 file.seek(0)
-                told = file.read().strip()
+                holder = file.read().strip()
                 file.close()
-                return f" ({told})" if told else " "
+                return f" ({holder})" if holder else " "
             log.warning("%s: this file system has no locks (%s); start no other run in this directory", path, error)
         else:
             file.truncate(0)
@@ -57,7 +58,7 @@ class WorkdirLock:
         return ""
 
     def release(self) -> None:
-        """Lets others in."""
+        """Releases the lock."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -65,8 +66,8 @@ class WorkdirLock:
             self._file = None
 
 
-def _any_host(flag: bool) -> bool:
-    """Whether it is true on the first host, asked by all."""
+def _first_host_flag(flag: bool) -> bool:
+    """The first host's flag, on all hosts."""
     if jax.process_count() == 1:
         return flag
     from jax.experimental import multihost_utils

@@ -1,7 +1,7 @@
-"""The training loop, for every program.
+"""The training loop of all programs.
 
-The host never waits on the device to log: it dispatches a step, fetches the next batch while
-the device works, and reports the step before.
+The host never waits for the device to log: it dispatches a step, fetches the next batch while the device works, and
+reports the previous step.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from quarkaudio_jax.config import ConfigError, TrainConfig, to_dict
+from quarkaudio_jax.config import CodecTrainConfig, ConfigError, ExperimentConfig, to_dict
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.io import atomic
 from quarkaudio_jax.report.progress import duration
@@ -22,7 +22,13 @@ from quarkaudio_jax.sharding import distributed
 from quarkaudio_jax.sharding.mesh import batch_share, check_equal_shares, global_batch, on_mesh, replicated
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
-from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded_init, not_finite, suspects
+from quarkaudio_jax.training.guard import (
+    BadSteps,
+    NonFiniteError,
+    guarded_init,
+    non_finite_examples,
+    non_finite_metrics,
+)
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lock import WorkdirLock
 from quarkaudio_jax.training.lowering import check_batch, configured_mesh, lower_train_step
@@ -40,18 +46,16 @@ from quarkaudio_jax.weights.checkpoint import (
 
 log = logging.getLogger(__name__)
 
-PROGRAMS = {"codec": CodecProgram.configured, "lm": LMProgram.configured}
 
-
-def make_program(cfg: TrainConfig) -> Program:
-    """The program that `cfg.program` names."""
-    return PROGRAMS[cfg.program](cfg)
+def make_program(cfg: ExperimentConfig) -> CodecProgram | LMProgram:
+    """The program of an experiment."""
+    return CodecProgram.configured(cfg) if isinstance(cfg, CodecTrainConfig) else LMProgram.configured(cfg)
 
 
 class Trainer:
-    """Everything a run holds; `run` trains until the configured step, a signal or an error."""
+    """A training run: set up or resumed by the constructor, run by `run`."""
 
-    def __init__(self, cfg: TrainConfig, workdir: str | pathlib.Path):
+    def __init__(self, cfg: ExperimentConfig, workdir: str | pathlib.Path):
         self.times = TimeBreakdown()
         distributed.initialize()
         self.workdir = pathlib.Path(workdir).absolute()
@@ -59,16 +63,16 @@ class Trainer:
             self.workdir.mkdir(parents=True, exist_ok=True)
             self.lock = WorkdirLock(self.workdir)
         except OSError as error:
-            raise UserError(f"--workdir={workdir} can't be written ({error}); name another") from error
+            raise UserError(f"--workdir={workdir} can't be written ({error}); choose another") from error
         try:
             self._set_up(cfg, jax.process_index() == 0)
         except BaseException:
             self.lock.release()
             raise
 
-    def _set_up(self, cfg: TrainConfig, is_main: bool) -> None:
+    def _set_up(self, cfg: ExperimentConfig, is_main: bool) -> None:
         self.mesh = configured_mesh(cfg)
-        self.program = make_program(cfg)
+        self.program: Program[Any] = make_program(cfg)
         self.cfg = cfg = self.program.cfg
         check_batch(cfg.data.batch_size, self.mesh)
         self.batches, self.skips = self.program.batches(*batch_share(self.mesh))
@@ -91,13 +95,14 @@ class Trainer:
             atomic.write_text(self.workdir / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
 
     def _check_resume(self) -> CheckpointInfo | None:
-        """What the newest checkpoint was saved with, None without one; ConfigError if this run is another one."""
-        if self.checkpoints.latest() is None:
+        """Information on the newest checkpoint, None without one; ConfigError if this run can't resume it."""
+        latest = self.checkpoints.latest()
+        if latest is None:
             return None
-        saved = self.checkpoints.info(self.checkpoints.latest())
+        saved = self.checkpoints.info(latest)
         if type(saved.config) is not type(self.cfg):
             raise ConfigError(
-                f"{self.workdir} holds a run of the program {saved.config.program!r}; name another --workdir"
+                f"{self.workdir} holds a run of the program {saved.config.program!r}; choose another --workdir"
             )
         before, now = self.program.resume_fields(saved.config), self.program.resume_fields(self.cfg)
         for state in saved.data[:1]:
@@ -106,16 +111,16 @@ class Trainer:
         return saved
 
     def _lower(self) -> jax.stages.Lowered:
-        """The train step, not yet compiled; sets the shardings and the abstract state."""
-        whole = replicated(self.mesh)
-        self.frozen = jax.tree.map(lambda leaf: jax.device_put(leaf, whole), self.program.frozen)
+        """Lowers the training step; sets the shardings and the abstract state."""
+        sharding = replicated(self.mesh)
+        self.frozen = jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), self.program.frozen)
         step = lower_train_step(self.program, self.mesh)
         self.shardings, self.abstract_state = step.shardings, step.abstract_state
         return step.lowered
 
     def _initial_model(self) -> Any:
-        """The model of `config.init_from`; read before anything is compiled, so that a wrong one is refused at once."""
-        log.info("starting in %s with the model of %s", self.workdir, self.cfg.init_from)
+        """The model of `config.init_from`, read before compiling so that an unsuitable one fails early."""
+        log.info("starting a new run in %s with the model of %s", self.workdir, self.cfg.init_from)
         self.program.check_init_from(read_train_config(find_checkpoint(self.cfg.init_from))[0])
         return read_initial_model(self.cfg.init_from, self.abstract_state.model)
 
@@ -133,11 +138,12 @@ class Trainer:
         )
 
     def _restore_or_init(self, saved: CheckpointInfo | None, initial: Any) -> Any:
-        """Priority: the newest checkpoint of the work directory; else a fresh state with the `initial` model; else a
-        fresh state with the weights that the program brings from elsewhere, fitted to the first batch.
+        """The state, by priority from the newest checkpoint, the `initial` model or random initialization.
+
+        Random initialization includes the program's pretrained weights and `init_codebooks` on the first batch.
         """
-        if saved is not None:
-            latest = self.checkpoints.latest()
+        latest = self.checkpoints.latest()
+        if saved is not None and latest is not None:
             log.info("resuming from step %d in %s", latest, self.workdir)
             self._restore_data(saved)
             return self.checkpoints.restore(latest, self.abstract_state).replace(frozen=self.frozen)
@@ -148,46 +154,48 @@ class Trainer:
         if initial is not None:
             return state.replace(model=initial)
         state = state.replace(model=self.program.load_pretrained(state.model))
-        log.info("starting afresh in %s; fitting to the first batch", self.workdir)
+        log.info("starting a new run in %s; initializing from the first batch", self.workdir)
         start = self.batches.get_state()
-        fit = jax.jit(
+        init_from_batch = jax.jit(
             on_mesh(guarded_init(self.program.init_codebooks), self.mesh),
             donate_argnums=0,
             out_shardings=(self.shardings, replicated(self.mesh)),
         )
         for attempt in range(self.cfg.loop.bad_steps + 1):
             batch = next(self.batches)
-            state, finite = fit(state, global_batch(batch, self.mesh))
+            state, finite = init_from_batch(state, global_batch(batch, self.mesh))
             if finite:
                 self.batches.set_state(start)
                 return state
-            log.warning("batch %d is not finite: %s", attempt + 1, ", ".join(suspects(batch, self.batches.names)))
+            log.warning(
+                "batch %d is not finite: %s", attempt + 1, ", ".join(non_finite_examples(batch, self.batches.names))
+            )
         raise NonFiniteError(f"the first {attempt + 1} batches are not finite; the last held {self.batches.names}")
 
     def _restore_data(self, saved: CheckpointInfo) -> None:
-        """Sets the batches and the counts to go on where the run was."""
+        """Restores the position in the data and the count of skipped steps."""
         if saved.bad_steps:
             self.bad_steps.set_state(saved.bad_steps)
         if not saved.data or any("hosts" not in state for state in saved.data):
-            log.warning("the checkpoint's data position is an older version's: the data is read from its start")
+            log.warning("the checkpoint's data position was saved by an older version: reading the data from its start")
             return
         hosts, now = saved.data[0]["hosts"], batch_share(self.mesh)[1]
         if hosts != now:
-            log.info("saved by %d hosts, now %d: going on with the examples that none of them has read", hosts, now)
+            log.info("saved by %d hosts, now %d: continuing with the examples that none of them has read", hosts, now)
         self.batches.set_states(saved.data)
 
     def run(self) -> str:
-        """Trains; returns 'finished', or the name of the signal that stopped it. The last state is saved."""
+        """Trains and saves the last state; returns 'finished', or the name of the signal that stopped it."""
         cfg, preemption = self.cfg.loop, Preemption()
         step = int(self.state.step)
         throughput, pending = Throughput(), None
         if step == 0 and cfg.eval_every:
             self._evaluate(0)
         try:
-            while step < cfg.steps and not preemption.reached(step):
-                asked = time.perf_counter()
+            while step < cfg.steps and not preemption.should_stop(step):
+                start = time.perf_counter()
                 batch = next(self.batches)
-                waited = time.perf_counter() - asked
+                waited = time.perf_counter() - start
                 throughput.waited += waited
                 self.times.add("data", waited)
                 source = (batch, self.batches.names)
@@ -218,7 +226,7 @@ class Trainer:
             self.lock.release()
         log.info("%s", self.times)
         if preemption.requested:
-            log.info("%s: saved at step %d; the same command goes on from here", preemption.requested, step)
+            log.info("%s: saved at step %d; the same command resumes from there", preemption.requested, step)
         return preemption.requested or "finished"
 
     def _save(self, step: int) -> None:
@@ -230,17 +238,17 @@ class Trainer:
             self.evaluate(step, self.state)
 
     def _report(self, pending, throughput: Throughput) -> Throughput:
-        """Checks the metrics of a finished step, and logs them when it is their turn; returns the throughput to go on with."""
+        """Checks the metrics of a finished step and logs them if due; returns the throughput window to continue."""
         if pending is None:
             return throughput
         step, metrics, (batch, names) = pending
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         try:
-            self.bad_steps.check(step, values, suspects(batch, names) if not_finite(values) else ())
+            self.bad_steps.check(step, values, non_finite_examples(batch, names) if non_finite_metrics(values) else ())
         except NonFiniteError as error:
             self.checkpoints.wait()
-            kept = self.checkpoints.latest()
-            where = "none" if kept is None else f"step {kept}"
+            latest = self.checkpoints.latest()
+            where = "none" if latest is None else f"step {latest}"
             raise NonFiniteError(f"{error}; the last checkpoint is {where} in {self.workdir}") from None
         throughput.finish_step()
         if not _due(self.cfg.loop.log_every, step):
@@ -269,7 +277,7 @@ def _due(every: int, step: int) -> bool:
 
 
 def _cost(compiled) -> str:
-    """Memory and FLOPs of a compiled step, as far as the backend tells."""
+    """Memory and FLOPs of a compiled step, as far as the backend reports them."""
     out = ""
     memory = compiled.memory_analysis()
     if memory is not None:

@@ -1,4 +1,4 @@
-"""A program's training step on a mesh, from shapes alone: for the loop that runs it, and for asking what it needs."""
+"""Lowering of a program's training step on a mesh, from shapes alone."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ from quarkaudio_jax.training.program import Program
 
 @dataclasses.dataclass(frozen=True)
 class LoweredStep:
-    """shardings, abstract_state: of each leaf of the state; lowered: `train_step`, ready to compile."""
+    """A training step ready to compile; shardings, abstract_state: of each leaf of the state."""
 
     shardings: Any
     abstract_state: Any
-    lowered: Any
+    lowered: jax.stages.Lowered
 
 
 def configured_mesh(cfg: TrainConfig, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
-    """The mesh of `config.mesh`, on all devices at hand or on those given; ConfigError if it does not fit them."""
+    """The mesh of `config.mesh` on all available devices, or on `devices`; ConfigError if it does not fit them."""
     try:
         mesh = make_mesh(dataclasses.asdict(cfg.mesh), devices)
         if devices is None:
@@ -42,15 +42,15 @@ def configured_mesh(cfg: TrainConfig, devices: Sequence[Any] | None = None) -> j
 
 
 def check_batch(size: int, mesh: jax.sharding.Mesh) -> None:
-    """ConfigError if the mesh does not divide batches."""
+    """ConfigError unless the mesh divides the batch size."""
     if size % (ways := batch_ways(mesh)):
         raise ConfigError(
             f"config.data.batch_size is {size}, but the mesh splits batches {ways} ways (data x fsdp); choose a multiple"
         )
 
 
-def lower_train_step(program: Program, mesh: jax.sharding.Mesh) -> LoweredStep:
-    """Nothing is allocated; the mesh may be of devices that are not at hand. ConfigError if it does not divide batches."""
+def lower_train_step(program: Program[Any], mesh: jax.sharding.Mesh) -> LoweredStep:
+    """Lowers the step without allocating; the mesh may be of devices that do not exist."""
     size = program.cfg.data.batch_size
     check_batch(size, mesh)
     boxed = jax.eval_shape(program.init)

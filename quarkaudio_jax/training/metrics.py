@@ -1,4 +1,4 @@
-"""Measuring the pace of a run; writing scalars, sounds and pictures: JSON lines always, TensorBoard beside them."""
+"""Throughput and time breakdown of a run, and a writer of metrics, audio and images."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,7 @@ import math
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -19,7 +19,8 @@ class MetricWriter:
     """Writes to DIR/metrics.jsonl (one object a line, `step` first) and DIR/tensorboard; only on the first host."""
 
     def __init__(self, workdir: str | pathlib.Path, enabled: bool = True):
-        self._file = self._board = None
+        self._file: TextIO | None = None
+        self._board: Any = None
         if enabled:
             from tensorboardX import SummaryWriter
 
@@ -29,7 +30,7 @@ class MetricWriter:
             self._board = SummaryWriter(str(workdir / "tensorboard"))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One line and one point a name. NaN and infinities are written as strings, which JSON can hold."""
+        """Writes scalars; in JSON, NaN and infinities are strings."""
         if self._file is None:
             return
         plain = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}
@@ -39,7 +40,7 @@ class MetricWriter:
             self._board.add_scalar(name, value, step)
 
     def clip(self, step: int, name: str, samples_S: np.ndarray, rate: int, picture_HxWx3: Any = None) -> None:
-        """A sound and, if given, its picture (uint8)."""
+        """Writes a wave and, if given, its picture (uint8)."""
         if self._board is None:
             return
         self._board.add_audio(name, np.clip(samples_S, -1, 1)[:, None], step, sample_rate=rate)
@@ -47,7 +48,7 @@ class MetricWriter:
             self._board.add_image(name, picture_HxWx3, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Writes out what is left."""
+        """Flushes and closes the files."""
         if self._file is not None:
             self._file.close()
             self._board.close()
@@ -55,7 +56,7 @@ class MetricWriter:
 
 @dataclasses.dataclass
 class Throughput:
-    """Where the time of a logging window went; checkpoints and evaluations are left out."""
+    """Throughput of a logging window, without checkpoints and evaluations."""
 
     start: float = dataclasses.field(default_factory=time.perf_counter)
     waited: float = 0.0
@@ -63,16 +64,16 @@ class Throughput:
     last: float = 0.0
 
     def finish_step(self) -> None:
-        """Counts a step whose results have arrived."""
+        """Counts a finished step."""
         self.steps += 1
         self.last = time.perf_counter()
 
     def without_pause(self) -> "Throughput":
-        """The same window, as if the time since the last finished step had not passed."""
+        """The window without the time since the last finished step."""
         return dataclasses.replace(self, start=self.start + time.perf_counter() - (self.last or self.start))
 
     def scalars(self, per_step: Mapping[str, float]) -> dict[str, float]:
-        """Steps a second, what they get through by name, and the share of time spent waiting for data."""
+        """Steps per second, `per_step` amounts per second, and the share of time spent waiting for data."""
         elapsed = max(self.last - self.start, 1e-9)
         rate = self.steps / elapsed
         return {
@@ -83,15 +84,15 @@ class Throughput:
 
 
 class TimeBreakdown:
-    """What the wall time of a process went into. What no kind claims is training itself, the productive part."""
+    """Wall time of a process by kind of work; time of no other kind is training, the productive part."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._start = time.perf_counter()
         self._spent: dict[str, float] = {}
 
     @contextlib.contextmanager
     def measure(self, kind: str) -> Iterator[None]:
-        """Counts the time within it as `kind`."""
+        """Context that adds its duration to `kind`."""
         start = time.perf_counter()
         try:
             yield
@@ -99,18 +100,18 @@ class TimeBreakdown:
             self.add(kind, time.perf_counter() - start)
 
     def add(self, kind: str, seconds: float) -> None:
-        """Counts so many seconds as `kind`."""
+        """Adds seconds to `kind`."""
         self._spent[kind] = self._spent.get(kind, 0.0) + seconds
 
     @property
     def elapsed(self) -> float:
-        """Seconds so far."""
+        """Elapsed seconds."""
         return time.perf_counter() - self._start
 
     def shares(self) -> dict[str, float]:
-        """Kind -> its share of all time so far, `productive` first; they sum to 1."""
-        whole = self.elapsed
-        shares = {kind: seconds / whole for kind, seconds in self._spent.items()}
+        """Share of the elapsed time by kind, `productive` first; they sum to 1."""
+        elapsed = self.elapsed
+        shares = {kind: seconds / elapsed for kind, seconds in self._spent.items()}
         return {"productive": 1.0 - sum(shares.values()), **shares}
 
     def scalars(self) -> dict[str, float]:
@@ -118,5 +119,5 @@ class TimeBreakdown:
         return {f"time/{kind}_share": share for kind, share in self.shares().items()}
 
     def __str__(self) -> str:
-        told = ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in self.shares().items())
-        return f"{duration(self.elapsed)}: {told}"
+        shares = ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in self.shares().items())
+        return f"{duration(self.elapsed)}: {shares}"

@@ -10,7 +10,7 @@ SCHEDULES = ("constant", "cosine", "exponential")
 
 
 def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
-    """Learning rate by step: warm-up, then the schedule, never below lr * min_ratio."""
+    """The learning rate schedule: warm-up, then decay, never below lr * min_ratio."""
     rest = max(steps - cfg.warmup_steps, 1)
     if cfg.schedule == "constant":
         after = optax.constant_schedule(cfg.lr)
@@ -32,7 +32,7 @@ def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def _cosine_rise(lr: float, steps: int) -> optax.Schedule:
-    """Half a cosine from nothing to `lr`, the first step already above it."""
+    """Half a cosine from 0 to `lr`, above 0 from the first step."""
     return lambda step: lr * 0.5 * (1.0 - jnp.cos(jnp.pi * jnp.minimum((step + 1) / steps, 1.0)))
 
 

@@ -1,30 +1,30 @@
-"""Being told to stop."""
+"""Graceful stop on SIGTERM and SIGINT."""
 
 import signal
 
 import jax
 
 EXIT_CODES = {"finished": 0, "SIGINT": 130}
-"""Of a process by how its run ended; `RESTART_EXIT_CODE` for everything else."""
+"""Exit code by result of a run; `RESTART_EXIT_CODE` for any other signal."""
 
 RESTART_EXIT_CODE = 75
-"""Saved because the machine is taken away: a launcher should start the same command again (sysexits' EX_TEMPFAIL)."""
+"""Exit code of a preempted run: a launcher should start the same command again (EX_TEMPFAIL of sysexits.h)."""
 
 
 class Preemption:
-    """Turns SIGTERM and SIGINT into a request to save and stop; a second one acts at once.
+    """Turns SIGTERM and SIGINT into a request to save and stop; a second signal acts at once.
 
-    Of several hosts any may be told, and all must stop after the same step: there SIGTERM is left to
-    JAX, which tells the others, and `reached` says when.
+    Of several hosts any may get SIGTERM, and all must stop after the same step: JAX handles the signal and propagates it
+    to the others.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requested = ""
-        alone = jax.process_count() == 1
-        self._old = {s: signal.signal(s, self._request) for s in (signal.SIGTERM, signal.SIGINT) if alone}
+        handled = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ()
+        self._old = {s: signal.signal(s, self._request) for s in handled}
 
-    def reached(self, step: int) -> bool:
-        """Whether to stop before `step`; asked by all hosts at every step."""
+    def should_stop(self, step: int) -> bool:
+        """Whether to stop before `step`; all hosts must call this at every step."""
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -39,6 +39,6 @@ class Preemption:
         self.requested = signal.Signals(number).name
 
     def restore(self) -> None:
-        """Puts the former handlers back."""
+        """Restores the previous signal handlers."""
         for number, handler in self._old.items():
             signal.signal(number, handler)

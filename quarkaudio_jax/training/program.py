@@ -1,27 +1,29 @@
-"""What the loop asks of a program: the codec or the language model."""
+"""The interface between the training loop and what it trains: the codec or the language model."""
 
+import abc
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 import flax.struct
 import jax
 
-from quarkaudio_jax.config import ConfigError, TrainConfig
+from quarkaudio_jax.config import CodecTrainConfig, ConfigError, LMTrainConfig, TrainConfig
 
 log = logging.getLogger(__name__)
 
-Batch = dict[str, jax.Array]
+Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
+Config = TypeVar("Config", CodecTrainConfig, LMTrainConfig)
 
 
-@flax.struct.dataclass
-class State:
-    """step: finished steps, int32, those that were skipped among them (see `guard`). model: what using the model needs, training: what only training needs.
+class State(flax.struct.PyTreeNode):
+    """Training state.
 
-    The two are saved apart, so that using a checkpoint does not mean reading its optimizer.
-    frozen: weights that are used, but neither trained nor saved.
+    step: number of finished steps, int32, including skipped ones (see `guard`). model: what inference needs. training:
+    what only training needs; saved apart from `model`, so that a checkpoint can be used without reading its optimizer.
+    frozen: weights that are used in training, but neither trained nor saved.
     """
 
     step: jax.Array
@@ -30,87 +32,84 @@ class State:
     frozen: Any = None
 
 
-class Program(Protocol):
-    """Pure functions of (state, batch), jitted by the loop, and the data that they eat.
+class Program(abc.ABC, Generic[Config]):
+    """Pure functions of (state, batch) that the loop jits, and their data."""
 
-    Programs inherit from it what they have no need to say.
-    """
-
-    cfg: TrainConfig
-    """The experiment, complete: a program fills in what the data decides."""
+    cfg: Config
+    """The full configuration, including fields that depend on the data."""
 
     frozen: Any = None
-    """What `state.frozen` is to hold; None if there is nothing."""
+    """Value of `state.frozen`."""
 
     rates: dict[str, float]
-    """What a step gets through, by name: for the log, times steps a second."""
+    """Amount that a step processes, by unit; logged per second."""
 
     outputs: tuple[str, ...] = ()
-    """The waves (B, S) that `eval_step` gives, in the order to show them."""
+    """Names of the waves (B, S) that `eval_step` returns, in display order."""
 
     sample_rate: int = 0
-    """Of those waves."""
+    """Sample rate of those waves, in Hz."""
 
+    @abc.abstractmethod
     def init(self) -> State:
-        """A fresh state; parameters carry logical axis names (boxed)."""
-        ...
+        """Initializes the state; parameters are boxed with logical axis names."""
 
     def load_pretrained(self, model: Any) -> Any:
-        """A fresh model with those weights put in that come from elsewhere (not jitted)."""
+        """Replaces weights of a new model by pretrained ones, if any are configured (not jitted)."""
         return model
 
-    def resume_fields(self, cfg: TrainConfig) -> dict[str, Any]:
-        """What a run that is resumed must have again though other values would fit its shapes, by name."""
-        ...
+    @abc.abstractmethod
+    def resume_fields(self, cfg: Config) -> dict[str, Any]:
+        """Values by name that a resumed run must share with the checkpoint, beyond the shapes of its arrays."""
 
     def check_init_from(self, saved: TrainConfig) -> None:
-        """ConfigError if `config.init_from` holds a model, trained with `saved`, that this program would misuse."""
+        """ConfigError if this program can't use the model of `config.init_from`, which was trained with `saved`."""
 
     def init_codebooks(self, state: State, batch: Batch) -> State:
-        """What must be set from the first batch before step 0."""
+        """Initializes from the first batch what depends on data, before step 0."""
         return state
 
+    @abc.abstractmethod
     def train_step(self, state: State, batch: Batch) -> tuple[State, Metrics]:
-        """One step; metrics are float32 scalars, `loss/...` and `grad_norm/...` among them."""
-        ...
+        """Runs one step; metrics are float32 scalars, among them `loss/...` and `grad_norm/...`."""
 
-    def eval_step(self, state: State, batch: Batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """(metrics per item (B,), outputs per item) on held-out data."""
-        ...
+    @abc.abstractmethod
+    def eval_step(self, state: State, batch: Batch) -> tuple[Metrics, dict[str, jax.Array]]:
+        """(metrics (B,), outputs) of held-out examples."""
 
+    @abc.abstractmethod
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes of a batch."""
-        ...
+        """Shapes and dtypes of a batch."""
 
+    @abc.abstractmethod
     def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
-        """(this host's endless iterator of batches, what counts the examples that it skips as `count`).
+        """(this host's endless iterator of batches, a counter of skipped examples with the attribute `count`).
 
-        The iterator is of those in `data.position` and `data.prepared`: `set_states` takes what all hosts' `get_state`
-        gave, `sources` is what more a resumed run must have again, `names` are the examples of the last batch.
+        The iterator is one of `data.position` or `data.prepared`: `set_states` takes the `get_state` of all hosts,
+        `sources` are further values that a resumed run must share, and `names` are the examples of the last batch.
         """
-        ...
 
+    @abc.abstractmethod
     def heldout(self) -> list[dict[str, Any]]:
-        """Examples for `eval_step`: arrays, `name`, and optionally `group`, whose means are told apart."""
-        ...
+        """Examples for `eval_step`: arrays, `name`, and optionally `group`, for which means are also logged apart."""
 
 
-def flat(config: Any, prefix: str) -> dict[str, Any]:
-    """The fields of a configuration, dotted, those of its groups too."""
-    out = {}
+def flat_fields(config: Any, prefix: str) -> dict[str, Any]:
+    """The fields of a configuration and of its groups by dotted name."""
+    out: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{prefix}.{field.name}"
-        out |= flat(value, name) if dataclasses.is_dataclass(value) else {name: value}
+        out |= flat_fields(value, name) if dataclasses.is_dataclass(value) else {name: value}
     return out
 
 
 def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any], allowed: bool) -> None:
-    """ConfigError if a run would go on with something else than it began with; allowed: a warning."""
+    """ConfigError if a resumed run has other `resume_fields` than before; a warning if that is allowed."""
     changes = [f"{k} = {before[k]!r} (now {now[k]!r})" for k in before if k in now and before[k] != now[k]]
     if changes and not allowed:
         raise ConfigError(
-            f"this run began with {', '.join(changes)}: set that again, start in another --workdir (config.init_from "
-            "takes the model along), or set config.loop.allow_changes=True to go on with the new"
+            f"this run began with {', '.join(changes)}: set that again, start in another --workdir (with "
+            "config.init_from to keep the model), or set config.loop.allow_changes=True to go on with the new values"
         )
     if changes:
         log.warning("this run began with %s", ", ".join(changes))

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 from jax.sharding import AbstractMesh
 
-from quarkaudio_jax.compile_report.report import program_of, with_dataset_info
+from quarkaudio_jax.compile_report.programs import build_program, with_dataset_info
 from quarkaudio_jax.config import from_config_dict
 from quarkaudio_jax.sharding.mesh import AXES, state_shardings
 
@@ -32,7 +32,7 @@ def leaves(name: str) -> list[tuple[str, tuple[int, ...], tuple]]:
     """(path, shape, spec) of every trained parameter, discriminators included."""
     file, variant = CONFIGS[name]
     config = from_config_dict(importlib.import_module(f"configs.{file}").get_config(variant))
-    boxed = jax.eval_shape(program_of(with_dataset_info(config, "hcodec_48k")).init)
+    boxed = jax.eval_shape(build_program(with_dataset_info(config, "hcodec_48k")).init)
     trained = {"model": boxed.model.params}
     if getattr(boxed.training, "adversary_params", None) is not None:
         trained["adversary"] = boxed.training.adversary_params

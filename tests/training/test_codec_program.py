@@ -159,7 +159,7 @@ def test_stored_features_come_from_the_batch():
         ({"features__recipe": "mell"}, "recipe 'mell' is not known; choose one of hubert, mel, precomputed"),
         (
             {"features__recipe": "precomputed", "losses__perceptual": 1.0},
-            "perceptual needs a recipe that can be computed",
+            "perceptual needs features that can be computed",
         ),
     ],
 )

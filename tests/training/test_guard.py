@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded, guarded_init, suspects
+from quarkaudio_jax.training.guard import BadSteps, NonFiniteError, guarded, guarded_init, non_finite_examples
 from quarkaudio_jax.training.program import State
 
 
@@ -78,8 +78,8 @@ def test_bad_steps_are_counted_through_a_restart(caplog):
 def test_the_examples_to_blame():
     names = ("a", "b", "c")
     wave = np.ones((3, 4), np.float32)
-    assert suspects({"wave": wave, "kind": np.zeros((3, 4), np.int8)}, names) == names
+    assert non_finite_examples({"wave": wave, "kind": np.zeros((3, 4), np.int8)}, names) == names
     wave[1, 2] = np.nan
-    assert suspects({"wave": wave}, names) == ("b",)
-    assert suspects({"wave": wave[:2]}, names) == names  # rows that hold several examples
-    assert suspects({"codes": np.zeros((3, 4), np.int32)}, names) == names
+    assert non_finite_examples({"wave": wave}, names) == ("b",)
+    assert non_finite_examples({"wave": wave[:2]}, names) == names  # rows that hold several examples
+    assert non_finite_examples({"codes": np.zeros((3, 4), np.int32)}, names) == names

@@ -56,7 +56,7 @@ def test_a_run_logs_every_task_and_knows_its_data(trained_lm, prepared):
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(trained_lm, prepared, tmp_path, monkeypatch):
     with monkeypatch.context() as told:
-        told.setattr(Preemption, "reached", lambda _, step: step == 2)
+        told.setattr(Preemption, "should_stop", lambda _, step: step == 2)
         Trainer(from_config_dict(small_lm_config(prepared)), tmp_path).run()
     assert find_checkpoint(tmp_path).name == "2"
     Trainer(from_config_dict(small_lm_config(prepared)), tmp_path).run()

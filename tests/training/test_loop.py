@@ -161,7 +161,7 @@ def test_bad_batches_are_skipped_and_a_stopped_run_ends_the_same(poisoned, tmp_p
     assert last["step"] == 8 and last["steps/skipped"] == len(skipped) < 8
     for stop in (skipped[0], skipped[-1] - 1):
         with monkeypatch.context() as told:
-            told.setattr(Preemption, "reached", lambda _, step, stop=stop: step >= stop)
+            told.setattr(Preemption, "should_stop", lambda _, step, stop=stop: step >= stop)
             Trainer(poisoned(), parts).run()
     assert Trainer(poisoned(), parts).run() == "finished"
     assert losses(parts) == losses(whole)

@@ -8,20 +8,20 @@ import jax
 import pytest
 
 from quarkaudio_jax.config import ConfigError
-from quarkaudio_jax.training.profiling import windows
+from quarkaudio_jax.training.profiling import parse_windows
 from tests.conftest import ROOT
 
 
 def test_windows():
-    assert windows("") == []
-    assert windows("2-3") == [(2, 3)]
-    assert windows("10-14, 500-500") == [(10, 14), (500, 500)]
+    assert parse_windows("") == []
+    assert parse_windows("2-3") == [(2, 3)]
+    assert parse_windows("10-14, 500-500") == [(10, 14), (500, 500)]
 
 
 @pytest.mark.parametrize("text", ["5", "3-2", "0-4", "a-b", "1-4,4-6", "8-9,1-2"])
 def test_wrong_windows_are_named(text):
     with pytest.raises(ConfigError, match=f"config.profile.steps is {re.escape(repr(text))}: .* is not FIRST-LAST"):
-        windows(text)
+        parse_windows(text)
 
 
 @pytest.mark.slow
