@@ -12,7 +12,8 @@ import functools
 import jax
 import numpy as np
 
-from quarkaudio_jax.data.prepared import Lay, heldout_count, open_tasks
+from quarkaudio_jax.data.heldout import heldout_count
+from quarkaudio_jax.data.prepared import SequenceBuilder, open_tasks
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.generate import Condition, Generation, generate
 from quarkaudio_jax.lm.sampling import Sampling
@@ -26,8 +27,8 @@ from quarkaudio_jax.weights.saved_lm import read_lm
 
 def rows_of(records, first: int, count: int, cfg, tail: int) -> list[dict]:
     """Sequences of records, with their features as blocks."""
-    lay = Lay(records, cfg.data.length, tail)
-    found = [lay.sequence(i) for i in range(first, min(first + count, len(records)))]
+    builder = SequenceBuilder(records, cfg.data.length, tail)
+    found = [builder.sequence(i) for i in range(first, min(first + count, len(records)))]
     return [{**row, **{name: row[name].arrays for name in ("features", "text_features")}} for row in found]
 
 

@@ -20,7 +20,8 @@ from absl import flags
 
 from benchmarks.common import machine
 from quarkaudio_jax.config import LMDataConfig
-from quarkaudio_jax.data.prepared import open_tasks, packed_batches, padding_share
+from quarkaudio_jax.data.packing import packed_batches, padding_share
+from quarkaudio_jax.data.prepared import open_tasks
 from quarkaudio_jax.data.records import VERSION, parts_of, shard_path
 
 DELAY_PADDING = 9

@@ -1,20 +1,19 @@
-"""From sources to batches with Grain: deterministic, sharded by host, resumable to the next example."""
+"""Batches of crops for codec training, by Grain: deterministic, sharded by host, resumable at any example."""
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import grain
 import numpy as np
-from absl import flags
 
 from quarkaudio_jax.config import DataConfig
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.position import ExampleBatches
+from quarkaudio_jax.data.skipping import DataError, SkipMonitor
 from quarkaudio_jax.data.source import Source
 from quarkaudio_jax.data.sources import open_source, split_heldout
-from quarkaudio_jax.errors import QuarkAudioError
+from quarkaudio_jax.data.workers import use_workers
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.io.levels import SILENT_PEAK, scale_peak
 from quarkaudio_jax.io.transforms import resample, to_mono, wrap_pad
@@ -25,13 +24,9 @@ log = logging.getLogger(__name__)
 DOMAINS = ("speech", "music", "events")
 
 
-class DataError(QuarkAudioError, RuntimeError):
-    """Training data that can't be used; the message names the file or the setting."""
-
-
 @dataclasses.dataclass(frozen=True)
 class CropSpec:
-    """What a batch holds. samples: length of a crop; feature_frames, feature_dim: of precomputed features, or 0."""
+    """Sizes of a batch. samples: length of a crop; feature_frames, feature_dim: of precomputed features, or 0."""
 
     sample_rate: int
     samples: int
@@ -40,14 +35,14 @@ class CropSpec:
 
     @property
     def seconds(self) -> float:
-        """Length of a crop."""
+        """Duration of a crop."""
         return self.samples / self.sample_rate
 
 
 def crop_spec(
     cfg: DataConfig, sample_rate: int, frame_hop: int, feature_hop: int = 0, feature_dim: int = 0
 ) -> CropSpec:
-    """The crop of `cfg.crop_seconds`, rounded up to whole code frames; feature_hop = 0: no precomputed features."""
+    """A crop of `cfg.crop_seconds`, rounded up to complete code frames; feature_hop = 0: no precomputed features."""
     samples = round_up(round(cfg.crop_seconds * sample_rate), frame_hop)
     return CropSpec(
         sample_rate, samples, samples // feature_hop if feature_hop else 0, feature_dim if feature_hop else 0
@@ -55,7 +50,7 @@ def crop_spec(
 
 
 def make_crop(source: Source, index: int, spec: CropSpec, position: float) -> dict[str, np.ndarray]:
-    """One crop: read, mixed to mono, resampled, wrapped to length. AudioError names a file that can't be used."""
+    """Reads a crop, averages its channels, resamples and wraps it to length; AudioError names an unusable file."""
     crop = source.read(index, spec.seconds, position)
     samples = crop.samples_SxC
     if not len(samples):
@@ -73,22 +68,23 @@ def make_crop(source: Source, index: int, spec: CropSpec, position: float) -> di
     hop = spec.samples // spec.feature_frames
     if spec.sample_rate != hop * GRID_HZ:
         raise DataError(f"precomputed features are at {GRID_HZ} Hz, the codec's at {spec.sample_rate / hop} Hz")
-    whole = min(len(samples) // hop, len(features))
-    if not whole:
+    frames = min(len(samples) // hop, len(features))
+    if not frames:
         raise AudioError(f"{source.name(index)}: shorter than one feature frame")
     return {
-        "wave": wrap_pad(samples[: whole * hop], spec.samples),
-        "features": wrap_pad(np.asarray(features[:whole], np.float32), spec.feature_frames),
+        "wave": wrap_pad(samples[: frames * hop], spec.samples),
+        "features": wrap_pad(np.asarray(features[:frames], np.float32), spec.feature_frames),
     }
 
 
 class _Load:
-    """index -> example; a file that can't be used becomes a zero example that carries the reason."""
+    """Maps an index to an example; for an unusable file, one with the reason as its `problem`."""
 
     def __init__(self, source: Source, spec: CropSpec, peak: tuple[float, float]):
         self._source, self._spec, self._peak = source, spec, peak
 
     def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Reads a crop at a random position and scales it to a random peak."""
         position, peak = rng.random(), rng.uniform(*self._peak)
         name = self._source.name(int(index))
         try:
@@ -99,64 +95,8 @@ class _Load:
         return {**example, "problem": "", "name": name}
 
 
-PATIENCE = 1000
-"""So many examples in a row that can't be used end a run, however many files there are: a disk is gone, say."""
-
-SILENT = 100
-"""So many silent crops at the beginning of a run are worth a warning."""
-
-
-class SkipMonitor:
-    """Drops examples that carry a problem: counts them, names each file once, gives up when nothing is left.
-
-    files: how many there are. Once each of them has failed since one could be used (some twice, if they are few), or
-    `PATIENCE` examples have, that ends the run.
-    """
-
-    def __init__(self, strict: bool, files: int):
-        self._strict, self._files = strict, files
-        self._in_a_row, self._failing = 0, set()
-        self._silent: int | None = 0
-        self.count = 0
-        self.problems: set[str] = set()
-        self._named: set[str] = set()
-
-    def __call__(self, example: Mapping[str, Any]) -> bool:
-        problem = example["problem"]
-        if not problem:
-            self._in_a_row, self._failing = 0, set()
-            self._notice_silence(example)
-            return True
-        if self._strict:
-            raise DataError(f"{problem} (config.data.strict is on; turn it off to skip such files)")
-        name = problem.partition(": ")[0]
-        self.count += 1
-        self._in_a_row += 1
-        self._failing.add(name)
-        self.problems.add(problem)
-        if name not in self._named:
-            self._named.add(name)
-            log.warning("skipped %s (%d files skipped so far)", problem, len(self._named))
-        if len(self._failing) >= self._files and self._in_a_row >= 10:
-            raise DataError(f"none of the {self._files} files can be used, the last: {problem}")
-        if self._in_a_row >= PATIENCE:
-            raise DataError(f"{self._in_a_row} examples in a row can't be used, the last: {problem}")
-        return False
-
-    def _notice_silence(self, example: Mapping[str, Any]) -> None:
-        """Says it once if nothing but silence has come so far."""
-        if self._silent is None or "wave" not in example:
-            return
-        if np.abs(example["wave"]).max() >= SILENT_PEAK:
-            self._silent = None
-            return
-        self._silent += 1
-        if self._silent == min(SILENT, self._files):
-            log.warning("the first %d crops are all silent: are these the right recordings?", self._silent)
-
-
 def open_domains(cfg: DataConfig) -> dict[str, tuple[Source, Source, float]]:
-    """{domain: (training source, held-out source, weight)} of the domains that have paths and weight."""
+    """Opens the domains that have paths and a weight: {domain: (training source, held-out source, weight)}."""
     out = {}
     for name in DOMAINS:
         domain = getattr(cfg, name)
@@ -177,18 +117,17 @@ def _check(cfg: DataConfig, process_count: int) -> None:
 def training_batches(
     cfg: DataConfig, spec: CropSpec, seed: int, process_index: int = 0, process_count: int = 1
 ) -> tuple[ExampleBatches, SkipMonitor]:
-    """This host's endless batches {'wave': (B, S)[, 'features': (B, T, D)]}, and what was skipped.
+    """Opens this host's endless batches {'wave': (B, S)[, 'features': (B, T, D)]}, and the monitor of skipped files.
 
-    The mixture of domains, its order, crops and gains follow from `seed` alone; hosts take every
-    process_count-th example. The iterator's get_state / set_states continue at the exact example, with another number
-    of hosts too.
+    The mixture of domains, its order, crops and gains depend on `seed` alone; hosts take every process_count-th example.
+    The iterator's get_state and set_states continue at the same example, also with another number of hosts.
     """
     _check(cfg, process_count)
     datasets, weights, sources = [], [], {}
     for number, (domain, (train, _, weight)) in enumerate(open_domains(cfg).items()):
         domain_seed = seed * len(DOMAINS) + number
         clips = grain.MapDataset.range(len(train)).seed(domain_seed).shuffle().repeat()
-        datasets.append(clips.random_map(_Load(train, spec, tuple(cfg.peak))))
+        datasets.append(clips.random_map(_Load(train, spec, (cfg.peak[0], cfg.peak[1]))))
         weights.append(weight)
         sources[f"number of {domain} recordings"] = len(train)
     mixed = grain.MapDataset.mix(datasets, weights)
@@ -196,12 +135,7 @@ def training_batches(
     def open_order(start: int, step: int) -> grain.DatasetIterator:
         options = grain.ReadOptions(num_threads=cfg.threads, prefetch_buffer_size=cfg.prefetch)
         examples = mixed[start::step].to_iter_dataset(options)
-        if cfg.workers:
-            if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags; a notebook or a test never parses any
-                flags.FLAGS.mark_as_parsed()
-            workers = grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=4)
-            examples = examples.mp_prefetch(workers)
-        return iter(examples)
+        return iter(use_workers(examples, cfg.workers, 4))
 
     monitor = SkipMonitor(cfg.strict, sum(sources.values()))
     size = cfg.batch_size // process_count
@@ -211,19 +145,20 @@ def training_batches(
 def heldout_clips(
     cfg: DataConfig, spec: CropSpec, count: int, process_index: int = 0, process_count: int = 1
 ) -> list[dict[str, Any]]:
-    """Up to `count` held-out crops, spread over the domains and the same in every run: {'wave', 'name'[, 'features']}.
+    """Reads up to `count` held-out crops, taken from all domains in turn: {'wave', 'name'[, 'features']}.
 
-    With several hosts each takes its share. Unusable files are skipped with a warning.
+    Deterministic; several hosts divide them. Unusable files are skipped with a warning.
     """
     domains = [held for _, held, _ in open_domains(cfg).values()]
     wanted = [(domain, i) for i in range(max(len(d) for d in domains)) for domain in domains if i < len(domain)]
-    clips, silent = [], 0
+    clips: list[dict[str, Any]] = []
+    silent = 0
     for domain, index in wanted:
         if len(clips) == count:
             break
         try:
             clip = make_crop(domain, index, spec, 0.5)
-            if np.abs(clip["wave"]).max() >= SILENT_PEAK:  # silence tells nothing about a codec
+            if np.abs(clip["wave"]).max() >= SILENT_PEAK:  # silence does not measure a codec
                 clips.append({**clip, "name": domain.name(index)})
             else:
                 silent += 1

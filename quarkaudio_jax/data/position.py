@@ -1,10 +1,10 @@
-"""Where hosts are in an endless order of examples, so that any number of hosts can go on from there.
+"""Positions of hosts in an endless order of examples, from which any number of hosts can resume.
 
-Host h of H reads every H-th example. What each has done is kept as positions in the order that all share.
+Host h of H reads every H-th example. What each has read is saved as positions in the common order.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -12,10 +12,10 @@ import numpy as np
 
 
 @dataclasses.dataclass
-class Share:
-    """One host's part of an order: `next`, `next` + `step` and so on, but for `taken`, which were read before it began.
+class HostShare:
+    """One host's share of an order: `next`, `next` + `step` and so on, except for `taken`, which were read before.
 
-    next: its first position that is not done. done: those after it that are.
+    next: its first position that is not done. done: later positions that are.
     """
 
     next: int
@@ -27,7 +27,7 @@ class Share:
         self._advance()
 
     def mark(self, position: int) -> None:
-        """Counts a position as done, however often it is told."""
+        """Marks a position as done; marking it again has no effect."""
         if position >= self.next:
             self.done.add(position)
             self._advance()
@@ -38,13 +38,13 @@ class Share:
             self.next += self.step
 
     def state(self) -> dict[str, Any]:
-        """Plain JSON values; `ahead` are the positions after `next` that need no reading."""
+        """The state as plain JSON; `ahead` are positions after `next` that need no reading."""
         ahead = self.done | {position for position in self.taken if position > self.next}
         return {"next": self.next, "step": self.step, "ahead": sorted(ahead)}
 
 
-def merge(states: Iterable[Mapping[str, Any]]) -> tuple[int, frozenset[int]]:
-    """(the first position that is not done, those after it that are), from the shares of all hosts."""
+def merge_states(states: Iterable[Mapping[str, Any]]) -> tuple[int, frozenset[int]]:
+    """Merges the shares of all hosts: (the first position that is not done, later positions that are)."""
     states = list(states)
     start = min(state["next"] for state in states)
     done: set[int] = set()
@@ -56,21 +56,21 @@ def merge(states: Iterable[Mapping[str, Any]]) -> tuple[int, frozenset[int]]:
     return start, frozenset(position for position in done if position > start)
 
 
-def own_state(states: Sequence[Mapping[str, Any]], host: int, hosts: int) -> Mapping[str, Any] | None:
-    """The state that host `host` of `hosts` saved, if that many saved."""
+def state_of_host(states: Sequence[Mapping[str, Any]], host: int, hosts: int) -> Mapping[str, Any] | None:
+    """The state that host `host` saved, if as many hosts saved theirs as there are now."""
     return next((s for s in states if (s["host"], s["hosts"]) == (host, hosts)), None)
 
 
 class ExampleBatches(grain.DatasetIterator):
     """Batches of `size` examples of this host's share.
 
-    open_order: (start, step) -> examples from there on. keep: whether an example can be used. names: of the examples
-    in the last batch. sources: what the order is made of, which a resumed run must have again.
+    open_order: (start, step) -> iterator over the examples from there on. keep: whether an example can be used. names:
+    of the examples in the last batch. sources: what determines the order; a resumed run must have the same.
     """
 
     def __init__(
         self,
-        open_order: Callable[[int, int], Iterator[Mapping[str, Any]]],
+        open_order: Callable[[int, int], grain.DatasetIterator],
         keep: Callable[[Mapping[str, Any]], bool],
         size: int,
         host: int,
@@ -81,10 +81,10 @@ class ExampleBatches(grain.DatasetIterator):
         self._open, self._keep, self._size, self._host, self._hosts = open_order, keep, size, host, hosts
         self.sources = dict(sources)
         self.names: tuple[str, ...] = ()
-        self._examples: Iterator[Mapping[str, Any]] | None = None
-        self._begin(Share(host, hosts))
+        self._examples: grain.DatasetIterator | None = None
+        self._begin(HostShare(host, hosts))
 
-    def _begin(self, share: Share) -> None:
+    def _begin(self, share: HostShare) -> None:
         self.close()
         self._share, self._position = share, share.next
 
@@ -104,25 +104,25 @@ class ExampleBatches(grain.DatasetIterator):
         return {key: np.stack([row[key] for row in rows]) for key in rows[0] if key not in ("name", "problem")}
 
     def get_state(self) -> dict[str, Any]:
-        """What set_states takes, plain JSON values."""
+        """The state for `set_states`, plain JSON."""
         return {"host": self._host, "hosts": self._hosts, "sources": self.sources, "share": self._share.state()}
 
     def set_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Goes on from what all hosts saved: with as many hosts exactly, else with what none of them has read."""
-        mine = own_state(states, self._host, self._hosts)
+        """Resumes from the states of all hosts: exactly if there are as many, else with examples that none has read."""
+        mine = state_of_host(states, self._host, self._hosts)
         if mine:
             share = mine["share"]
-            self._begin(Share(share["next"], share["step"], frozenset(share["ahead"])))
+            self._begin(HostShare(share["next"], share["step"], frozenset(share["ahead"])))
         else:
-            start, taken = merge(state["share"] for state in states)
-            self._begin(Share(start + self._host, self._hosts, taken))
+            start, taken = merge_states(state["share"] for state in states)
+            self._begin(HostShare(start + self._host, self._hosts, taken))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what this host saved."""
+        """Resumes from the state of this host."""
         self.set_states([state])
 
     def close(self) -> None:
-        """Ends what reads ahead."""
+        """Stops reading ahead."""
         if self._examples is not None:
             self._examples.close()
             self._examples = None

@@ -1,8 +1,8 @@
-"""Who prepares which shard: a plan, claims by lock, and a note for each shard that is done.
+"""A queue of shards that several processes work on, by files in the output folder.
 
-OUTPUT/plan.json                the configuration and the shards, the same for all processes
-OUTPUT/.work/PART-00000.lock    held by the process that works on the shard; its death frees it
-OUTPUT/.work/PART-00000.json    what the finished shard holds
+OUTPUT/plan.json                the configuration, the same for all processes
+OUTPUT/.work/PART-00000.lock    locked by the process that works on the shard; released when that process ends
+OUTPUT/.work/PART-00000.json    manifest of a finished shard: what it contains
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from quarkaudio_jax.config.build import RENAMED
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.records import shard_path
 from quarkaudio_jax.io import atomic
@@ -35,12 +36,12 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What to call it in a log."""
+        """Name in logs and of its files in .work."""
         return f"{self.part}-{self.number:05d}"
 
 
 def split(counts: Mapping[str, int], size: int) -> list[Shard]:
-    """The shards of parts with so many examples, at most `size` each; parts take turns."""
+    """Splits parts with `counts` examples into shards of at most `size`, in an order in which parts alternate."""
     out = []
     for part, total in counts.items():
         count = ceil_div(total, size)
@@ -49,59 +50,59 @@ def split(counts: Mapping[str, int], size: int) -> list[Shard]:
 
 
 def _json(value: Any) -> str:
-    """The same text for the same value."""
+    """Encodes a value, equal values as equal texts."""
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
-class Board:
+class ShardQueue:
     """The shards of one output folder and their state, shared by all processes that work on it."""
 
     def __init__(self, root: pathlib.Path, plan: Mapping[str, Any], shards: list[Shard]):
-        """Begins the folder, or joins it; SourceError if it was begun with another plan."""
+        """Creates or joins a queue; SourceError if the folder was begun with another plan."""
         self.root, self.shards = root, shards
         self._work = root / ".work"
         try:
             self._work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SourceError(f"{root}: can't be written to ({error.strerror})") from error
-        ours = _json(plan)
-        if name := _difference(json.loads(atomic.create_exclusive(root / PLAN, ours)), json.loads(ours)):
+        text = _json(plan)
+        if name := _difference(json.loads(atomic.create_exclusive(root / PLAN, text)), json.loads(text)):
             raise SourceError(f"{root} was begun with another {name}; use that again, or another --output")
 
     def _path(self, shard: Shard) -> pathlib.Path:
         return shard_path(self.root, shard.part, shard.number, shard.count)
 
-    def _note(self, shard: Shard) -> pathlib.Path:
+    def _manifest(self, shard: Shard) -> pathlib.Path:
         return self._work / f"{shard.name}.json"
 
     def is_done(self, shard: Shard) -> bool:
-        """Whether the shard is there, whole."""
-        return self._note(shard).exists() and self._path(shard).exists()
+        """Whether a shard is finished."""
+        return self._manifest(shard).exists() and self._path(shard).exists()
 
     def num_done(self) -> int:
-        """How many shards have their note: one look at the folder, however many there are."""
+        """Number of shards with a manifest, by one listing of the folder."""
         return sum(entry.name.endswith(".json") for entry in os.scandir(self._work))
 
-    def finish(self, shard: Shard, note: Mapping[str, Any]) -> None:
-        """Marks a shard, whose file has its name already, as done."""
-        atomic.write_text(self._note(shard), _json(note))
+    def finish(self, shard: Shard, manifest: Mapping[str, Any]) -> None:
+        """Writes the manifest of a shard, whose file must exist already, which marks it as finished."""
+        atomic.write_text(self._manifest(shard), _json(manifest))
 
-    def notes(self) -> dict[Shard, dict[str, Any]]:
-        """What each finished shard holds."""
-        return {s: json.loads(self._note(s).read_text()) for s in self.shards if self.is_done(s)}
+    def manifests(self) -> dict[Shard, dict[str, Any]]:
+        """The manifests of all finished shards."""
+        return {s: json.loads(self._manifest(s).read_text()) for s in self.shards if self.is_done(s)}
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Waits until no other process is in such a block."""
+    def exclusive(self) -> Iterator[None]:
+        """Holds a lock of the folder, waiting for it if need be."""
         with open(self._work / "alone.lock", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     @contextlib.contextmanager
-    def claim(self, shard: Shard) -> Iterator[bool]:
-        """Holds a shard while in the block; False if another process has it.
+    def lease(self, shard: Shard) -> Iterator[bool]:
+        """Locks a shard for the block: True, or False if another process holds it.
 
-        What a process that was killed left of it is removed.
+        Removes temporary files of a killed process.
         """
         with open(self._work / f"{shard.name}.lock", "w") as file:
             try:
@@ -117,8 +118,9 @@ class Board:
 
 
 def _difference(theirs: Any, ours: Any, name: str = "plan") -> str:
-    """The first field in which two plans differ, '' if none does."""
+    """The first field in which two plans differ, '' if none does. Names of version 0.1 in the saved plan are mapped."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
+        theirs = {key if key in ours else RENAMED.get(key, key): value for key, value in theirs.items()}
         for key in sorted(set(theirs) | set(ours)):
             inner = key if name == "plan" else f"{name}.{key}"
             if found := _difference(theirs.get(key), ours.get(key), inner):

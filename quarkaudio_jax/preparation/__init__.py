@@ -1,1 +1,1 @@
-"""Preparing data: SSL model and codec at work on what `data` makes, shard by shard."""
+"""Preparation of training data: SSL features and codes of simulated examples, shard by shard."""

@@ -1,6 +1,7 @@
-"""One process's share of a preparation: claims shards, works them out, writes them."""
+"""Preparation of training data: one process leases shards, computes features and codes, and writes them."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import pathlib
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from quarkaudio_jax.config import DatasetInfo, PrepareConfig, to_dict
-from quarkaudio_jax.data import produce, records, shards
-from quarkaudio_jax.data.pipeline import PATIENCE
+from quarkaudio_jax.data import records, shards
+from quarkaudio_jax.data.example_producer import ExampleProducer, produce_examples
+from quarkaudio_jax.data.skipping import MAX_CONSECUTIVE_FAILURES
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.inference.codec import Codec
 from quarkaudio_jax.inference.features import Encoders
 from quarkaudio_jax.io import atomic
 from quarkaudio_jax.report.progress import duration
@@ -23,13 +26,13 @@ from quarkaudio_jax.tokens.tasks import TASKS
 log = logging.getLogger(__name__)
 
 BLOCK = 4
-"""Shards that a process claims at once, so that examples are made ahead across their borders."""
+"""Shards that a process leases at once, so that examples are produced ahead across their borders."""
 
 STAGES = ("read", "simulate", "features", "text", "codec", "write")
 
 
 class Preparation:
-    """The work of one process on an output folder; others may work on it too."""
+    """The work of one process on an output folder, which other processes may share. share: (index, count) of shards."""
 
     def __init__(self, cfg: PrepareConfig, output: pathlib.Path, share: tuple[int, int] = (0, 1)):
         counts = {name: count for name, count in to_dict(cfg.examples).items() if count > 0}
@@ -43,80 +46,93 @@ class Preparation:
         self._cfg, self._dtype = cfg, FEATURE_DTYPES[cfg.dtype]
         self._encoders = Encoders(cfg, bool(tasks))
         codec = self._encoders.codec
-        self._produce = produce.Produce(cfg, codec.sample_rate if codec else cfg.sample_rate)
+        self._producer = ExampleProducer(cfg, codec.sample_rate if codec else cfg.sample_rate)
         for part, count in counts.items():
-            size = self._produce.size(part)
+            size = self._producer.size(part)
             if size is not None and count > size:
                 raise UserError(f"config.examples.{part} is {count}, but its source has {size} clips")
         width = self._encoders.features.width
         self._features = {
-            part: records.task_features(width, cfg.dtype, codec.num_codebooks, self._encoders.text.width)
+            part: records.task_features(width, cfg.dtype, self._codec.num_codebooks, self._encoders.text.width)
             if part in TASKS
             else records.audio_features(width, cfg.dtype)
             for part in counts
         }
         self._shards = shards.split(counts, cfg.shard)
-        self._open = dict.fromkeys(self._shards[share[0] :: share[1]])  # in order; what was tried or is done leaves it
-        self._board = shards.Board(output, self._plan(), self._shards)
+        self._open = dict.fromkeys(self._shards[share[0] :: share[1]])  # in order; finished and tried ones are removed
+        self._queue = shards.ShardQueue(output, self._plan(), self._shards)
         self._output = output
         self._seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
-        self._audio, self._failed, self._unreadable = 0.0, [], 0
+        self._audio, self._unreadable = 0.0, 0
+        self._failed: list[str] = []
 
     def _plan(self) -> dict[str, Any]:
-        """What decides what is in the files. How the work is spread does not."""
+        """The configuration that determines the contents of the files, without how the work is distributed."""
         config = to_dict(self._cfg)
         for name in ("workers", "threads", "codec", "codec_features"):
             del config[name]
-        return {"config": config, "facts": to_dict(self._facts())}
+        return {"config": config, "facts": to_dict(self._dataset_info())}
 
-    def _facts(self) -> DatasetInfo:
-        cfg, encoders = self._cfg, self._encoders
-        stored = dict(features=cfg.features, feature_width=encoders.features.width, text=cfg.text, dtype=cfg.dtype)
-        stored |= dict(text_width=encoders.text.width, seconds=cfg.simulation.seconds)
-        if encoders.codec is None:
-            return DatasetInfo(**stored)
-        codec = encoders.codec
+    def _dataset_info(self) -> DatasetInfo:
+        cfg, encoders, codec = self._cfg, self._encoders, self._encoders.codec
+        stored = DatasetInfo(
+            features=cfg.features,
+            feature_width=encoders.features.width,
+            text=cfg.text,
+            text_width=encoders.text.width,
+            dtype=cfg.dtype,
+            seconds=cfg.simulation.seconds,
+        )
+        if codec is None:
+            return stored
         sizes = (
             size for size, count in zip(codec.codebook_size, codec.num_codebooks, strict=True) for _ in range(count)
         )
-        return DatasetInfo(
+        aggregation = codec.cfg.aggregation
+        return dataclasses.replace(
+            stored,
             codec=codec.name,
             codec_weights=codec.fingerprint(),
             codebooks=tuple(sizes),
-            max_duration=codec.cfg.aggregation.max_group if codec.is_adaptive else 0,
-            **stored,
+            max_duration=aggregation.max_group if aggregation is not None and codec.is_adaptive else 0,
         )
 
+    @property
+    def _codec(self) -> Codec:
+        """The codec of the tasks' targets."""
+        assert self._encoders.codec is not None, "__init__ requires a codec for tasks"
+        return self._encoders.codec
+
     def run(self) -> None:
-        """Prepares every shard that nobody else has; SystemExit names those that failed."""
+        """Prepares every shard that no other process holds; SystemExit names those that failed."""
         self._begun, self._finished = time.perf_counter(), 0
-        if done := self._board.num_done():
-            log.info("%d of %d shards are there already", done, len(self._shards))
+        if done := self._queue.num_done():
+            log.info("%d of %d shards are finished already", done, len(self._shards))
         while True:
-            with contextlib.ExitStack() as held:
-                claimed = self._claimed(held)
-                if not claimed:
+            with contextlib.ExitStack() as leases:
+                leased = self._lease(leases)
+                if not leased:
                     break
-                self._block(claimed)
+                self._prepare(leased)
         self._close(time.perf_counter() - self._begun)
 
-    def _claimed(self, held: contextlib.ExitStack) -> list[Any]:
-        """The next shards that are not done and free, kept until `held` closes; none is claimed twice."""
+    def _lease(self, leases: contextlib.ExitStack) -> list[Any]:
+        """Leases the next free shards until `leases` closes; each is tried once."""
         out: list[Any] = []
         for shard in list(self._open):
             if len(out) == BLOCK:
                 break
             with contextlib.ExitStack() as attempt:
-                if self._board.is_done(shard):
+                if self._queue.is_done(shard):
                     self._open.pop(shard)
-                elif attempt.enter_context(self._board.claim(shard)) and not self._board.is_done(shard):
-                    held.enter_context(attempt.pop_all())
+                elif attempt.enter_context(self._queue.lease(shard)) and not self._queue.is_done(shard):
+                    leases.enter_context(attempt.pop_all())
                     out.append(shard)
                     self._open.pop(shard)
         return out
 
-    def _block(self, shards: list[Any]) -> None:
-        examples = produce.produced(self._produce, shards, self._cfg.workers, self._cfg.threads)
+    def _prepare(self, shards: list[Any]) -> None:
+        examples = produce_examples(self._producer, shards, self._cfg.workers, self._cfg.threads)
         try:
             self._work(shards, examples)
         finally:
@@ -134,7 +150,7 @@ class Preparation:
                 made.append(example)
             if unreadable := [example["unreadable"] for example in made if "unreadable" in example]:
                 self._unreadable += len(unreadable)
-                if len(unreadable) == len(made) or self._unreadable >= PATIENCE:
+                if len(unreadable) == len(made) or self._unreadable >= MAX_CONSECUTIVE_FAILURES:
                     raise UserError(
                         f"{self._unreadable} recordings can't be opened, the last: {unreadable[-1]}; is a disk gone?"
                     )
@@ -142,21 +158,21 @@ class Preparation:
                 continue
             self._unreadable = 0
             good = [example for example in made if "skipped" not in example]
-            rows = self._worked_out(good)
+            rows = self._records(good)
             try:
                 self._store(shard, made, good, rows)
             except (OSError, RuntimeError, ValueError) as error:  # ArrayRecord has errors of its own kinds
                 self._stop(shard, (str(error).strip().splitlines() or [type(error).__name__])[0])
 
     def _stop(self, shard: Any, reason: str) -> None:
-        """Gives a shard up for now."""
+        """Gives up a shard in this run."""
         self._failed.append(f"{shard.name}: {reason}")
         log.error("shard %s stopped: %s; nothing else is lost, run the command again", shard.name, reason)
 
     def _store(
         self, shard: Any, made: list[dict[str, Any]], good: list[dict[str, Any]], rows: list[dict[str, Any]]
     ) -> None:
-        """Writes a shard and its note. made: all examples, good: those that can be used, rows: their records."""
+        """Writes a shard and its manifest. made: all examples, good: usable ones, rows: their records."""
         skipped = sorted({p for e in made for p in e["problems"]} | {e["skipped"] for e in made if "skipped" in e})
         path = records.shard_path(self._output, shard.part, shard.number, shard.count)
         with self._stage("write"):
@@ -169,7 +185,7 @@ class Preparation:
                 writer.discard()
                 raise
         audio = sum(self._audio_seconds(e) for e in good)
-        self._board.finish(
+        self._queue.finish(
             shard,
             {
                 "examples": writer.count,
@@ -183,10 +199,10 @@ class Preparation:
         self._progress(shard, writer.count)
 
     def _audio_seconds(self, example: dict[str, Any]) -> float:
-        """Seconds of audio that went into a record: target for a task, the clip for codec training."""
+        """Duration of an example: of the target for a task, of the clip for codec training."""
         if "wave" in example:
             return len(example["wave"]) / self._cfg.sample_rate
-        return len(example["target"]) / self._encoders.codec.sample_rate
+        return len(example["target"]) / self._codec.sample_rate
 
     @contextlib.contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -194,8 +210,8 @@ class Preparation:
         yield
         self._seconds[name] += time.perf_counter() - started
 
-    def _worked_out(self, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The records of examples, with features and codes."""
+    def _records(self, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Computes the records of examples, with features and codes."""
         if examples and "wave" in examples[0]:
             with self._stage("features"):
                 features = self._encoders.features([e["wave"] for e in examples], self._cfg.sample_rate)
@@ -211,7 +227,7 @@ class Preparation:
             ]
         with self._stage("features"):
             waves = [e[side] for e in examples for side in ("source", "reference")]
-            features = self._encoders.features(waves, self._encoders.codec.sample_rate)
+            features = self._encoders.features(waves, self._codec.sample_rate)
         with self._stage("text"):
             texts = self._encoders.text([e["text"] for e in examples])
         with self._stage("codec"):
@@ -233,7 +249,7 @@ class Preparation:
     def _progress(self, shard: Any, count: int) -> None:
         self._finished += 1
         elapsed = time.perf_counter() - self._begun
-        left = len(self._shards) - self._board.num_done()
+        left = len(self._shards) - self._queue.num_done()
         log.info(
             "%s: %d examples; %d of %d shards left, %s at this pace, %.1f audio s/s",
             shard.name,
@@ -245,7 +261,7 @@ class Preparation:
         )
 
     def _close(self, elapsed: float) -> None:
-        """Writes what TFDS needs once all is done, and tells what there is; SystemExit if something could not be used."""
+        """Writes metadata and report if all shards are finished; SystemExit if some audio could not be used."""
         if self._audio:
             shares = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self._seconds.items())
             log.info(
@@ -253,25 +269,27 @@ class Preparation:
             )
         if self._failed:
             raise SystemExit("error: " + "\nerror: ".join(self._failed))
-        notes = self._board.notes()
-        open_shards = len(self._shards) - len(notes)
+        manifests = self._queue.manifests()
+        open_shards = len(self._shards) - len(manifests)
         if open_shards:
-            log.info("%d shards are still with other processes; the last of them finishes the folder", open_shards)
+            log.info("%d shards are still held by other processes; the last of them finishes the folder", open_shards)
             return
-        with self._board.alone():
-            print(finish(self._output, notes, self._features, self._cfg))
-        if any(note["skipped"] for note in notes.values()):
+        with self._queue.exclusive():
+            print(finish(self._output, manifests, self._features, self._cfg))
+        if any(m["skipped"] for m in manifests.values()):
             raise SystemExit(1)
 
 
-def finish(output: pathlib.Path, notes: dict[Any, dict[str, Any]], features: dict[str, Any], cfg: PrepareConfig) -> str:
-    """Writes the metadata of every part and then report.json, unless they are there; returns the report as text."""
-    order = sorted(notes, key=lambda shard: shard.number)
-    mine = {part: [notes[shard] for shard in order if shard.part == part] for part in features}
+def finish(
+    output: pathlib.Path, manifests: dict[shards.Shard, dict[str, Any]], features: dict[str, Any], cfg: PrepareConfig
+) -> str:
+    """Writes the metadata of every part and then report.json, unless they exist; returns the report as text."""
+    order = sorted(manifests, key=lambda shard: shard.number)
+    by_part = {part: [manifests[shard] for shard in order if shard.part == part] for part in features}
     lines, report = [], {}
     for part in features:
-        total = {name: sum(n[name] for n in mine[part]) for name in ("examples", "left_out", "seconds", "bytes")}
-        skipped = sorted({reason for n in mine[part] for reason in n["skipped"]})
+        total = {name: sum(m[name] for m in by_part[part]) for name in ("examples", "left_out", "seconds", "bytes")}
+        skipped = sorted({reason for m in by_part[part] for reason in m["skipped"]})
         report[part] = {**total, "skipped": skipped}
         lines.append(
             f"{part:20} {total['examples']:8d} examples {total['seconds'] / 3600:9.3f} h "
@@ -284,7 +302,7 @@ def finish(output: pathlib.Path, notes: dict[Any, dict[str, Any]], features: dic
     if not path.exists() or path.read_text("utf-8") != text or not set(features) <= set(records.parts_of(output)):
         for part, row in report.items():
             about = f"{part}: {row['examples']} examples by quarkaudio_jax prepare, features {cfg.features.recipe}"
-            lengths = [note["examples"] for note in mine[part]]
+            lengths = [m["examples"] for m in by_part[part]]
             records.write_metadata(output, part, features[part], lengths, row["bytes"], about)
         atomic.write_text(path, text)
     hours = sum(r["seconds"] for r in report.values()) / 3600

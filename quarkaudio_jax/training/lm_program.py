@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from quarkaudio_jax.config import ConfigError, LMTrainConfig
-from quarkaudio_jax.data.prepared import heldout_rows, packed_batches, read_dataset_info
+from quarkaudio_jax.data.heldout import heldout_rows
+from quarkaudio_jax.data.packing import packed_batches
+from quarkaudio_jax.data.prepared import read_dataset_info
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.variants import configured_lm
 from quarkaudio_jax.nn.dtypes import DTYPES
@@ -32,7 +34,7 @@ class LMTraining(flax.struct.PyTreeNode):
 
 
 class LMProgram(Program[LMTrainConfig]):
-    """The `Program` of the language model, on the batches of `data.prepared.packed_batches`."""
+    """The `Program` of the language model, on the batches of `data.packing.packed_batches`."""
 
     @classmethod
     def configured(cls, cfg: LMTrainConfig) -> "LMProgram":
@@ -55,16 +57,16 @@ class LMProgram(Program[LMTrainConfig]):
         self.rates = {"positions": cfg.data.batch_size * cfg.data.length}  # padding included
 
     def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
-        """Packed batches, which are also the counter of skipped examples; see `data.prepared.packed_batches`."""
+        """Packed batches, which are also the counter of skipped examples; see `data.packing.packed_batches`."""
         found = packed_batches(self.cfg.data, self.lm_cfg.delay_padding, self.cfg.seed, process_index, process_count)
         return found, found
 
     def heldout(self) -> list[dict[str, Any]]:
-        """Held-out examples, one per row; see `data.prepared.heldout_rows`."""
+        """Held-out examples, one per row; see `data.heldout.heldout_rows`."""
         return heldout_rows(self.cfg.data, self.lm_cfg.delay_padding, self.cfg.loop.heldout_clips)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes of a batch of `data.prepared`."""
+        """Shapes of a batch of `data.packing`."""
         stored = FEATURE_DTYPES[self.cfg.dataset.dtype]
         return lm.batch_shapes(self.lm_cfg, batch_size, self.cfg.data.length, stored)
 

@@ -11,16 +11,8 @@ import pytest
 import soundfile
 
 from quarkaudio_jax.config import DataConfig, DomainConfig
-from quarkaudio_jax.data.pipeline import (
-    PATIENCE,
-    CropSpec,
-    DataError,
-    SkipMonitor,
-    crop_spec,
-    heldout_clips,
-    make_crop,
-    training_batches,
-)
+from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, make_crop, training_batches
+from quarkaudio_jax.data.skipping import MAX_CONSECUTIVE_FAILURES, DataError, SkipMonitor
 from quarkaudio_jax.data.sources import open_source
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.io.levels import scale_peak
@@ -205,14 +197,14 @@ def test_a_disk_that_goes_away_ends_the_run(folder):
     shutil.rmtree(folder)
     with pytest.raises(DataError, match=r"can('t)? be used, the last: .*No such file"):
         take(iterator, 1000)
-    assert skips.count <= PATIENCE
+    assert skips.count <= MAX_CONSECUTIVE_FAILURES
 
 
 def test_giving_up_after_many_failures():
     monitor = SkipMonitor(strict=False, files=10**6)
-    assert not any(monitor({"problem": f"{i}.wav: gone"}) for i in range(PATIENCE - 1))
+    assert not any(monitor({"problem": f"{i}.wav: gone"}) for i in range(MAX_CONSECUTIVE_FAILURES - 1))
     assert monitor({"problem": ""})
-    assert not any(monitor({"problem": f"{i}.wav: gone"}) for i in range(PATIENCE - 1))
+    assert not any(monitor({"problem": f"{i}.wav: gone"}) for i in range(MAX_CONSECUTIVE_FAILURES - 1))
     with pytest.raises(DataError, match="1000 examples in a row can't be used, the last: x.wav: gone"):
         monitor({"problem": "x.wav: gone"})
 

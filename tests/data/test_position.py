@@ -11,7 +11,7 @@ import soundfile
 
 from quarkaudio_jax.config import DataConfig, DomainConfig
 from quarkaudio_jax.data.pipeline import CropSpec, training_batches
-from quarkaudio_jax.data.position import Share, merge
+from quarkaudio_jax.data.position import HostShare, merge_states
 
 SPEC = CropSpec(16000, 1600)
 
@@ -20,7 +20,7 @@ def test_shares_that_went_unequally_far_are_merged_without_loss():
     rng = random.Random(0)
     start, taken, seen = 0, frozenset(), []
     for hosts in (2, 3, 1, 4):
-        shares = [Share(start + host, hosts, taken) for host in range(hosts)]
+        shares = [HostShare(start + host, hosts, taken) for host in range(hosts)]
         for share in shares:
             own = [p for p in range(share.next, share.next + 40 * hosts, hosts) if p not in taken]
             read = own[: rng.randrange(5, 15)]
@@ -29,7 +29,7 @@ def test_shares_that_went_unequally_far_are_merged_without_loss():
                 share.mark(position)
                 share.mark(position)
             seen += read + extra
-        start, taken = merge(json.loads(json.dumps([share.state() for share in shares])))
+        start, taken = merge_states(json.loads(json.dumps([share.state() for share in shares])))
     assert len(seen) == len(set(seen))
     assert {p for p in range(1000) if p < start or p in taken} == set(seen)
 
@@ -72,7 +72,7 @@ def test_the_codecs_batches_go_on_with_another_number_of_hosts(recordings, hosts
             again.set_states(states)
             assert numbers(next(again)) == expected
     assert sum(seen.values()) == 36 and max(seen.values()) == 1  # within the first 46 positions, so no recording twice
-    start, taken = merge(state["share"] for state in states)
+    start, taken = merge_states(state["share"] for state in states)
     assert start + len(taken) >= 36
 
 

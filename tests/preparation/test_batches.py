@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax.config import LMDataConfig, TaskWeights
-from quarkaudio_jax.data.pipeline import DataError
-from quarkaudio_jax.data.position import merge
-from quarkaudio_jax.data.prepared import heldout_count, open_tasks, packed_batches, padding_share
+from quarkaudio_jax.data.heldout import heldout_count
+from quarkaudio_jax.data.packing import packed_batches, padding_share
+from quarkaudio_jax.data.position import merge_states
+from quarkaudio_jax.data.prepared import open_tasks
 from quarkaudio_jax.data.records import RecordError, Records
+from quarkaudio_jax.data.skipping import DataError
 from quarkaudio_jax.weights.text import load_text_extractor
 from tests.preparing import arguments, call
 
@@ -92,7 +94,7 @@ def test_another_number_of_hosts_reads_on_where_they_were(prepared):
     assert same(next(again), next(streams[1])) and again.names == streams[1].names
     expected = collections.Counter()
     for task, (records, _) in open_tasks(LMDataConfig(folder=str(prepared))).items():
-        start, taken = merge(state["shares"][task] for state in states)
+        start, taken = merge_states(state["shares"][task] for state in states)
         order = grain.MapDataset.range(heldout_count(len(records), 0.2), len(records)).seed(zlib.crc32(task.encode()))
         order = order.shuffle().repeat()
         expected.update(f"{task}/{order[position]}" for position in (*range(start), *taken))

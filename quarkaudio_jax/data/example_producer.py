@@ -1,13 +1,12 @@
-"""Examples on their way into shards: simulated or read, in Grain workers."""
+"""Producer of the examples of shards: simulated or read, in threads or worker processes."""
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grain
 import numpy as np
-from absl import flags
 
 from quarkaudio_jax.config import PrepareConfig
 from quarkaudio_jax.data.crops import GRID_HZ, SourceError
@@ -15,6 +14,7 @@ from quarkaudio_jax.data.shards import Shard
 from quarkaudio_jax.data.simulation.example import Inputs, random_segment
 from quarkaudio_jax.data.simulation.registry import simulate
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
+from quarkaudio_jax.data.workers import use_workers
 from quarkaudio_jax.io.audio import AudioError, UnreadableError
 from quarkaudio_jax.tokens.tasks import TASKS
 
@@ -22,13 +22,12 @@ CLIPS = {"codec_speech": "speech", "codec_music": "music", "codec_events": "even
 """Parts for codec training -> field of `SourcesConfig` that they are read from."""
 
 
-class Produce:
-    """(part, index) -> what the shard needs to know of that example; picklable.
+class ExampleProducer:
+    """Produces example `index` of a part, deterministic in the configuration and the index; picklable.
 
-    The dict holds `problems`, `reading` and `simulating` (seconds), and either `fatal` (the
-    configuration can't work), `unreadable` (a file can't be opened now), `skipped` (this example
-    can't be made), or the example: for a task its
-    waves and text, for codec training a wave. All follow from the configuration and the index.
+    An example is a dict with `part`, `index`, `problems` (reasons for rejected attempts), `reading` and `simulating`
+    (seconds), and one of: `fatal` (an error of the configuration), `unreadable` (a file can't be opened now), `skipped`
+    (this example is impossible), or the example itself: waves and text of a task, or a wave for codec training.
     """
 
     def __init__(self, cfg: PrepareConfig, task_rate: int):
@@ -36,10 +35,11 @@ class Produce:
         self._inputs = Inputs(cfg.sources, cfg.simulation, task_rate)
 
     def size(self, part: str) -> int | None:
-        """How many examples a part can have; None: any number."""
+        """Largest number of examples of a part; None: unlimited."""
         return len(self._inputs.source(CLIPS[part])) if part in CLIPS else None
 
     def __call__(self, item: tuple[str, int]) -> dict[str, Any]:
+        """Produces the example of (part, index)."""
         part, index = item[0], int(item[1])
         inputs = self._inputs.at_rate(self._task_rate if part in TASKS else self._cfg.sample_rate)
         begun = time.perf_counter()
@@ -65,27 +65,24 @@ class Produce:
         rng = RecordedRNG(np.random.default_rng([self._cfg.seed, *part.encode(), index]))
         clip = random_segment(inputs.clip(CLIPS[part], index), self._cfg.clip_seconds, rng)
         hop = inputs.rate // GRID_HZ
-        whole = len(clip.samples_S) // hop * hop
-        if not whole:
+        length = len(clip.samples_S) // hop * hop
+        if not length:
             raise AudioError(f"{clip.utterance.id}: shorter than one feature frame")
         meta = {"id": clip.utterance.id, "speaker": clip.utterance.speaker, "caption": clip.utterance.caption}
         meta |= {"transcript": clip.utterance.transcript} | rng.record
-        return {"wave": clip.samples_S[:whole], "meta": _json({k: v for k, v in meta.items() if v != ""})}
+        return {"wave": clip.samples_S[:length], "meta": _json({k: v for k, v in meta.items() if v != ""})}
 
 
 def _json(meta: dict[str, Any]) -> str:
-    """As text here already: on their way out of a worker process dicts change their order."""
+    """Encodes as text in the worker process, because the way out of it changes the order of dicts."""
     return json.dumps(meta, ensure_ascii=False, sort_keys=True)
 
 
-def produced(produce: Produce, shards: Sequence[Shard], workers: int, threads: int) -> Iterator[dict[str, Any]]:
-    """Every example of the shards, in order, made ahead by threads or worker processes."""
+def produce_examples(
+    producer: ExampleProducer, shards: Sequence[Shard], workers: int, threads: int
+) -> grain.DatasetIterator:
+    """Produces every example of the shards, in order, ahead of time by threads or worker processes."""
     items = [(shard.part, index) for shard in shards for index in range(shard.start, shard.stop)]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    examples = grain.MapDataset.source(items).map(produce).to_iter_dataset(options)
-    if workers:
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()
-        per_worker = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=8)
-        examples = examples.mp_prefetch(per_worker)
-    return iter(examples)
+    examples = grain.MapDataset.source(items).map(producer).to_iter_dataset(options)
+    return iter(use_workers(examples, workers, 8))
