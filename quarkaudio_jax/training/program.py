@@ -85,7 +85,7 @@ class Program(abc.ABC, Generic[Config]):
     def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
         """(this host's endless iterator of batches, a counter of skipped examples with the attribute `count`).
 
-        The iterator is one of `data.position` or `data.prepared`: `set_states` takes the `get_state` of all hosts,
+        The iterator is one of `data.position` or `data.packing`: `set_states` takes the `get_state` of all hosts,
         `sources` are further values that a resumed run must share, and `names` are the examples of the last batch.
         """
 
