@@ -1,10 +1,12 @@
 """Configuration of the language model: its training, its data and the dataset it was trained on."""
 
 import dataclasses
+from typing import Any
 
 from quarkaudio_jax.config.features import FeatureConfig, TextConfig
 from quarkaudio_jax.config.train import OptimConfig, TrainConfig
 from quarkaudio_jax.config.values import Amount, Count, Decay, Share, Size
+from quarkaudio_jax.tokens.tasks import TASKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,18 +33,12 @@ class LMModelConfig:
     condition_dropout: Share = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class TaskWeights:
-    """Relative sampling weights of the tasks in training; 0 leaves a task out."""
+_PerTask: Any = dataclasses.make_dataclass("_PerTask", [(name, Amount, 1.0) for name in TASKS], frozen=True)
 
-    restoration: Amount = 1.0
-    extraction: Amount = 1.0
-    reverse_extraction: Amount = 1.0
-    separation: Amount = 1.0
-    conversion: Amount = 1.0
-    lass: Amount = 1.0
-    speech_editing: Amount = 1.0
-    audio_editing: Amount = 1.0
+
+@dataclasses.dataclass(frozen=True)
+class TaskWeights(_PerTask):
+    """Relative sampling weights of the tasks of `TASKS` in training; 0 leaves a task out."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,15 +1,17 @@
 """Configuration of `prepare`."""
 
 import dataclasses
+from typing import Any
 
 from quarkaudio_jax.config.features import FeatureConfig, TextConfig
 from quarkaudio_jax.config.simulation import SimulationConfig
 from quarkaudio_jax.config.values import Count, Positive, Seed, Size
+from quarkaudio_jax.tokens.tasks import TASKS
 
 
 @dataclasses.dataclass(frozen=True)
 class SourcesConfig:
-    """Audio sources of the simulation: manifests (.jsonl), folders or embedded:KIND, separated by commas.
+    """Audio sources of the simulation, written as for codec training (`data.sources.open_source`).
 
     embedded:KIND/train and embedded:KIND/test share no voice and no sentence. noise: empty means events and music.
     rirs: recorded room impulse responses, used instead of simulated rooms.
@@ -23,18 +25,13 @@ class SourcesConfig:
     tfds_dir: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class TaskExamples:
-    """Number of examples to prepare of each task and, for codec training, of clips of each domain."""
+_PerTask: Any = dataclasses.make_dataclass("_PerTask", [(name, Count, 0) for name in TASKS], frozen=True)
 
-    restoration: Count = 0
-    extraction: Count = 0
-    reverse_extraction: Count = 0
-    separation: Count = 0
-    conversion: Count = 0
-    lass: Count = 0
-    speech_editing: Count = 0
-    audio_editing: Count = 0
+
+@dataclasses.dataclass(frozen=True)
+class TaskExamples(_PerTask):
+    """Number of examples to prepare of each task of `TASKS` and, for codec training, of clips of each domain."""
+
     codec_speech: Count = 0
     codec_music: Count = 0
     codec_events: Count = 0

@@ -4,23 +4,20 @@
 
 Variants, after the colon:
 
-    full   a million examples of 5 s from your own manifests (the default). Hardware: many hosts. Not yet run.
-    tiny   a few examples of every task from the embedded corpus, stand-in features, for a laptop.
+    full   a million examples of 5 s from your own audio (the default). Hardware: many hosts. Not yet run.
+    tiny   64 examples of every task from the embedded corpus, mel features, for a laptop.
     codec  audio with HuBERT features, for training codecs (no codec is needed).
 
-Your own audio: --config.sources.speech=speech.jsonl --config.sources.events=events.jsonl (see the manifest verb).
+Your own audio: --config.sources.speech=speech.jsonl --config.sources.events=events.jsonl (see `quarkaudio manifest`).
 Listen first: python -m quarkaudio_jax.simulate --config=configs/prepare.py --task=restoration --output=listen
 """
 
-import dataclasses
-
-from quarkaudio_jax.config import PrepareConfig, TaskExamples, to_config_dict
-
-TASKS = [f.name for f in dataclasses.fields(TaskExamples) if not f.name.startswith("codec_")]
+from quarkaudio_jax.config import PrepareConfig, to_config_dict
+from quarkaudio_jax.tokens.tasks import TASKS
 
 
 def get_config(variant: str = "full"):
-    """The preparation of that variant."""
+    """Returns the configuration of a variant."""
     config = to_config_dict(PrepareConfig())
     if variant == "full":
         config.features.recipe = "wavlm"

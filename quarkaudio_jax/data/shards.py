@@ -66,7 +66,8 @@ class ShardQueue:
         except OSError as error:
             raise SourceError(f"{root}: can't be written to ({error.strerror})") from error
         text = _json(plan)
-        if name := _difference(json.loads(atomic.create_exclusive(root / PLAN, text)), json.loads(text)):
+        theirs, ours = json.loads(atomic.create_exclusive(root / PLAN, text)), json.loads(text)
+        if name := _difference(theirs, ours):
             raise SourceError(f"{root} was begun with another {name}; use that again, or another --output")
 
     def _path(self, shard: Shard) -> pathlib.Path:
@@ -121,6 +122,8 @@ def _difference(theirs: Any, ours: Any, name: str = "plan") -> str:
     """The first field in which two plans differ, '' if none does. Names of version 0.1 in the saved plan are mapped."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         theirs = {key if key in ours else RENAMED.get(key, key): value for key, value in theirs.items()}
+        if name == "config.examples":  # which has a field for every task, also for those that came later
+            theirs, ours = {**dict.fromkeys(ours, 0), **theirs}, {**dict.fromkeys(theirs, 0), **ours}
         for key in sorted(set(theirs) | set(ours)):
             inner = key if name == "plan" else f"{name}.{key}"
             if found := _difference(theirs.get(key), ours.get(key), inner):

@@ -4,6 +4,7 @@ Every tensor of the two models holds one number of its own, so that the files ar
 in another's place shows in the fingerprint.
 """
 
+import dataclasses
 import json
 import tarfile
 
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax import load_codec
-from quarkaudio_jax.config import from_config_dict
+from quarkaudio_jax.config import PrepareConfig, SourcesConfig, from_config_dict
+from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.io import token_file
+from quarkaudio_jax.preparation.run import Preparation
 from quarkaudio_jax.training.loop import Trainer
 from tests.conftest import ROOT, TRAINED, changed, small_config, small_lm_config
 
@@ -48,3 +52,21 @@ def test_a_language_model_goes_on_training_on_prepared_data(written):
     assert Trainer(from_config_dict(config), written / "lm").run() == "finished"
     last = json.loads((written / "lm" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 3 and np.isfinite(last["loss/total"])
+
+
+def test_preparation_goes_on(written):
+    """The plan has names that changed since; a shard that is lost is made again, the others are left alone."""
+    folder = written / "prepared"
+    config = json.loads((folder / "plan.json").read_text())["config"]
+    assert "pools" in config and "equaliser" in config["simulation"]["conversion"]
+    cfg = from_config_dict({**config, "codec": str(written / "codec")}, PrepareConfig)
+    files = sorted(folder.rglob("*.array_record-*"))
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    lost = next(path for path in files if path.name.startswith("lass"))
+    lost.unlink()
+    Preparation(cfg, folder).run()
+    assert all(path.stat().st_mtime_ns == when for path, (_, when) in before.items() if path != lost)
+    assert [r["id"] for r in map(Records(folder / "lass").__getitem__, range(2))] == ["lass/0", "lass/1"]
+    other = dataclasses.replace(cfg, sources=SourcesConfig(speech="embedded:speech/train"))
+    with pytest.raises(SourceError, match=r"begun with another config.sources.speech \('embedded:speech', now "):
+        Preparation(other, folder)

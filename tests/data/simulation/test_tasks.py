@@ -1,5 +1,6 @@
 """Ground truth of every task: what is recorded is what is heard."""
 
+import dataclasses
 import json
 import pickle
 import re
@@ -9,9 +10,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from quarkaudio_jax.config import PrepareConfig, SourcesConfig, from_config_dict, to_config_dict
+from quarkaudio_jax.config import (
+    PrepareConfig,
+    SourcesConfig,
+    TaskExamples,
+    TaskWeights,
+    from_config_dict,
+    to_config_dict,
+)
+from quarkaudio_jax.configs import prepare
 from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.example_producer import CLIPS
 from quarkaudio_jax.data.simulation.example import Inputs
 from quarkaudio_jax.data.simulation.registry import SIMULATORS, simulate
 from quarkaudio_jax.data.simulation.speech_editing import splice
@@ -46,6 +56,14 @@ def decibels(signal, other):
 
 def test_every_task_has_a_simulator():
     assert set(SIMULATORS) == set(TASKS) and len({t.number for t in TASKS.values()}) == len(TASKS)
+
+
+def test_the_table_of_tasks_is_all_that_the_configuration_needs():
+    assert [f.name for f in dataclasses.fields(TaskWeights)] == list(TASKS)
+    assert [f.name for f in dataclasses.fields(TaskExamples)][: len(TASKS)] == list(TASKS)
+    assert set(to_config_dict(TaskExamples())) == {*TASKS, *CLIPS}
+    assert pickle.loads(pickle.dumps(TaskExamples(lass=3))) == TaskExamples(lass=3)
+    assert all(prepare.get_config("tiny").examples[task] == 64 for task in TASKS)
 
 
 @pytest.mark.parametrize("task", SIMULATORS)
