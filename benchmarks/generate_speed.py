@@ -1,9 +1,9 @@
-"""Generation and training of the language model :small, against transformers' `generate` on a Llama of that size.
+"""GenerationConfig and training of the language model :small, against transformers' `generate` on a Llama of that size.
 
     python -m benchmarks.generate_speed
 
 Five seconds of audio: ours takes 125 frames of 8 codebooks (25 Hz) in the delay pattern, 134 positions; the peer, as
-UniSE does, 50 tokens a second, 250 positions. Both begin with a request of 256 positions. float32, random weights.
+UniSE does, 50 tokens a second, 250 positions. Both prefill with a request of 256 positions. float32, random weights.
 """
 
 import argparse
@@ -17,14 +17,14 @@ import numpy as np
 
 from benchmarks.common import machine, median_seconds
 from quarkaudio_jax.lm import model as lm
-from quarkaudio_jax.lm.generate import Condition, Generation, begin, generate
+from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.variants import get_size
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.weights.backbone import config_to_hf
 
 SECONDS, FRAMES, BOOKS, PEER_TOKENS, PREFIX = 5.0, 125, 8, 250, 256
-GREEDY = Generation(Sampling(temperature=0.0))
+GREEDY = GenerationConfig(Sampling(temperature=0.0))
 
 
 def our_model(dtype):
@@ -49,7 +49,7 @@ def condition(batch: int, dim: int) -> Condition:
 def ours(model, params, batch: int) -> tuple[float, float, np.ndarray]:
     """(seconds of prefill, of all, codes)."""
     asked = condition(batch, model.cfg.backbone.dim)
-    fill = jax.jit(lambda p, c: begin(model, p, c, FRAMES).cache)
+    fill = jax.jit(lambda p, c: prefill(model, p, c, FRAMES).cache)
     prefill = median_seconds(lambda: jax.block_until_ready(fill(params, asked)), 5)
     whole = median_seconds(lambda: jax.block_until_ready(generate(model, params, asked, FRAMES, GREEDY)), 5)
     return prefill, whole, np.asarray(generate(model, params, asked, FRAMES, GREEDY)[0])

@@ -15,7 +15,7 @@ import numpy as np
 from quarkaudio_jax.data.heldout import heldout_count
 from quarkaudio_jax.data.prepared import SequenceBuilder, open_tasks
 from quarkaudio_jax.lm import model as lm
-from quarkaudio_jax.lm.generate import Condition, Generation, generate
+from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.variants import configured_lm
 from quarkaudio_jax.nn.dtypes import DTYPES
@@ -56,8 +56,8 @@ def main() -> None:
         )
         length = max(len(row["kind"]) for row in rows)
         batch = collate(rows, length, with_text)
-        scores = jax.jit(functools.partial(model.apply, method="score"))(variables, batch)
-        accuracy = float(lm.share(scores.right_BxLxK, scores.counted_BxLxK, (0, 1, 2)))
+        scores = jax.jit(functools.partial(model.apply, method="metrics"))(variables, batch)
+        accuracy = float(lm.masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (0, 1, 2)))
         requests = [before_the_answer(row) for row in rows]
         lengths = np.asarray([len(row["kind"]) for row in requests], np.int32)
         prefix = model.apply(variables, collate(requests, int(lengths.max()), with_text), method="embed_request")
@@ -66,7 +66,7 @@ def main() -> None:
         most = max(len(codes) for codes in wanted) + (0 if aligned else 2)  # room to end too late
         frames = np.asarray([len(codes) if aligned else most for codes in wanted], np.int32)
         keys = jax.random.split(jax.random.key(0), len(rows))
-        how = Generation(Sampling(temperature=0.0), predict_end=not aligned)
+        how = GenerationConfig(Sampling(temperature=0.0), predict_end=not aligned)
         found, counts, _ = generate(model, variables["params"], Condition(prefix, lengths, frames, keys), most, how)
         exact = sum(
             int(n) == len(want) and bool((np.asarray(got)[: len(want)] == want).all())

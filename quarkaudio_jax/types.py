@@ -51,13 +51,14 @@ class Codes:
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """What the language model reads and writes: int32 ids with delay pattern applied.
+    """Ids that the language model reads and writes: codes in the delay pattern with special ids (`tokens.delay`).
 
-    tokens_BxLxK: int32. lengths_B: valid positions of each item, or None.
+    tokens_BxLxK: int32. durations_BxL: frames that the code of codebook 0 at a position stands for (0 without a
+    code), only for a codec with an adaptive frame rate.
     """
 
     tokens_BxLxK: Array
-    lengths_B: Array | None = None
+    durations_BxL: Array | None = None
 
 
 def ceil_div(numerator, denominator: int):

@@ -13,7 +13,7 @@ from quarkaudio_jax.config import DatasetInfo, LMModelConfig, LMTrainConfig, fro
 from quarkaudio_jax.inference.codec import Codec
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig
-from quarkaudio_jax.lm.generate import Condition, Generation, generate
+from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.tokens.tasks import TASKS
@@ -52,8 +52,8 @@ def lm_results():
     prefix = jnp.asarray(rng.standard_normal((2, 5, 32)), jnp.float32)
     keys = jnp.stack([jax.random.key(s) for s in (3, 4)])
     condition = Condition(prefix, jnp.array([5, 3], jnp.int32), jnp.array([6, 4], jnp.int32), keys)
-    how = Generation(Sampling(0.8, top_k=5, top_p=0.9))
-    codes, lengths, _ = jax.jit(lambda params: generate(model, params, condition, 6, how))(params)
+    cfg = GenerationConfig(Sampling(0.8, top_k=5, top_p=0.9))
+    codes, lengths, _ = jax.jit(lambda params: generate(model, params, condition, 6, cfg))(params)
     return {"generated": codes, "generated_lengths": lengths}
 
 

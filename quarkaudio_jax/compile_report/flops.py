@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from quarkaudio_jax.nn.causal import AGAIN
+from quarkaudio_jax.nn.causal import RECOMPUTE_SCOPE
 
 
 def count_flops(fn: Callable, *args: Any) -> int:
@@ -14,13 +14,13 @@ def count_flops(fn: Callable, *args: Any) -> int:
 
     A while loop counts once. A conditional counts as its costliest branch, a platform-dependent one as its default
     branch. Zeros of a dilated input (gradients of strided convolutions) do not count. Recomputation by jax.checkpoint
-    counts; recomputation in attention and in the language model's loss (in the scope `AGAIN`) does not.
+    counts; recomputation in attention and in the language model's loss (in the scope `RECOMPUTE_SCOPE`) does not.
     """
     return _jaxpr_flops(jax.make_jaxpr(fn)(*args).jaxpr)
 
 
 def _jaxpr_flops(jaxpr: Any) -> int:
-    return sum(_equation_flops(e) for e in jaxpr.eqns if AGAIN not in str(e.source_info.name_stack))
+    return sum(_equation_flops(e) for e in jaxpr.eqns if RECOMPUTE_SCOPE not in str(e.source_info.name_stack))
 
 
 def _equation_flops(equation: Any) -> int:

@@ -143,7 +143,7 @@ def _lower_lm(cfg: LMTrainConfig, devices: Sequence[Any], name: str, batch: int)
     length = PREFIX if name == "prefill" else 1
     x = jax.ShapeDtypeStruct((batch, length, program.lm_cfg.backbone.dim), model.dtype)
     positions = jax.ShapeDtypeStruct((batch, length), jnp.int32)
-    method = "fill" if name == "prefill" else "step"
+    method = name if name == "prefill" else "step"
 
     def step(variables, cache, x, positions):
         return model.apply(variables, x, positions, cache, method=method)

@@ -26,7 +26,7 @@ from quarkaudio_jax.inference.features import FeatureEncoder
 from quarkaudio_jax.inference.unise import load_unise
 from quarkaudio_jax.io.levels import rms_and_peak
 from quarkaudio_jax.io.transforms import cross_faded, resample
-from quarkaudio_jax.lm.generate import Condition, Generation, generate
+from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.model import LanguageModel
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.variants import configured_lm
@@ -202,7 +202,7 @@ class TaskModel:
                 "this model was trained with its condition only (config.lm.condition_dropout=0): no guidance"
             )
         predict_end = not request.task.aligned or self._lm.cfg.max_duration > 0
-        how = Generation(sampling, guidance, predict_end)
+        how = GenerationConfig(sampling, guidance, predict_end)
         gain = _gain(*levels)
         windows = self._windows(request, num_samples)
         tail = np.zeros(0, np.float32)
@@ -237,7 +237,7 @@ class TaskModel:
         return [(i * step, min(i * step + self._window, num_samples)) for i in range(count)]
 
     def _answers(
-        self, request: Request, waves: list[np.ndarray], how: Generation, seed: int, first: int
+        self, request: Request, waves: list[np.ndarray], how: GenerationConfig, seed: int, first: int
     ) -> list[np.ndarray]:
         """What the model answers to at most a batch of windows, `first` being the number of the first one."""
         condition = self._condition(request, waves, how, seed, first)
@@ -251,7 +251,7 @@ class TaskModel:
         return [row[:count] for row, count in zip(found.samples_BxS, found.lengths_B, strict=True)]
 
     def _condition(
-        self, request: Request, waves: list[np.ndarray], how: Generation, seed: int, first: int
+        self, request: Request, waves: list[np.ndarray], how: GenerationConfig, seed: int, first: int
     ) -> Condition:
         """Embedded requests of windows `first` and on, padded to a power of two: few programs."""
         hop, task = self.codec.cfg.frame_hop, request.task

@@ -1,7 +1,6 @@
-"""A decoder-only transformer as Llama (arXiv:2302.13971) and Qwen2 (arXiv:2407.10671) have it.
+"""Decoder-only transformer of Llama (arXiv:2302.13971) and Qwen2 (arXiv:2407.10671).
 
-RMSNorm before each half, rotary positions, grouped-query attention, a SwiGLU MLP. With a cache
-the same layers serve prefill and single steps.
+Pre-norm RMSNorm, rotary positions, grouped-query attention, a SwiGLU MLP; with an optional key-value cache.
 """
 
 import dataclasses
@@ -11,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.nn.attention import rotary_turn, turned
+from quarkaudio_jax.nn.attention import apply_rope, rope_angles
 from quarkaudio_jax.nn.causal import causal_attention
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import RMSNorm
@@ -21,7 +20,11 @@ from quarkaudio_jax.nn.transformer import SwiGLU
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
-    """heads share keys and values in groups: num_heads is a multiple of num_kv_heads. qkv_bias: as in Qwen2."""
+    """Shape of the transformer.
+
+    num_heads is a multiple of num_kv_heads. hidden: width of the MLP. head_dim: width of a head (0: dim / num_heads).
+    qkv_bias: biases of query, key and value, as in Qwen2.
+    """
 
     dim: int
     num_layers: int
@@ -45,12 +48,11 @@ QWEN2_0B5 = BackboneConfig(896, 24, 14, 2, 4864, rope_theta=1e6, qkv_bias=True)
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Keys and values of all layers, each (B * kv heads, M, head width), in the order in which they came.
+    """Keys and values of all layers, each (B * kv heads, M, head width), in M slots.
 
-    Items and heads share an axis, items first: a CPU writes such arrays in place, and copies them whole if the
-    axes are two. layers: a pair of arrays with a first axis of layers, or (unscanned) a tuple of pairs.
-    positions_BxM: what position each slot holds; negative where there is nothing, or padding. used:
-    how many slots are taken, the same of every item, so that new ones go in as one block.
+    Batch and heads share an axis because XLA's CPU backend updates such arrays in place and would copy them otherwise.
+    layers: a pair of arrays with a leading axis of layers or, without scan, a tuple of pairs. positions_BxM: position in
+    each slot, negative if empty or padding. used: number of slots in use, equal for all items.
     """
 
     layers: Any
@@ -58,7 +60,7 @@ class Cache:
     used: jax.Array
 
     def extended(self, positions_BxL: jax.Array) -> jax.Array:
-        """`positions_BxM` once L more have come."""
+        """`positions_BxM` after adding `positions_BxL`."""
         new = positions_BxL.astype(self.positions_BxM.dtype)
         return jax.lax.dynamic_update_slice_in_dim(self.positions_BxM, new, self.used, 1)
 
@@ -67,8 +69,9 @@ jax.tree_util.register_dataclass(Cache, ["layers", "positions_BxM", "used"], [])
 
 
 def empty_cache(cfg: BackboneConfig, batch: int, length: int, dtype: Any = jnp.float32, scan: bool = True) -> Cache:
-    """A cache of `length` positions, for a scanned backbone or an unscanned one."""
+    """A cache of `length` slots, for a backbone with or without scan."""
     shape = (batch * cfg.num_kv_heads, length, cfg.head_width)
+    layers: Any
     if scan:
         layers = tuple(jnp.zeros((cfg.num_layers, *shape), dtype) for _ in range(2))
     else:
@@ -77,19 +80,19 @@ def empty_cache(cfg: BackboneConfig, batch: int, length: int, dtype: Any = jnp.f
 
 
 class Block(nn.Module):
-    """One layer: attention and MLP, each normalized before and added."""
+    """One pre-norm layer: attention and MLP with residuals."""
 
     cfg: BackboneConfig
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x_BxLxD: jax.Array, context: tuple[jax.Array, jax.Array, Any], cached=None) -> Any:
-        """x; with this layer's cached keys and values (B * G, M, D), also those with the new ones in their slots.
+        """The output, and the updated keys and values if `cached` holds the layer's (B * G, M, D).
 
-        context: (rotary positions (B, L, D), segments (B, L)) or, with a cache, (rotary positions, what is seen
-        (B, L, M), the first slot for what is new).
+        context: (`rope_angles` (B, L, D), segments (B, L)) or, with a cache, (`rope_angles`, attention mask (B, L, M),
+        first free slot).
         """
-        cfg, (turn_BxLxD, seen, *slot) = self.cfg, context
+        cfg, (angles_BxLxD, mask, *slot) = self.cfg, context
         batch, length, dim = x_BxLxD.shape
 
         def project(heads: int, name: str) -> jax.Array:
@@ -101,11 +104,12 @@ class Block(nn.Module):
         q = project(cfg.num_heads, "query")
         k, v = (project(cfg.num_kv_heads, name) for name in ("key", "value"))
         if cached is None:
-            out = causal_attention(q, k, v, seen, turn_BxLxD)
+            out = causal_attention(q, k, v, mask, angles_BxLxD)
         else:
-            q, k = (turned(a, turn_BxLxD[:, :, None]) for a in (q, k))
-            cached = _stored(cached, (k, v), *slot)
-            out = _attend(q, *(array.astype(self.dtype) for array in cached), seen)
+            q, k = (apply_rope(a, angles_BxLxD[:, :, None]) for a in (q, k))
+            cached = _update_cache(cached, (k, v), *slot)
+            keys, values = (array.astype(self.dtype) for array in cached)
+            out = _cached_attention(q, keys, values, mask)
         out = out.reshape(batch, length, -1)
         x_BxLxD = x_BxLxD + Linear(dim, False, self.dtype, axes=("heads", "embed"), name="out")(out)
         x = RMSNorm(cfg.eps, self.dtype, name="mlp_norm")(x_BxLxD)
@@ -113,18 +117,20 @@ class Block(nn.Module):
         return x_BxLxD if cached is None else (x_BxLxD, cached)
 
 
-def _stored(cached: tuple[jax.Array, ...], new: tuple[jax.Array, ...], slot: jax.Array) -> tuple[jax.Array, ...]:
+def _update_cache(cached: tuple[jax.Array, ...], new: tuple[jax.Array, ...], slot: jax.Array) -> tuple[jax.Array, ...]:
     """Arrays (B * G, M, D) with the new entries (B, L, G, D) from `slot` on."""
 
-    def put(held: jax.Array, x: jax.Array) -> jax.Array:
-        x = x.astype(held.dtype).swapaxes(1, 2).reshape(len(held), -1, held.shape[-1])
-        return jax.lax.dynamic_update_slice_in_dim(held, x, slot, 1)
+    def update(old: jax.Array, x: jax.Array) -> jax.Array:
+        x = x.astype(old.dtype).swapaxes(1, 2).reshape(len(old), -1, old.shape[-1])
+        return jax.lax.dynamic_update_slice_in_dim(old, x, slot, 1)
 
-    return tuple(put(held, x) for held, x in zip(cached, new, strict=True))
+    return tuple(update(old, x) for old, x in zip(cached, new, strict=True))
 
 
-def _attend(q_BxLxHxD: jax.Array, k_BGxMxD: jax.Array, v_BGxMxD: jax.Array, mask_BxLxM: jax.Array) -> jax.Array:
-    """Attention to a cache (B, L, H, D), softmax in float32."""
+def _cached_attention(
+    q_BxLxHxD: jax.Array, k_BGxMxD: jax.Array, v_BGxMxD: jax.Array, mask_BxLxM: jax.Array
+) -> jax.Array:
+    """Attention to cached keys and values (B, L, H, D), softmax in float32."""
     batch, length, heads, width = q_BxLxHxD.shape
     groups = len(k_BGxMxD) // batch
     q = q_BxLxHxD.reshape(batch, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
@@ -137,11 +143,11 @@ def _attend(q_BxLxHxD: jax.Array, k_BGxMxD: jax.Array, v_BGxMxD: jax.Array, mask
 
 
 class Backbone(nn.Module):
-    """Embedded sequence (B, L, D) -> hidden states (B, L, D) after the final norm, and the cache if one is given.
+    """Embeddings (B, L, D) -> (hidden states (B, L, D) after the final norm, the updated cache or None).
 
-    positions_BxL: of each item from 0. segments_BxL: each position sees itself and what stands before it in its own
-    segment; with a cache instead all that is in it up to its own position, and padding has negative positions.
-    scan, remat, unroll: see `Stack`.
+    positions_BxL: position within the sequence. segments_BxL: without a cache, a position attends to itself and the
+    earlier positions of its segment. With a cache it attends to all positions in it up to its own; padding has negative
+    positions. scan, remat, unroll: see `Stack`.
     """
 
     cfg: BackboneConfig
@@ -159,15 +165,14 @@ class Backbone(nn.Module):
         cache: Cache | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         block = dict(cfg=self.cfg, dtype=self.dtype)
-        how = dict(scan=self.scan, remat=self.remat, unroll=self.unroll)
-        stack = Stack(Block, block, self.cfg.num_layers, **how, name="blocks")
+        stack = Stack(Block, block, self.cfg.num_layers, self.scan, self.remat, unroll=self.unroll, name="blocks")
         x = x_BxLxD.astype(self.dtype)
-        turn_BxLxD = rotary_turn(positions_BxL, self.cfg.head_width, self.cfg.rope_theta)
+        angles_BxLxD = rope_angles(positions_BxL, self.cfg.head_width, self.cfg.rope_theta)
         if cache is None:
-            x = stack(x, (turn_BxLxD, segments_BxL))
+            x = stack(x, (angles_BxLxD, segments_BxL))
         else:
-            held_Bx1xM = cache.extended(positions_BxL)[:, None]
-            mask = (held_Bx1xM >= 0) & (held_Bx1xM <= positions_BxL[..., None])
-            x, layers = stack(x, (turn_BxLxD, mask, cache.used), cache.layers)
-            cache = Cache(layers, held_Bx1xM[:, 0], cache.used + positions_BxL.shape[1])
+            cached_Bx1xM = cache.extended(positions_BxL)[:, None]
+            mask = (cached_Bx1xM >= 0) & (cached_Bx1xM <= positions_BxL[..., None])
+            x, layers = stack(x, (angles_BxLxD, mask, cache.used), cache.layers)
+            cache = Cache(layers, cached_Bx1xM[:, 0], cache.used + positions_BxL.shape[1])
         return RMSNorm(self.cfg.eps, self.dtype, name="norm")(x), cache

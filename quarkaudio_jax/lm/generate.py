@@ -1,29 +1,25 @@
-"""Codes out of a request: prefill, then one step after another with a cache of fixed size.
-
-`generate` takes the steps in a compiled loop, `stream` one by one.
-"""
+"""Generation of codes: prefill, then one decoding step per position in a compiled loop with a cache of fixed size."""
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from quarkaudio_jax.lm.backbone import Cache, empty_cache
 from quarkaudio_jax.lm.model import LanguageModel
-from quarkaudio_jax.lm.sampling import Sampling, draw, guided
+from quarkaudio_jax.lm.sampling import Sampling, apply_guidance, sample
 from quarkaudio_jax.tokens.delay import delayed_length, undelay
+from quarkaudio_jax.types import Tokens
 
 
 @dataclasses.dataclass(frozen=True)
-class Generation:
-    """How to generate. guidance: 1 uses the condition alone; more needs a request without it beside each.
+class GenerationConfig:
+    """Settings of `generate`.
 
-    predict_end: the model says when it is done (at `frames` at the latest); else every item
-    gets exactly its number of frames.
+    guidance: scale of classifier-free guidance; 1 turns it off, other values need unconditional prefixes.
+    predict_end: the model may end an item before its number of frames.
     """
 
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
@@ -31,161 +27,142 @@ class Generation:
     predict_end: bool = False
 
 
-def choose(
-    model: LanguageModel,
-    how: Generation,
-    keys_B: jax.Array,
-    logits: tuple[Any, Any],
-    index: jax.Array,
-    ends_B: jax.Array,
-) -> tuple[jax.Array, jax.Array | None, jax.Array]:
-    """(ids (B, K), durations (B,) or None, ends (B,)) of answer position `index` + 1, from the logits at `index`.
-
-    What the delay pattern fixes is not drawn: a codebook that has not begun or has ended says
-    nothing, and ends where the first one ended. Specials are never drawn, but for the end.
-    """
-    words = model.cfg.vocabulary
-    scores, duration_scores = logits
-    codes = jnp.arange(words.num_ids)
-    ids = []
-    for k, size in enumerate(words.sizes):
-        frame = index - k
-        allowed = jnp.broadcast_to(codes < size, scores[:, k].shape)
-        if k == 0 and how.predict_end:
-            allowed = allowed | ((codes == words.end) & (frame >= 1))
-        key = jax.vmap(functools.partial(jax.random.fold_in, data=k))(keys_B)
-        masked = jnp.where(allowed, scores[:, k].astype(jnp.float32), -jnp.inf)
-        drawn = jax.vmap(lambda key, row: draw(key, row, how.sampling))(key, masked)
-        if k == 0 and how.predict_end:
-            ends_B = jnp.where((drawn == words.end) & (frame < ends_B), frame, ends_B)
-        drawn = jnp.where(frame == ends_B, words.end, jnp.where(frame > ends_B, words.nothing, drawn))
-        ids.append(jnp.where(frame < 0, words.nothing, drawn))
-    durations = None
-    if duration_scores is not None:
-        masked = duration_scores.astype(jnp.float32).at[:, 0].set(-jnp.inf)
-        key = jax.vmap(functools.partial(jax.random.fold_in, data=len(words.sizes)))(keys_B)
-        durations = jax.vmap(lambda key, row: draw(key, row, how.sampling))(key, masked)
-        durations = jnp.where(index < ends_B, durations, 0)
-    return jnp.stack(ids, axis=1).astype(jnp.int32), durations, ends_B
-
-
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """Requests to be answered together.
+    """A batch of requests.
 
-    prefix_BxPxD: embedded up to the last source frame, `lengths_B` positions each. frames_B: how
-    many frames each gets (with `predict_end`, at most). keys_B: one random key each, so that an
-    item draws the same in any batch. plain_BxPxD: the same requests without their condition, for
-    guidance.
+    prefix_BxPxD: embeddings of each request, `lengths_B` positions. frames_B: frames to generate (with `predict_end`,
+    at most). keys_B: one random key per item, so that a sample does not depend on the batch. unconditional_BxPxD: the
+    same requests without text and audio, for guidance.
     """
 
     prefix_BxPxD: jax.Array
     lengths_B: jax.Array
     frames_B: jax.Array
     keys_B: jax.Array
-    plain_BxPxD: jax.Array | None = None
+    unconditional_BxPxD: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
-    """Answers on their way. ids_BxLxK hold positions 0 to `index`; durations_BxT those of frames before `index`."""
+class DecodeState:
+    """State of the decoding loop.
+
+    tokens: positions 0 to `index` are filled. ends_B: frames of each item as far as known. cache: of the requests and
+    positions 0 to `index` - 1.
+    """
 
     index: jax.Array
-    ids_BxLxK: jax.Array
-    durations_BxT: jax.Array | None
+    tokens: Tokens
     ends_B: jax.Array
     cache: Cache
 
 
-for _tree in (Condition, Answers):
+for _tree in (Condition, DecodeState):
     jax.tree_util.register_dataclass(_tree, [field.name for field in dataclasses.fields(_tree)], [])
 
 
-def begin(model: LanguageModel, params: Any, condition: Condition, frames: int) -> Answers:
-    """Prefill: the requests are in the cache, the start is set. frames: the most that any item gets."""
-    words = model.cfg.vocabulary
-    prefix, lengths = _with_plain(condition)
-    steps = delayed_length(frames, words.num_codebooks)
+def sample_position(
+    model: LanguageModel,
+    cfg: GenerationConfig,
+    keys_B: jax.Array,
+    logits: tuple[jax.Array, jax.Array | None],
+    index: jax.Array,
+    ends_B: jax.Array,
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    """(ids (B, K), durations (B,) or None, ends (B,)) of position `index` + 1, from the logits at `index`.
+
+    The delay pattern determines the ids before a codebook's first frame (PAD) and from the item's end on (EOS, PAD).
+    Special ids are never sampled, except EOS of codebook 0 with `predict_end`.
+    """
+    vocabulary = model.cfg.vocabulary
+    code_logits, duration_logits = logits
+    candidates = jnp.arange(vocabulary.num_ids)
+    ids = []
+    for k, size in enumerate(vocabulary.sizes):
+        frame = index - k
+        allowed = jnp.broadcast_to(candidates < size, code_logits[:, k].shape)
+        if k == 0 and cfg.predict_end:
+            allowed = allowed | ((candidates == vocabulary.eos) & (frame >= 1))
+        sampled = _sample(keys_B, k, jnp.where(allowed, code_logits[:, k].astype(jnp.float32), -jnp.inf), cfg.sampling)
+        if k == 0 and cfg.predict_end:
+            ends_B = jnp.where((sampled == vocabulary.eos) & (frame < ends_B), frame, ends_B)
+        sampled = jnp.where(frame > ends_B, vocabulary.pad, sampled)
+        sampled = jnp.where(frame == ends_B, vocabulary.eos, sampled)
+        ids.append(jnp.where(frame < 0, vocabulary.pad, sampled))
+    durations = None
+    if duration_logits is not None:
+        masked = duration_logits.astype(jnp.float32).at[:, 0].set(-jnp.inf)
+        durations = _sample(keys_B, len(vocabulary.sizes), masked, cfg.sampling)
+        durations = jnp.where(index < ends_B, durations, 0)
+    return jnp.stack(ids, axis=1).astype(jnp.int32), durations, ends_B
+
+
+def _sample(keys_B: jax.Array, stream: int, logits_BxV: jax.Array, sampling: Sampling) -> jax.Array:
+    """Ids (B,), each item with its own key; `stream` tells the samples of a position apart."""
+    keys_B = jax.vmap(functools.partial(jax.random.fold_in, data=stream))(keys_B)
+    return jax.vmap(lambda key, row: sample(key, row, sampling))(keys_B, logits_BxV)
+
+
+def prefill(model: LanguageModel, params: Any, condition: Condition, frames: int) -> DecodeState:
+    """The state with the requests in the cache and BOS at position 0. frames: the most that any item gets."""
+    vocabulary = model.cfg.vocabulary
+    prefix, lengths = _all_prefixes(condition)
+    steps = delayed_length(frames, vocabulary.num_codebooks)
     cache = empty_cache(model.cfg.backbone, len(prefix), prefix.shape[1] + steps, model.dtype, model.scan)
     slots = jnp.arange(prefix.shape[1])
     positions = jnp.where(slots < lengths[:, None], slots, -1)
-    cache = model.apply({"params": params}, prefix, positions, cache, method="fill")
+    cache = model.apply({"params": params}, prefix, positions, cache, method="prefill")
     batch = len(condition.prefix_BxPxD)
-    ids = jnp.full((batch, steps, words.num_codebooks), words.nothing, jnp.int32).at[:, 0].set(words.start)
-    durations = jnp.zeros((batch, frames), jnp.int32) if model.cfg.max_duration else None
-    return Answers(jnp.int32(0), ids, durations, condition.frames_B.astype(jnp.int32), cache)
+    ids = jnp.full((batch, steps, vocabulary.num_codebooks), vocabulary.pad, jnp.int32).at[:, 0].set(vocabulary.bos)
+    durations = jnp.zeros((batch, steps), jnp.int32) if model.cfg.max_duration else None
+    return DecodeState(jnp.int32(0), Tokens(ids, durations), condition.frames_B.astype(jnp.int32), cache)
 
 
-def _with_plain(condition: Condition) -> tuple[jax.Array, jax.Array]:
-    """(prefixes, lengths), those without condition behind the others."""
+def _all_prefixes(condition: Condition) -> tuple[jax.Array, jax.Array]:
+    """(prefixes, lengths), the unconditional ones after the others."""
     prefix, lengths = condition.prefix_BxPxD, condition.lengths_B
-    if condition.plain_BxPxD is None:
+    if condition.unconditional_BxPxD is None:
         return prefix, lengths
-    return jnp.concatenate([prefix, condition.plain_BxPxD]), jnp.tile(lengths, 2)
+    return jnp.concatenate([prefix, condition.unconditional_BxPxD]), jnp.tile(lengths, 2)
 
 
-def advance(model: LanguageModel, params: Any, condition: Condition, how: Generation, state: Answers) -> Answers:
-    """One position more. The compiled loop and the stream both take this step."""
-    batch, index = len(state.ids_BxLxK), state.index
-    _, lengths_B = _with_plain(condition)
-    ids = jax.lax.dynamic_index_in_dim(state.ids_BxLxK, index, 1)
-    beside = None
-    if state.durations_BxT is not None:
-        last = jax.lax.dynamic_index_in_dim(state.durations_BxT, jnp.maximum(index - 1, 0), 1)
-        beside = jnp.where((index > 0) & (index <= state.durations_BxT.shape[1]), last, 0)
-    x = model.apply({"params": params}, ids, beside, method="embed_ids")
+def decode_step(
+    model: LanguageModel, params: Any, condition: Condition, cfg: GenerationConfig, state: DecodeState
+) -> DecodeState:
+    """The state with one more position."""
+    tokens, index = state.tokens, state.index
+    batch = len(tokens.tokens_BxLxK)
+    _, lengths_B = _all_prefixes(condition)
+    last = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, 1), tokens)
+    x = model.apply({"params": params}, last, method="embed_tokens")
     x = jnp.tile(x, (len(lengths_B) // batch, 1, 1)).astype(model.dtype)
-    scores, lengths, cache = model.apply(
-        {"params": params}, x, (lengths_B + index)[:, None], state.cache, method="step"
-    )
-    scores, lengths = scores[:, 0], None if lengths is None else lengths[:, 0]
-    if how.guidance != 1.0:
-        scores = guided(scores[:batch], scores[batch:], how.guidance)
-        lengths = None if lengths is None else guided(lengths[:batch], lengths[batch:], how.guidance)
+    positions = (lengths_B + index)[:, None]
+    logits, duration_logits, cache = model.apply({"params": params}, x, positions, state.cache, method="step")
+    logits, duration_logits = logits[:, 0], None if duration_logits is None else duration_logits[:, 0]
+    if cfg.guidance != 1.0:
+        logits = apply_guidance(logits[:batch], logits[batch:], cfg.guidance)
+        if duration_logits is not None:
+            duration_logits = apply_guidance(duration_logits[:batch], duration_logits[batch:], cfg.guidance)
     keys = jax.vmap(jax.random.fold_in, (0, None))(condition.keys_B, index)
-    found, durations, ends = choose(model, how, keys, (scores, lengths), index, state.ends_B)
-    kept = state.durations_BxT
-    kept = None if kept is None else kept.at[:, index].set(durations, mode="drop")
-    return Answers(index + 1, state.ids_BxLxK.at[:, index + 1].set(found), kept, ends, cache)
+    ids, durations, ends = sample_position(model, cfg, keys, (logits, duration_logits), index, state.ends_B)
+    next_tokens = jax.tree.map(lambda x, new: x.at[:, index + 1].set(new), tokens, Tokens(ids, durations))
+    return DecodeState(index + 1, next_tokens, ends, cache)
 
 
-def unfinished(model: LanguageModel, state: Answers) -> jax.Array:
+def unfinished(model: LanguageModel, state: DecodeState) -> jax.Array:
     """Whether any item still lacks codes."""
-    within = state.index + 1 < state.ids_BxLxK.shape[1]
+    within = state.index + 1 < state.tokens.tokens_BxLxK.shape[1]
     return within & (state.index < state.ends_B.max() + model.cfg.vocabulary.num_codebooks)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "how", "frames"))
+@functools.partial(jax.jit, static_argnames=("model", "cfg", "frames"))
 def generate(
-    model: LanguageModel, params: Any, condition: Condition, frames: int, how: Generation
+    model: LanguageModel, params: Any, condition: Condition, frames: int, cfg: GenerationConfig
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """(codes (B, frames, K), lengths (B,), durations (B, frames) or None); none gets more than `frames`."""
+    """(codes (B, frames, K), lengths (B,), durations (B, frames) or None); no item gets more than `frames`."""
     state = jax.lax.while_loop(
         functools.partial(unfinished, model),
-        functools.partial(advance, model, params, condition, how),
-        begin(model, params, condition, frames),
+        functools.partial(decode_step, model, params, condition, cfg),
+        prefill(model, params, condition, frames),
     )
-    codes, lengths = undelay(state.ids_BxLxK, model.cfg.vocabulary)
-    return codes, lengths, state.durations_BxT
-
-
-_begin = jax.jit(begin, static_argnums=(0, 3))
-_advance = jax.jit(advance, static_argnums=(0, 3), donate_argnums=4)
-
-
-def stream(
-    model: LanguageModel, params: Any, condition: Condition, frames: int, how: Generation
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    """(codes (B, K), valid (B,), durations (B,) or None) of one frame after the other, as soon as each is known."""
-    books = model.cfg.vocabulary.num_codebooks
-    state = _begin(model, params, condition, frames)
-    for frame in range(frames):
-        while int(state.index) < frame + books:
-            state = _advance(model, params, condition, how, state)
-        ends = np.asarray(state.ends_B)
-        if frame >= ends.max():
-            return
-        ids = np.asarray(state.ids_BxLxK)[:, frame + 1 + np.arange(books), np.arange(books)]
-        valid = frame < ends
-        durations = None if state.durations_BxT is None else np.asarray(state.durations_BxT)[:, frame]
-        yield np.where(valid[:, None], ids, 0), valid, durations
+    return undelay(state.tokens, model.cfg.vocabulary)

@@ -11,10 +11,10 @@ from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.lstm import LSTM
 
 
-def rotary_turn(positions_BxT: Any, dim: int, theta: float = 10000.0) -> Any:
-    """Cosines, then sines, of the angles that rotary positions turn vectors of width `dim` by (B, T, dim), float32.
+def rope_angles(positions_BxT: Any, dim: int, theta: float = 10000.0) -> Any:
+    """Cosines, then sines, of the rotary angles (B, T, dim) float32 of positions, for heads of width `dim`.
 
-    Of a NumPy array a NumPy array.
+    Returns a NumPy array for a NumPy array.
     """
     xp = np if isinstance(positions_BxT, np.ndarray) else jnp
     inv_freq = 1.0 / theta ** (np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim))
@@ -22,24 +22,24 @@ def rotary_turn(positions_BxT: Any, dim: int, theta: float = 10000.0) -> Any:
     return xp.concatenate([xp.cos(angle_BxTxD), xp.sin(angle_BxTxD)], -1)
 
 
-def turned(x: jax.Array, turn: Any, axis: int = -1) -> jax.Array:
-    """X with rotary positions, half-split pairing along `axis`, in float32; turn: as `rotary_turn` gives it."""
-    cos, sin = jnp.split(turn, 2, axis)
+def apply_rope(x: jax.Array, angles: Any, axis: int = -1) -> jax.Array:
+    """Rotates x by `rope_angles`, in float32; the two halves of `axis` are paired."""
+    cos, sin = jnp.split(angles, 2, axis)
     x1, x2 = jnp.split(x.astype(jnp.float32), 2, axis)
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis).astype(x.dtype)
 
 
 def rotary(x_BxTxHxD: jax.Array) -> jax.Array:
-    """Rotary position embedding (arXiv:2104.09864), of positions from 0."""
+    """Rotary position embedding (arXiv:2104.09864) for positions 0 to T - 1."""
     length, dim = x_BxTxHxD.shape[1], x_BxTxHxD.shape[-1]
-    return turned(x_BxTxHxD, rotary_turn(np.arange(length)[None], dim)[:, :, None])
+    return apply_rope(x_BxTxHxD, rope_angles(np.arange(length)[None], dim)[:, :, None])
 
 
 class LSTMAttention(nn.Module):
-    """H-Codec's attention: an LSTM first, then q, k and v all from its output, no residual around the LSTM.
+    """H-Codec's attention: queries, keys and values from the output of an LSTM without a residual.
 
-    The LSTM is unidirectional even when attention looks both ways. `window` (causal only)
-    is how many frames a frame sees, itself the last of them. Softmax is float32.
+    The LSTM is unidirectional even if attention is bidirectional. window (causal only): frames that a frame attends to,
+    itself included. Softmax is float32.
     """
 
     num_heads: int

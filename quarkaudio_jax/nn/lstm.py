@@ -12,11 +12,10 @@ from quarkaudio_jax.sharding.partition import gathered
 
 @jax.custom_vjp
 def lstm(gates_BxTx4H: jax.Array, w_hh_Hx4H: jax.Array) -> jax.Array:
-    """Runs the recurrence from a zero state; the input's share of the gates is given.
+    """Runs the recurrence from a zero state, (B, T, 4H) -> (B, T, H); gates_BxTx4H: the input's part of the gates.
 
-    Gates are ordered input, forget, cell, output (PyTorch's nn.LSTM). The cell state stays
-    float32. Returns (B, T, H). Backwards the weights' gradient is one product over all steps,
-    instead of one a step, each of which reads and writes all of it.
+    Gates are ordered input, forget, cell, output (PyTorch's nn.LSTM). The cell state stays float32. The gradient of the
+    weights is one matmul over all steps, instead of a sum that every step would read and write.
     """
     return _forward(gates_BxTx4H, w_hh_Hx4H)[0]
 
@@ -43,27 +42,27 @@ def _forward(gates_BxTx4H, w_hh_Hx4H):
     return h_TxBxH.swapaxes(0, 1), (h_TxBxH, c_TxBxH, z_TxBx4H, w_hh_Hx4H)
 
 
-def _backward(kept, slope_BxTxH):
-    h_TxBxH, c_TxBxH, z_TxBx4H, w_hh_Hx4H = kept
+def _backward(residuals, dout_BxTxH):
+    h_TxBxH, c_TxBxH, z_TxBx4H, w_hh_Hx4H = residuals
 
-    def before(x_TxBxH: jax.Array) -> jax.Array:
+    def previous(x_TxBxH: jax.Array) -> jax.Array:
         return jnp.concatenate([jnp.zeros_like(x_TxBxH[:1]), x_TxBxH[:-1]])
 
     def step(carry, inputs):
         dh, dc = carry
-        z, c, c_before, slope = inputs
+        z, c, c_previous, dout = inputs
         i, f, g, o = _gates(z)
         t = jnp.tanh(c)
-        dh = dh + slope.astype(jnp.float32)
+        dh = dh + dout.astype(jnp.float32)
         dc = dc + dh * o * (1 - t * t)
-        parts = (dc * g * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - g * g), dh * t * o * (1 - o))
-        dz = jnp.concatenate(parts, axis=-1).astype(z.dtype)
+        gradients = (dc * g * i * (1 - i), dc * c_previous * f * (1 - f), dc * i * (1 - g * g), dh * t * o * (1 - o))
+        dz = jnp.concatenate(gradients, axis=-1).astype(z.dtype)
         return ((dz @ w_hh_Hx4H.T).astype(jnp.float32), dc * f), dz
 
     init = (jnp.zeros(c_TxBxH.shape[1:], jnp.float32),) * 2
-    inputs = (z_TxBx4H, c_TxBxH, before(c_TxBxH), slope_BxTxH.swapaxes(0, 1))
+    inputs = (z_TxBx4H, c_TxBxH, previous(c_TxBxH), dout_BxTxH.swapaxes(0, 1))
     dz_TxBx4H = jax.lax.scan(step, init, inputs, reverse=True)[1]
-    dw = jnp.einsum("tbh,tbg->hg", before(h_TxBxH), dz_TxBx4H, preferred_element_type=jnp.float32)
+    dw = jnp.einsum("tbh,tbg->hg", previous(h_TxBxH), dz_TxBx4H, preferred_element_type=jnp.float32)
     return dz_TxBx4H.swapaxes(0, 1), dw.astype(w_hh_Hx4H.dtype)
 
 
@@ -71,7 +70,7 @@ lstm.defvjp(_forward, _backward)
 
 
 class LSTM(nn.Module):
-    """One LSTM layer with both of PyTorch's biases, so that weights travel both ways unchanged. (B, T, D) -> (B, T, D)."""
+    """One LSTM layer, (B, T, D) -> (B, T, D), with both biases of PyTorch's, so that its weights convert unchanged."""
 
     dtype: Any = jnp.float32
 

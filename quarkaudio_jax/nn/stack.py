@@ -1,8 +1,8 @@
-"""A deep stack of equal layers: scanned for training, a plain loop for inference.
+"""A deep stack of equal layers: scanned for training, a loop for inference.
 
-Scanned, the parameters of all layers lie stacked in one array each (compile time does not
-grow with depth, and layers can be rematerialized one by one). A loop over separate arrays
-computes the same and is faster on CPU, where a scan copies each layer's slice first.
+A scan stacks the parameters of all layers in one array each: compile time does not grow with depth, and layers can be
+rematerialized one by one. A loop over separate arrays computes the same and is faster on CPU, where a scan first copies each
+layer's slice.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.nn.causal import KEPT
+from quarkaudio_jax.nn.causal import CHECKPOINT_NAME
 from quarkaudio_jax.sharding.partition import platform
 
 STACKED = "layers"
@@ -22,25 +22,27 @@ REMAT_POLICIES = {
     "none": None,
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
+    "attention": jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
     "dots+attention": jax.checkpoint_policies.save_from_both_policies(
-        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, jax.checkpoint_policies.save_only_these_names(KEPT)
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+        jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
     ),
 }
-"""What a layer keeps for the backward pass: everything, nothing, the matrix products, what causal attention gave, or both."""
+"""What a layer saves for the backward pass: everything, nothing, matrix products, outputs of causal attention, or both."""
 
 
 class Stack(nn.Module):
     """Applies `length` copies of `layer`, a module class called as layer(**kwargs)(x, context[, state]).
 
-    context: the same for every layer, for most a mask (B, T) or None. collect: return what
-    every layer gave, (length, B, T, D), instead of what the last one gave.
+    context: the same for every layer, for most a mask (B, T) or None. state: one per layer, such as its keys and values;
+    layers and the stack then return (x, state). It is one tree of stacked arrays with scan, else a tuple of trees.
 
-    unroll: scanned parameters, but the layers one after the other in the program, which then keeps what the backward pass
-    needs where it is instead of copying it into arrays of all layers; compile time grows with depth.
-
-    state: what each layer has to itself, such as its keys and values; then layers give (x, state),
-    and so does the stack. Scanned, all layers' lie stacked in one tree; unscanned, it is a tuple of trees.
+    Attributes:
+        scan: stack the parameters and scan over them.
+        remat: a name of `REMAT_POLICIES`.
+        collect: return the outputs of all layers (length, B, T, D) instead of the last.
+        unroll: unroll the scan: activations for the backward pass are not copied into arrays of all layers, but compile
+            time grows with depth.
     """
 
     layer: type[nn.Module]
@@ -64,8 +66,8 @@ class Stack(nn.Module):
             if state is None:
                 x = layer(x, context)
             else:
-                x, after = layer(x, context, state[i])
-                states.append(after)
+                x, new_state = layer(x, context, state[i])
+                states.append(new_state)
             outputs.append(x)
         if state is not None:
             return x, tuple(states)
@@ -79,8 +81,8 @@ class Stack(nn.Module):
             return x, x if self.collect else None
 
         if self.remat != "none":
-            # Out of a loop XLA may merge what is computed again with the first time, and so keep it after all; the TPU
-            # compiler does not (its memory analysis tells).
+            # Outside a loop XLA may merge the recomputation with the first computation (CSE), and so keep its results; the
+            # TPU compiler does not, as its memory analysis shows.
             barriers = self.unroll and platform() != "tpu"
             step = nn.remat(step, policy=REMAT_POLICIES[self.remat], prevent_cse=barriers)
         scanned = nn.scan(
@@ -99,7 +101,7 @@ class Stack(nn.Module):
 
 
 def unstack_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Splits every stacked subtree into the layout that a `Stack` with scan=False expects."""
+    """Splits every stacked subtree into separate layers, as a `Stack` with scan=False expects."""
     out = {}
     for name, value in params.items():
         if name == STACKED:

@@ -46,8 +46,8 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
 
-def ways(axis: str, size: int) -> int:
-    """Into how many parts a dimension of that logical name is split where arrays are placed now; 1 if that can't be."""
+def num_shards(axis: str, size: int) -> int:
+    """Number of shards of a logical axis of that size under the active mesh; 1 without one."""
     if (active := _ACTIVE.get()) is None:
         return 1
     mesh, rules = active

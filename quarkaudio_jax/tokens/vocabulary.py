@@ -1,10 +1,9 @@
-"""Ids of the language model: each codebook's codes, and behind them the ids that mean something else."""
+"""Ids of the language model: each codebook's codes, followed by the special ids."""
 
 import dataclasses
 
-START, END, NOTHING = 0, 1, 2
-"""Counted from the end of a codebook's codes: before the first code, behind the last, and where a delayed codebook has
-not begun or has ended."""
+BOS, EOS, PAD = 0, 1, 2
+"""Special ids, counted from the end of a codebook's codes. PAD fills what the delay leaves empty."""
 NUM_SPECIAL = 3
 
 
@@ -25,16 +24,16 @@ class Vocabulary:
         return max(self.sizes) + NUM_SPECIAL
 
     @property
-    def start(self) -> int:
+    def bos(self) -> int:
         """The id before the first code."""
-        return max(self.sizes) + START
+        return max(self.sizes) + BOS
 
     @property
-    def end(self) -> int:
-        """The id behind the last code."""
-        return max(self.sizes) + END
+    def eos(self) -> int:
+        """The id after the last code."""
+        return max(self.sizes) + EOS
 
     @property
-    def nothing(self) -> int:
-        """The id at a place that a delayed codebook leaves empty."""
-        return max(self.sizes) + NOTHING
+    def pad(self) -> int:
+        """The id of a position that a delayed codebook leaves empty."""
+        return max(self.sizes) + PAD

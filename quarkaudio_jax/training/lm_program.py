@@ -104,16 +104,16 @@ class LMProgram(Program[LMTrainConfig]):
         chosen = jax.random.bernoulli(key, self.cfg.lm.condition_dropout, (rows, length + 1))
         return jnp.take_along_axis(chosen, batch["segment"], axis=1)
 
-    def _scores(self, params, batch, dropped_BxL=None) -> lm.Scores:
+    def _scores(self, params, batch, dropped_BxL=None) -> lm.TokenMetrics:
         smoothing = self.cfg.lm.label_smoothing
-        scores: Any = self.model.apply({"params": params}, batch, dropped_BxL, smoothing, method="score")
+        scores: Any = self.model.apply({"params": params}, batch, dropped_BxL, smoothing, method="metrics")
         return scores
 
-    def _tally(self, batch, scores: lm.Scores) -> jax.Array:
+    def _tally(self, batch, scores: lm.TokenMetrics) -> jax.Array:
         """Counts of correct and of all predictions by task (tasks, 2)."""
         onehot_BxLxN = jax.nn.one_hot(task_of(batch), len(TASKS), dtype=jnp.float32)
-        counted = scores.counted_BxLxK.astype(jnp.float32)
-        both = jnp.stack([(counted * scores.right_BxLxK).sum(-1), counted.sum(-1)], axis=-1)
+        counted = scores.mask_BxLxK.astype(jnp.float32)
+        both = jnp.stack([(counted * scores.correct_BxLxK).sum(-1), counted.sum(-1)], axis=-1)
         return jnp.einsum("bln,blc->nc", onehot_BxLxN, both)
 
     def train_step(self, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -122,8 +122,8 @@ class LMProgram(Program[LMTrainConfig]):
         def objective(params):
             scores = self._scores(params, batch, self._dropped(batch, state.step))
             total, parts = lm.loss(scores, self.weights_K)
-            counted = scores.counted_BxLxK
-            return total, (parts, lm.share(scores.right_BxLxK, counted, (0, 1)), self._tally(batch, scores))
+            counted = scores.mask_BxLxK
+            return total, (parts, lm.masked_mean(scores.correct_BxLxK, counted, (0, 1)), self._tally(batch, scores))
 
         (total, (parts, accuracy_K, now)), gradient = jax.value_and_grad(objective, has_aux=True)(state.model.params)
         updates, opt_state = self.optimizer.update(gradient, state.training.opt_state, state.model.params)
@@ -150,8 +150,8 @@ class LMProgram(Program[LMTrainConfig]):
         """Loss and accuracy of each row, with `eval_params`."""
         scores = self._scores(eval_params(state.model), batch)
         return {
-            "loss": lm.share(scores.loss_BxLxK, scores.counted_BxLxK, (1, 2)),
-            "accuracy": lm.share(scores.right_BxLxK, scores.counted_BxLxK, (1, 2)),
+            "loss": lm.masked_mean(scores.loss_BxLxK, scores.mask_BxLxK, (1, 2)),
+            "accuracy": lm.masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (1, 2)),
         }, {}
 
 

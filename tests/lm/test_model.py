@@ -11,13 +11,13 @@ import pytest
 
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig, empty_cache
-from quarkaudio_jax.lm.objective import judged
-from quarkaudio_jax.tokens.delay import delay
+from quarkaudio_jax.lm.objective import loss_and_correct
 from quarkaudio_jax.tokens.sequence import AUDIO_KINDS, Kind, build_sequence, scatter_features
+from tests.tokens.reference import delayed
 
 CFG = lm.LMConfig(BackboneConfig(32, 2, 4, 2, 48), (20, 20, 10), feature_dim=6)
 WORDS = CFG.vocabulary
-S, E, N = WORDS.start, WORDS.end, WORDS.nothing
+S, E, N = WORDS.bos, WORDS.eos, WORDS.pad
 RNG = np.random.default_rng(0)
 CODES = [RNG.integers(0, 10, (4, 3)), RNG.integers(0, 10, (2, 3))]
 
@@ -75,11 +75,10 @@ def test_the_numbers_are_those_of_the_layout():
 
 def test_ids_of_a_row_are_those_of_the_delay_pattern():
     batch = packed()
-    ids = np.asarray(lm.delayed_ids(batch["kind"], batch["segment"], jnp.asarray(batch["codes"]), WORDS))[0]
+    ids = np.asarray(lm.delayed_inputs(CFG, jax.tree.map(jnp.asarray, batch)).tokens_BxLxK)[0]
     for number, codes in enumerate(CODES, start=1):
         here = (batch["segment"][0] == number) & (batch["kind"][0] >= Kind.CODES)
-        expected = delay(jnp.asarray(codes[None]), jnp.array([len(codes)]), WORDS)[0]
-        np.testing.assert_array_equal(ids[here], np.asarray(expected))
+        np.testing.assert_array_equal(ids[here], delayed(codes, WORDS))
     a, b, c, d = CODES[0]
     first = (batch["segment"][0] == 1) & (batch["kind"][0] >= Kind.CODES)
     assert ids[first].T.tolist() == [
@@ -118,14 +117,14 @@ def test_every_condition_counts(params, where):
 
 def score(cfg, predictions, batch, smoothing=0.1):
     """The scores of logits of all codebooks at once."""
-    targets, (scores, durations) = lm.asked(cfg, batch), predictions
-    return lm.scored(targets, judged(scores, targets.ids_BxLxK, smoothing), durations, smoothing)
+    targets, (scores, durations) = lm.build_targets(cfg, batch), predictions
+    return lm.token_metrics(targets, *loss_and_correct(scores, targets.ids_BxLxK, smoothing), durations, smoothing)
 
 
 def loss_of(predictions, batch, weights=(1.0, 1.0, 1.0)):
     """(loss, accuracy of each codebook) without smoothing."""
     scores = score(CFG, predictions, batch, 0.0)
-    accuracy = lm.share(scores.right_BxLxK, scores.counted_BxLxK, (0, 1))
+    accuracy = lm.masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (0, 1))
     return lm.loss(scores, jnp.array(weights))[0], accuracy
 
 
@@ -140,7 +139,7 @@ def test_scores_a_codebook_at_a_time_equal_those_of_the_logits(max_duration):
         return lm.loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
 
     def apart(params):
-        scores = model.apply({"params": params}, batch, None, 0.1, method="score")
+        scores = model.apply({"params": params}, batch, None, 0.1, method="metrics")
         return lm.loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
 
     (loss, scores), gradient = jax.jit(jax.value_and_grad(whole, has_aux=True))(params)
@@ -164,7 +163,9 @@ def test_a_condition_that_is_dropped_does_not_count(params):
 
 def test_the_loss_counts_ids_that_say_something(params):
     batch = packed()
-    perfect = 30.0 * jax.nn.one_hot(np.roll(np.asarray(lm.answers(CFG, batch)[0]), -1, axis=1), WORDS.num_ids)
+    perfect = 30.0 * jax.nn.one_hot(
+        np.roll(np.asarray(lm.delayed_inputs(CFG, batch).tokens_BxLxK), -1, axis=1), WORDS.num_ids
+    )
     value, accuracy = loss_of((perfect, None), batch)
     assert float(value) < 1e-6 and accuracy.tolist() == [1.0] * 3
     flat, _ = loss_of((jnp.zeros_like(perfect), None), batch)
@@ -179,7 +180,7 @@ def test_steps_with_a_cache_equal_the_whole(params):
     count = int((batch["segment"][0] == 1).sum())
     whole = logits(params, batch)
     model = lm.LanguageModel(CFG)
-    x = model.apply({"params": params}, batch, *lm.answers(CFG, batch), method="embed")
+    x = model.apply({"params": params}, batch, lm.delayed_inputs(CFG, batch), method="embed")
     step = jax.jit(functools.partial(model.apply, {"params": params}, method="step"))
     cache, found = empty_cache(CFG.backbone, 1, 25), []
     for begin, stop in [(0, 8), *((i, i + 1) for i in range(8, count))]:
@@ -192,10 +193,10 @@ def test_steps_with_a_cache_equal_the_whole(params):
 def test_durations_of_the_adaptive_codec_stand_beside_codebook_0():
     cfg = lm.LMConfig(CFG.backbone, CFG.codebooks, 6, max_duration=8)
     batch = packed(items=(0,), durations=True)
-    ids, durations = lm.answers(cfg, batch)
+    tokens = lm.delayed_inputs(cfg, batch)
     answer = batch["kind"][0] >= Kind.CODES
-    assert np.asarray(durations)[0, answer].tolist() == [0, 2, 1, 8, 3, 0, 0, 0]
-    assert np.asarray(ids)[0, answer, 0].tolist() == [S, *CODES[0][:, 0], E, N, N]
+    assert np.asarray(tokens.durations_BxL)[0, answer].tolist() == [0, 2, 1, 8, 3, 0, 0, 0]
+    assert np.asarray(tokens.tokens_BxLxK)[0, answer, 0].tolist() == [S, *CODES[0][:, 0], E, N, N]
     variables = jax.jit(lm.LanguageModel(cfg).init)(jax.random.key(0), batch)
     predictions = jax.jit(lm.LanguageModel(cfg).apply)(variables, batch)
     value, parts = lm.loss(score(cfg, predictions, batch), jnp.ones(3))

@@ -16,7 +16,7 @@ import numpy as np
 
 from quarkaudio_jax.config import DatasetInfo, from_config_dict
 from quarkaudio_jax.configs.lm import get_config
-from quarkaudio_jax.lm.generate import Condition, Generation, generate
+from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.sharding.mesh import batch_sharding, global_batch, make_mesh, on_mesh, replicated, state_shardings
 from quarkaudio_jax.tokens.sequence import Kind
@@ -49,7 +49,7 @@ def waves(program: CodecProgram, rng: np.random.Generator) -> dict[str, np.ndarr
 
 
 def rows(program: LMProgram, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A batch for the language model: rows of a task, a start, 20 source frames, 20 of codes and the tail."""
+    """A batch for the language model: rows of a task, a start, 20 source frames, 20 of codes and the delay padding."""
     batch = {k: np.zeros(s.shape, s.dtype) for k, s in program.batch_spec(ROWS).items()}
     tail = program.lm_cfg.delay_padding
     kinds = [Kind.TASK, Kind.SOURCE_START, *[Kind.SOURCE] * 20, *[Kind.CODES] * 20, *[Kind.DELAY_PADDING] * tail]
@@ -68,8 +68,8 @@ def generated(program: LMProgram, params, mesh) -> list:
     lengths = jnp.asarray([10, 7, 10, 3, 9, 10, 5, 8])
     condition = Condition(prefix, lengths, jnp.full(ROWS, 6), jax.random.split(jax.random.key(4), ROWS))
     condition = jax.device_put(condition, batch_sharding(mesh))
-    how = Generation(Sampling(temperature=0.0))
-    run = jax.jit(on_mesh(functools.partial(generate.__wrapped__, model, frames=6, how=how), mesh))
+    cfg = GenerationConfig(Sampling(temperature=0.0))
+    run = jax.jit(on_mesh(functools.partial(generate.__wrapped__, model, frames=6, cfg=cfg), mesh))
     return np.asarray(run(params, condition)[0]).tolist()
 
 

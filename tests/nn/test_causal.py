@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax.nn import causal
-from quarkaudio_jax.nn.attention import rotary_turn, turned
+from quarkaudio_jax.nn.attention import apply_rope, rope_angles
 from quarkaudio_jax.nn.causal import causal_attention
 
 SEGMENTS = jnp.asarray([[1] * 9 + [2] * 8 + [0] * 2, [1] * 3 + [2] * 16])
 
-TURN = rotary_turn(jnp.asarray([[*range(9), *range(8), 0, 0], [*range(3), *range(16)]]), 6)
+TURN = rope_angles(jnp.asarray([[*range(9), *range(8), 0, 0], [*range(3), *range(16)]]), 6)
 
 
 def at_once(q, k, v):
-    q, k = (turned(x, TURN[:, :, None]) for x in (q, k))
+    q, k = (apply_rope(x, TURN[:, :, None]) for x in (q, k))
     return jax.nn.dot_product_attention(q, k, v, mask=mask()[:, None])
 
 
