@@ -44,7 +44,7 @@ def main() -> None:
 
     from quarkaudio_jax import load_codec
     from quarkaudio_jax.cli.common import set_up
-    from quarkaudio_jax.codec.chunked import Grid
+    from quarkaudio_jax.codec.chunked import ChunkSpec
     from quarkaudio_jax.metrics.reconstruction import mel_distance
 
     set_up()
@@ -72,13 +72,13 @@ def main() -> None:
     def decode(codes, count):
         return np.concatenate(list(codec.decode_stream(*codes, count)))
 
-    codec.grid = Grid(10**6, 0)
+    codec.chunk_spec = ChunkSpec(10**6, 0)
     whole = [encode(w) for w in waves]
     outs = [] if args.encode_only else [decode(c, len(w)) for c, w in zip(whole, waves, strict=True)]
     chunk = round(args.chunk_seconds * cfg.frame_rate)
     for context in map(float, args.contexts.split(",")):
-        codec.grid = Grid(chunk, round(context * cfg.frame_rate))
-        encode(waves[0][: codec.grid.window * cfg.frame_hop])
+        codec.chunk_spec = ChunkSpec(chunk, round(context * cfg.frame_rate))
+        encode(waves[0][: codec.chunk_spec.window * cfg.frame_hop])
         begun = time.perf_counter()
         chunked = [encode(wave) for wave in waves]
         seconds = time.perf_counter() - begun

@@ -1,1 +1,1 @@
-"""CLAP: the audio tower, waveform to embedding. Its text tower is `text.clap`."""
+"""CLAP's audio encoder; its text encoder is `text.clap`."""

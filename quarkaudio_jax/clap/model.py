@@ -1,7 +1,7 @@
 """CLAP's audio encoder (arXiv:2211.06687): HTS-AT (arXiv:2202.00874), a Swin transformer (arXiv:2103.14030) on log mel.
 
-The spectrogram of ten seconds is cut in time into `fold` pieces that are stacked along frequency, so that a square
-image enters a Swin transformer. Computed as transformers does, for windows of one length.
+The spectrogram of ten seconds is split in time into `fold` pieces that are stacked along frequency, to a square image for a
+Swin transformer. Equal to the transformers library's, for windows of one length.
 """
 
 import dataclasses
@@ -19,20 +19,22 @@ from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import LayerNorm
 from quarkaudio_jax.nn.stft import stft
+from quarkaudio_jax.types import ceil_div
 
 BATCH_NORM_EPS = PATCH_NORM_EPS = 1e-5
-FAR = -100.0
-"""Added to the scores of two places that only the cyclic shift made neighbors."""
+SHIFT_MASK = -100.0
+"""Attention bias between patches that are neighbors only through the cyclic shift."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClapAudioConfig:
-    """dim, depths, heads: of the first stage, and of every stage; a later stage is twice as wide as the one before.
+    """Configuration of `ClapAudioEncoder`.
 
-    window: places a side within which attention acts. image: the spectrogram's side in bins, `fold` times `bands`.
-    projected: the embedding's width. sample_rate (Hz), seconds, n_fft, hop, low and high (Hz): of the spectrogram; htk:
-    triangles of the HTK scale without Slaney's norm, as the models with feature fusion have. padding: what fills a
-    short recording up, "repeatpad" (whole repetitions, then zeros), "repeat" or "pad".
+    dim: width of the first stage; each stage is twice as wide as the previous one. depths, heads: blocks and heads of the
+    stages. window: side of the attention windows, in patches. image: side of the spectrogram image in bins, `fold` times
+    `bands`. patch: side of a patch in bins. projected: width of the embedding. sample_rate (Hz), seconds, n_fft, hop, low
+    and high (Hz): of the spectrogram. htk: HTK mel scale without Slaney's norm, as in the models with feature fusion.
+    padding: of short recordings, "repeatpad" (complete repetitions, then zeros), "repeat" or "pad".
     """
 
     dim: int = 96
@@ -56,17 +58,17 @@ class ClapAudioConfig:
 
     @property
     def samples(self) -> int:
-        """Of a window, the encoder's input."""
+        """Samples of the encoder's input."""
         return self.seconds * self.sample_rate
 
     @property
     def fold(self) -> int:
-        """Pieces of the time axis that are stacked along frequency."""
+        """Pieces of the time axis stacked along frequency."""
         return self.image // self.bands
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """Places a side at every stage."""
+        """Side of the image in patches at each stage."""
         return tuple(self.image // self.patch // 2**stage for stage in range(len(self.depths)))
 
     def __post_init__(self):
@@ -76,7 +78,9 @@ class ClapAudioConfig:
             raise UserError(f"CLAP: an image of {self.image} does not fold from {self.bands} bands or into its stages")
         for side in self.sides:
             if side % self.window:
-                raise UserError(f"CLAP: a stage of {side} places a side does not split into windows of {self.window}")
+                raise UserError(
+                    f"CLAP: a stage of {side} by {side} patches does not split into windows of {self.window}"
+                )
         if self.samples // self.hop + 1 > self.image * self.fold:
             raise UserError(
                 f"CLAP: {self.seconds} s are more frames than {self.image * self.fold}, which the image holds"
@@ -87,9 +91,9 @@ CLAP_AUDIO = ClapAudioConfig()
 
 
 def clap_windows(wave_S: np.ndarray, cfg: ClapAudioConfig) -> np.ndarray:
-    """A recording as windows (N, cfg.samples): one, filled up as `cfg.padding` says, or as few as cover a longer one.
+    """Splits a recording into windows (N, cfg.samples); a short one is padded according to `cfg.padding`.
 
-    The windows of a longer recording lie evenly, the first at its start and the last at its end.
+    A longer recording has the fewest evenly spaced windows that cover it, from its start to its end.
     """
     size = len(wave_S)
     if not size:
@@ -100,12 +104,12 @@ def clap_windows(wave_S: np.ndarray, cfg: ClapAudioConfig) -> np.ndarray:
         elif cfg.padding == "repeatpad":
             wave_S = np.tile(wave_S, cfg.samples // size)
         return np.pad(wave_S, (0, cfg.samples - len(wave_S)))[None].astype(np.float32)
-    starts = np.linspace(0, size - cfg.samples, -(-size // cfg.samples)).round().astype(int)
+    starts = np.linspace(0, size - cfg.samples, ceil_div(size, cfg.samples)).round().astype(int)
     return np.stack([wave_S[i : i + cfg.samples] for i in starts]).astype(np.float32)
 
 
 def clap_mel(wave_BxS: jax.Array, cfg: ClapAudioConfig) -> jax.Array:
-    """Log mel power in dB, (B, S // hop + 1, bands) float32; frames are centered, the ends reflected."""
+    """Log mel power in dB, (B, S // hop + 1, bands) float32; from centered frames with reflection at the ends."""
     pad = cfg.n_fft // 2
     spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad, pad)), mode="reflect"), cfg.n_fft, cfg.hop)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
@@ -113,52 +117,52 @@ def clap_mel(wave_BxS: jax.Array, cfg: ClapAudioConfig) -> jax.Array:
     return 10.0 * jnp.log10(jnp.maximum(mel, 1e-10))
 
 
-def bicubic(size: int, wanted: int) -> np.ndarray:
-    """(wanted, size) float32: the matrix that resamples an axis by cubic convolution (Keys 1981, a = -0.75).
+def bicubic(size: int, new_size: int) -> np.ndarray:
+    """Matrix (new_size, size) float32 that resamples an axis by cubic convolution (Keys 1981, a = -0.75).
 
-    The ends of both axes coincide, and what lies beyond them repeats the last value, as PyTorch does.
+    The ends of both axes are aligned, and edge values are repeated beyond them, as in PyTorch with align_corners=True.
     """
-    places = np.arange(wanted) * ((size - 1) / max(wanted - 1, 1))
-    base = np.floor(places).astype(int)
-    matrix = np.zeros((wanted, size))
+    positions = np.arange(new_size) * ((size - 1) / max(new_size - 1, 1))
+    base = np.floor(positions).astype(int)
+    matrix = np.zeros((new_size, size))
     for tap in range(-1, 3):
-        x = np.abs(places - base - tap)
+        x = np.abs(positions - base - tap)
         near = (1.25 * x - 2.25) * x * x + 1
         far = -0.75 * (((x - 5) * x + 8) * x - 4)
         weight = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
-        np.add.at(matrix, (np.arange(wanted), np.clip(base + tap, 0, size - 1)), weight)
+        np.add.at(matrix, (np.arange(new_size), np.clip(base + tap, 0, size - 1)), weight)
     return matrix.astype(np.float32)
 
 
 def relative_index(window: int) -> np.ndarray:
-    """(window^2, window^2) rows of the bias table, by the distance between two places of a window."""
+    """Row of the bias table for each pair of patches of a window, (window^2, window^2)."""
     y, x = np.divmod(np.arange(window * window), window)
     span = 2 * window - 1
     return (y[:, None] - y[None] + window - 1) * span + x[:, None] - x[None] + window - 1
 
 
 def shift_mask(side: int, window: int, shift: int) -> np.ndarray:
-    """(windows, window^2, window^2) float32: FAR between places that the cyclic shift brought together, otherwise 0."""
+    """Attention bias (windows, window^2, window^2) float32: SHIFT_MASK between patches of different regions, else 0."""
     region = (np.arange(side) >= side - window).astype(int) + (np.arange(side) >= side - shift)
-    kind = np.asarray(split_windows(3 * region[None, :, None, None] + region[None, None, :, None], window))[..., 0]
-    return np.where(kind[:, None] != kind[:, :, None], FAR, 0.0).astype(np.float32)
+    region_of = np.asarray(split_windows(3 * region[None, :, None, None] + region[None, None, :, None], window))[..., 0]
+    return np.where(region_of[:, None] != region_of[:, :, None], SHIFT_MASK, 0.0).astype(np.float32)
 
 
 def split_windows(x_BxHxWxC: jax.Array, window: int) -> jax.Array:
-    """(B * windows, window^2, C)."""
+    """Splits an image into windows, (B * windows, window^2, C)."""
     batch, height, width, channels = x_BxHxWxC.shape
     x = x_BxHxWxC.reshape(batch, height // window, window, width // window, window, channels)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, window * window, channels)
 
 
 def join_windows(x_NxLxC: jax.Array, window: int, side: int) -> jax.Array:
-    """The inverse of `split_windows` for an image of `side` places a side."""
+    """The inverse of `split_windows` for an image of `side` by `side` patches."""
     x = x_NxLxC.reshape(-1, side // window, side // window, window, window, x_NxLxC.shape[-1])
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, side, side, x_NxLxC.shape[-1])
 
 
 class WindowBlock(nn.Module):
-    """Attention within windows, which lie half a window further in every second block, and a GELU MLP."""
+    """Swin transformer layer: attention within windows, with `shifted` moved by half a window, and a GELU MLP."""
 
     cfg: ClapAudioConfig
     num_heads: int
@@ -218,7 +222,7 @@ class ClapAudioEncoder(nn.Module):
 
 
 class _BatchNorm(nn.Module):
-    """Batch normalization over the last axis with the statistics that training left."""
+    """Batch normalization over the last axis in inference mode."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -231,7 +235,7 @@ class _BatchNorm(nn.Module):
 
 
 class _Patches(nn.Module):
-    """An image (B, H, W, 1) as a normalized vector per square of `patch` bins a side."""
+    """Patch embedding: an image (B, H, W, 1) to a normalized vector per patch."""
 
     cfg: ClapAudioConfig
     dtype: Any = jnp.float32
@@ -245,20 +249,20 @@ class _Patches(nn.Module):
 
 
 class ClapAudio:
-    """The encoder with its weights, over recordings of any lengths."""
+    """CLAP's audio encoder with its weights, for recordings of any length."""
 
     def __init__(self, cfg: ClapAudioConfig, params: Any, batch: int = 4):
         self.cfg, self._batch, self._params = cfg, batch, jax.device_put(params)
         self._embed = jax.jit(lambda params, wave: ClapAudioEncoder(cfg).apply({"params": params}, wave))
 
     def __call__(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(N, projected) float32 of each wave at cfg.sample_rate, of unit length, one a window (see `clap_windows`)."""
+        """Embeddings (N, projected) float32 of each wave at cfg.sample_rate, one per window, with norm 1."""
         windows = [clap_windows(wave, self.cfg) for wave in waves]
-        joined, found = np.concatenate(windows), []
-        for begin in range(0, len(joined), self._batch):
-            part = joined[begin : begin + self._batch]
+        stacked, parts = np.concatenate(windows), []
+        for start in range(0, len(stacked), self._batch):
+            part = stacked[start : start + self._batch]
             padded = np.pad(part, ((0, self._batch - len(part)), (0, 0)))
-            found.append(np.asarray(self._embed(self._params, padded))[: len(part)])
-        found = np.concatenate(found)
-        found /= np.linalg.norm(found, axis=-1, keepdims=True)
-        return np.split(found, np.cumsum([len(w) for w in windows])[:-1])
+            parts.append(np.asarray(self._embed(self._params, padded))[: len(part)])
+        embeddings = np.concatenate(parts)
+        embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+        return np.split(embeddings, np.cumsum([len(w) for w in windows])[:-1])

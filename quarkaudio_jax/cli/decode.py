@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Decodes every input; SystemExit lists the files that could not be decoded."""
-    from quarkaudio_jax.codec.chunked import Grid
+    from quarkaudio_jax.codec.chunked import ChunkSpec
     from quarkaudio_jax.inference.codec import load_codec
     from quarkaudio_jax.io import token_file
     from quarkaudio_jax.io.stream import Writer
@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> None:
         file = token_file.read(source)
         codec.check(file, str(source), args.any_weights)
         header, acoustic, semantic, durations = file
-        grid = Grid(header.chunk_frames, header.context_frames)
-        blocks = codec.decode_stream(acoustic, semantic, header.num_samples, grid, durations)
+        chunk_spec = ChunkSpec(header.chunk_frames, header.context_frames)
+        blocks = codec.decode_stream(acoustic, semantic, header.num_samples, chunk_spec, durations)
         with Writer(target, header.sample_rate) as writer:
-            for samples in progress(blocks, grid.num_windows(header.num_frames), "windows"):
+            for samples in progress(blocks, chunk_spec.num_windows(header.num_frames), "windows"):
                 writer.write(samples)
         return f"{target}: {header.seconds:.2f} s at {header.sample_rate} Hz"
 

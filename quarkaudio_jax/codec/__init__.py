@@ -1,1 +1,1 @@
-"""Wave <-> Codes: the H-Codec family."""
+"""Waves to codes and back: H-Codec and BiCodec."""

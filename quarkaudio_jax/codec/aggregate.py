@@ -1,8 +1,8 @@
-"""Adaptive frame rate (H-Codec 1.5): neighboring frames that sound alike share one code.
+"""Adaptive frame rate (H-Codec 1.5): groups of similar neighboring frames share one code.
 
-Grouping follows FlexiCodec (arXiv:2510.00981): a group ends where the cosine similarity of
-neighboring semantic frames falls to a threshold, or at a maximum length. A transformer
-then reads one query behind each group. All shapes are static: as many group slots as frames.
+Grouping follows FlexiCodec (arXiv:2510.00981): a group ends where the cosine similarity of neighboring semantic frames falls
+to a threshold, or at a maximum length. A transformer then pools each group at a query after its frames. Shapes are static:
+there are as many group slots as frames.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from quarkaudio_jax.nn.norm import safe_norm
 
 @dataclasses.dataclass(frozen=True)
 class MimiConfig:
-    """One transformer of the aggregation."""
+    """Shape of a Mimi transformer."""
 
     dim: int
     num_layers: int
@@ -30,13 +30,13 @@ class MimiConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AggregationConfig:
-    """aggregator: pools each stream's groups; bottleneck: reads the repeated code vectors before the decoder.
+    """Configuration of the grouping of frames.
 
-    threshold: cosine similarity at or below which a new group starts; max_group: frames a
-    group holds at most. train_thresholds: training draws one threshold an item, uniformly
-    between the two; None trains with `threshold`. mask_padding: False lets the empty group
-    slots of a batch's shorter items take part in attention, as the original code does (its
-    items then depend on the batch); there are as many as the batch's longest item has groups.
+    aggregator: pools the groups of each stream. bottleneck: processes the repeated code vectors before the decoder.
+    threshold: cosine similarity at or below which a new group starts. max_group: maximum frames per group.
+    train_thresholds: range of the threshold that training samples uniformly per item; None trains with `threshold`.
+    mask_padding: False lets empty group slots take part in attention, up to the number of groups of the batch's longest
+    item, as the original code does; items then depend on the batch.
     """
 
     aggregator: MimiConfig
@@ -48,19 +48,19 @@ class AggregationConfig:
 
 
 class Groups(NamedTuple):
-    """segment_BxT: the group of each frame; durations_BxG: frames in each group, 0 behind the last; G = T."""
+    """segment_BxT: group of each frame. durations_BxG: frames per group, 0 in empty slots; G = T."""
 
     segment_BxT: jax.Array
     durations_BxG: jax.Array
 
     @property
     def mask_BxG(self) -> jax.Array:
-        """Which group slots are in use."""
+        """Group slots in use."""
         return self.durations_BxG > 0
 
 
 def neighbor_similarity(x_BxTxD: jax.Array) -> jax.Array:
-    """Cosine similarity of each frame with the next, (B, T - 1), float32."""
+    """Cosine similarity of each frame with the next, (B, T - 1) float32."""
     x = x_BxTxD.astype(jnp.float32)
     x = x / jnp.maximum(safe_norm(x, keepdims=True), 1e-8)
     return (x[:, 1:] * x[:, :-1]).sum(-1)
@@ -75,9 +75,8 @@ def group_frames(
 ) -> Groups:
     """Groups from the similarity of neighbors (B, T - 1).
 
-    A group starts where the similarity is at or below `threshold` (a number, or one an
-    item, (B,)), where `starts_BxT` says so, and every `max_group` frames after such a
-    boundary. mask_BxT: valid frames, at the front of each item.
+    A group starts where the similarity is at or below `threshold` (a number, or (B,)), at `starts_BxT`, and every
+    `max_group` frames after such a boundary. mask_BxT: valid frames, at the start of each item.
     """
     batch, length = similarity_BxT.shape[0], similarity_BxT.shape[1] + 1
     threshold = jnp.broadcast_to(jnp.asarray(threshold, jnp.float32), (batch,))
@@ -93,21 +92,21 @@ def group_frames(
 
 
 def segments_of(durations_BxG: jax.Array, num_frames: int) -> jax.Array:
-    """The group of each of `num_frames` frames, (B, T); frames behind the last group belong to slot G - 1."""
+    """The group of each of `num_frames` frames, (B, T); frames after the last group belong to slot G - 1."""
     ends_BxG = jnp.cumsum(durations_BxG, axis=1)
     segment = (jnp.arange(num_frames)[None, :, None] >= ends_BxG[:, None, :]).sum(-1)
     return jnp.minimum(segment, durations_BxG.shape[1] - 1).astype(jnp.int32)
 
 
 def expand(x_BxGxD: jax.Array, segment_BxT: jax.Array) -> jax.Array:
-    """Each group's value for each of its frames, (B, T, D)."""
+    """Repeats each group's value for its frames, (B, T, D)."""
     return jnp.take_along_axis(x_BxGxD, segment_BxT[..., None], axis=1)
 
 
 class QueryAggregator(nn.Module):
-    """Pools groups of frames, (B, T, D) -> (B, G, D): a query (group mean + learned vector) behind each group.
+    """Pools groups of frames, (B, T, D) -> (B, G, D), at a query (group mean + learned vector) after each group.
 
-    Positions run over frames and queries interleaved. Slots without a group give 0.
+    Positions count the interleaved frames and queries. The output of empty slots is 0.
     """
 
     cfg: AggregationConfig

@@ -19,10 +19,11 @@ from quarkaudio_jax.nn.transformer import TransformerBlock
 
 @dataclasses.dataclass(frozen=True)
 class SpectralDecoderConfig:
-    """dim: width; hidden: ConvNeXt MLP; n_fft, hop: samples; upsample: spectral frames per code frame.
+    """Configuration of `SpectralDecoder`.
 
-    subpixel: upsample by a sub-pixel convolution (H-Codec 1.0 and 1.5) instead of repeating
-    each frame and smoothing (2.0; `upsample` must then be even).
+    dim: width. hidden: width of the ConvNeXt MLP. n_fft, hop: samples. upsample: spectral frames per code frame.
+    subpixel: upsample by a sub-pixel convolution (H-Codec 1.0 and 1.5) instead of repetition and smoothing (2.0;
+    `upsample` must then be even).
     """
 
     dim: int
@@ -72,7 +73,7 @@ class SpectralDecoder(nn.Module):
     @nn.compact
     def __call__(self, x_BxTxC: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         cfg = self.cfg
-        stack = dict(scan=self.scan, remat=self.remat)
+        stack: dict[str, Any] = dict(scan=self.scan, remat=self.remat)
         mask = None if mask_BxT is None else jnp.repeat(mask_BxT, cfg.upsample, axis=1)
         if cfg.subpixel:
             x = SubpixelConv1d(cfg.dim, 5, cfg.upsample, self.dtype, name="embed")(x_BxTxC, mask)

@@ -1,7 +1,6 @@
-"""The wiring that every H-Codec shares: two encoders, two residual VQs, two decoders, and grouping of frames.
+"""The architecture of all H-Codecs: two encoders, two residual VQs, two decoders, and optional grouping of frames.
 
-A frozen `HCodecConfig` fills the slots; the classes that build them are looked up by the
-type of the slot's configuration. The codec never computes SSL features: they are an argument.
+An `HCodecConfig` chooses the modules by the types of their configurations. SSL features are an argument.
 """
 
 import dataclasses
@@ -28,11 +27,12 @@ from quarkaudio_jax.codec.spectral import SpectralEncoder, SpectralEncoderConfig
 from quarkaudio_jax.nn.mimi import MimiTransformer
 from quarkaudio_jax.types import Codes, Wave, ceil_div
 
-SLOTS = {
+MODULES = {
     SeanetEncoderConfig: SeanetEncoder,
     SpectralEncoderConfig: SpectralEncoder,
     SpectralDecoderConfig: SpectralDecoder,
 }
+"""Module class of each configuration class."""
 
 jax.tree_util.register_dataclass(Wave, ["samples_BxS", "lengths_B"], ["sample_rate"])
 jax.tree_util.register_dataclass(
@@ -42,9 +42,10 @@ jax.tree_util.register_dataclass(
 
 @dataclasses.dataclass(frozen=True)
 class HCodecConfig:
-    """A member of the family. sample_rate in Hz; the quantizers and the semantic branch share the frame rate.
+    """Configuration of an H-Codec.
 
-    aggregation: how frames are grouped before they are quantized; None quantizes every frame.
+    sample_rate: Hz. The quantizers and the semantic branch share the frame rate. aggregation: grouping of frames before
+    quantization; None quantizes every frame.
     """
 
     name: str
@@ -68,23 +69,23 @@ class HCodecConfig:
 
     @property
     def frame_rate(self) -> float:
-        """Code frames a second (before any grouping)."""
+        """Code frames per second, before grouping."""
         return self.sample_rate / self.frame_hop
 
     @property
     def duration_bits(self) -> int:
-        """Bits that the length of a group takes; 0 without grouping."""
+        """Bits of a group's duration; 0 without grouping."""
         return 0 if self.aggregation is None else (self.aggregation.max_group - 1).bit_length()
 
     @property
     def bits_per_frame(self) -> int:
-        """Bits that one frame, or one group of frames, takes, packed."""
+        """Bits of one frame, or of one group of frames."""
         quantizers = (self.acoustic_quantizer, self.semantic_quantizer)
         return self.duration_bits + sum(q.num_codebooks * (q.codebook_size - 1).bit_length() for q in quantizers)
 
     @property
     def bitrate(self) -> float:
-        """Bits a second of the codes alone; with grouping the most that can occur (a group for each frame)."""
+        """Bits per second of the codes; with grouping the maximum, one group per frame."""
         return self.bits_per_frame * self.frame_rate
 
     def num_frames(self, num_samples):
@@ -95,8 +96,8 @@ class HCodecConfig:
 class Embeddings(NamedTuple):
     """Encoder outputs before quantization, (B, T, D) float32.
 
-    mask_BxT: valid ones, or None. groups: with grouping, T counts slots of groups; frame_mask
-    is then the mask of the frames.
+    mask_BxT: valid positions, or None. groups: None without grouping; with it, T counts slots of groups. frame_mask_BxT:
+    valid frames.
     """
 
     acoustic_BxTxD: jax.Array
@@ -107,7 +108,7 @@ class Embeddings(NamedTuple):
 
 
 class TrainOutputs(NamedTuple):
-    """What a training pass gives the losses."""
+    """Outputs of a training pass, from which losses are computed."""
 
     wave_BxS: jax.Array
     features_BxTxD: jax.Array
@@ -116,10 +117,9 @@ class TrainOutputs(NamedTuple):
 
 
 def expand_codes(codes: Codes, num_frames: int | None = None) -> Codes:
-    """Codes of groups repeated for each of their frames; codes without durations as they are.
+    """Repeats the codes of groups for each of their frames; codes without durations are returned unchanged.
 
-    num_frames: frames of the result, at least those of the longest item; needed under jit,
-    otherwise counted.
+    num_frames: frames of the result, at least those of the longest item; required under jit.
     """
     if codes.durations_BxT is None:
         return codes
@@ -127,19 +127,18 @@ def expand_codes(codes: Codes, num_frames: int | None = None) -> Codes:
     lengths = durations.sum(1, dtype=jnp.int32)
     num_frames = int(lengths.max()) if num_frames is None else num_frames
     segment = segments_of(durations, num_frames)
-    streams = (expand(jnp.asarray(c), segment) for c in (codes.acoustic_BxTxK, codes.semantic_BxTxK))
-    return Codes(*streams, codes.frame_rate, lengths)
+    acoustic, semantic = (expand(jnp.asarray(c), segment) for c in (codes.acoustic_BxTxK, codes.semantic_BxTxK))
+    return Codes(acoustic, semantic, codes.frame_rate, lengths)
 
 
 class HCodec(nn.Module):
-    """A codec of the family; apply one of its methods, for example `codec.apply(v, wave, feats, method="encode")`.
+    """An H-Codec; apply one of its methods, for example `codec.apply(v, wave, feats, method="encode")`.
 
-    Waves are (B, S) float32 with S a multiple of `cfg.frame_hop` (zero-pad the end), features
-    (B, S / cfg.feature_hop, D). `lengths_B` are valid samples; what an item gives does not
-    depend on the padding behind it. `scan`: see `nn.stack`.
+    Waves are (B, S) float32 with S a multiple of `cfg.frame_hop` (zero-pad the end), features (B, S / cfg.feature_hop, D).
+    lengths_B: valid samples; an item's results do not depend on its padding. scan, remat: see `nn.stack.Stack`.
 
-    With grouping, `threshold` (a number or one an item, (B,)) and `max_group` replace the
-    configuration's, and `starts_BxT` are frames at which a group starts in any case.
+    With grouping, `threshold` (a number, or (B,)) and `max_group` override the configuration, and `starts_BxT` forces
+    groups to start at those frames.
     """
 
     cfg: HCodecConfig
@@ -148,10 +147,11 @@ class HCodec(nn.Module):
     remat: str = "none"
 
     def setup(self):
+        """Creates the submodules and parameters."""
         cfg = self.cfg
         deep = dict(dtype=self.dtype, scan=self.scan, remat=self.remat)
-        self.encoder = SLOTS[type(cfg.encoder)](cfg.encoder, **deep)
-        self.decoder = SLOTS[type(cfg.decoder)](cfg.decoder, **deep)
+        self.encoder = MODULES[type(cfg.encoder)](cfg.encoder, **deep)
+        self.decoder = MODULES[type(cfg.decoder)](cfg.decoder, **deep)
         self.semantic_encoder = SemanticEncoder(cfg.semantic, self.dtype)
         self.semantic_decoder = SemanticDecoder(cfg.semantic, self.dtype)
         self.quantizer = ResidualVQ(cfg.acoustic_quantizer)
@@ -164,7 +164,7 @@ class HCodec(nn.Module):
             self.bottleneck = MimiTransformer(*shape, **deep)
 
     def encode_frames(self, wave_BxS, features_BxTxD, lengths_B=None) -> Embeddings:
-        """Both encoders, before any grouping."""
+        """Outputs of both encoders, before grouping."""
         cfg = self.cfg
         if wave_BxS.shape[1] % cfg.frame_hop:
             raise ValueError(f"wave has {wave_BxS.shape[1]} samples, not a multiple of {cfg.frame_hop}: pad its end")
@@ -185,7 +185,7 @@ class HCodec(nn.Module):
     def embed(
         self, wave_BxS, features_BxTxD, lengths_B=None, threshold=None, max_group=None, starts_BxT=None
     ) -> Embeddings:
-        """What is quantized: the encoders' frames, or groups of them."""
+        """The vectors to quantize: encoder frames, or groups of them."""
         cfg = self.cfg.aggregation
         frames = self.encode_frames(wave_BxS, features_BxTxD, lengths_B)
         if cfg is None:
@@ -206,7 +206,7 @@ class HCodec(nn.Module):
     def encode(
         self, wave_BxS, features_BxTxD, lengths_B=None, threshold=None, max_group=None, starts_BxT=None
     ) -> Codes:
-        """Wave and features to codes; frames (or slots of groups) behind an item's end hold code 0."""
+        """Wave and features to codes; frames (or slots of groups) after an item's end hold code 0."""
         return self.quantize(self.embed(wave_BxS, features_BxTxD, lengths_B, threshold, max_group, starts_BxT))
 
     def quantize(self, emb: Embeddings) -> Codes:
@@ -223,17 +223,17 @@ class HCodec(nn.Module):
         """Sums of the acoustic and of the semantic code vectors, each (B, T, D)."""
         return self.quantizer.decode(codes.acoustic_BxTxK), self.semantic_quantizer.decode(codes.semantic_BxTxK)
 
-    def mix(self, acoustic_BxTxD, semantic_BxTxD, mask_BxT=None) -> jax.Array:
-        """The decoder's input: both streams' vectors side by side, through the bottleneck if there is one."""
+    def concat_streams(self, acoustic_BxTxD, semantic_BxTxD, mask_BxT=None) -> jax.Array:
+        """Concatenates the streams' code vectors to the decoder's input, and applies the bottleneck if there is one."""
         x = jnp.concatenate([acoustic_BxTxD, semantic_BxTxD], axis=-1)
         return x if self.cfg.aggregation is None else self.bottleneck(x, mask_BxT)
 
     def synthesize(self, acoustic_BxTxD, semantic_BxTxD, mask_BxT=None) -> jax.Array:
         """Code vectors of frames to a wave, (B, T * frame_hop)."""
-        return self.decoder(self.mix(acoustic_BxTxD, semantic_BxTxD, mask_BxT), mask_BxT)
+        return self.decoder(self.concat_streams(acoustic_BxTxD, semantic_BxTxD, mask_BxT), mask_BxT)
 
     def decode(self, codes: Codes, num_frames: int | None = None) -> jax.Array:
-        """Codes to a wave, (B, T * frame_hop); samples behind an item's end are 0. num_frames: see `expand_codes`."""
+        """Codes to a wave, (B, T * frame_hop); samples after an item's end are 0. num_frames: see `expand_codes`."""
         codes = expand_codes(codes, num_frames)
         mask = None
         if codes.lengths_B is not None:
@@ -253,26 +253,28 @@ class HCodec(nn.Module):
         return jax.random.uniform(self.make_rng("codec"), (batch,), jnp.float32, minval=low, maxval=high)
 
     def _reconstruct(self, emb: Embeddings, acoustic: Quantized, semantic: Quantized) -> TrainOutputs:
-        vectors = acoustic.quantized_BxTxD, semantic.quantized_BxTxD
+        acoustic_BxTxD, semantic_BxTxD = acoustic.quantized_BxTxD, semantic.quantized_BxTxD
         if emb.groups is not None:
-            vectors = tuple(expand(v, emb.groups.segment_BxT) for v in vectors)
-        wave = self.synthesize(*vectors, emb.frame_mask_BxT)
-        return TrainOutputs(wave, self.predict_features(vectors[1], emb.frame_mask_BxT), acoustic, semantic)
+            acoustic_BxTxD, semantic_BxTxD = (
+                expand(x, emb.groups.segment_BxT) for x in (acoustic_BxTxD, semantic_BxTxD)
+            )
+        wave = self.synthesize(acoustic_BxTxD, semantic_BxTxD, emb.frame_mask_BxT)
+        return TrainOutputs(wave, self.predict_features(semantic_BxTxD, emb.frame_mask_BxT), acoustic, semantic)
 
-    def fit_codebooks(self, wave_BxS, features_BxTxD, lengths_B=None) -> None:
+    def init_codebooks(self, wave_BxS, features_BxTxD, lengths_B=None) -> None:
         """k-means initialization of both quantizers from a batch (mutable `codebooks`, rng `codec`)."""
         emb = self.embed(wave_BxS, features_BxTxD, lengths_B, self._training_threshold(len(wave_BxS)))
-        self.quantizer.fit(emb.acoustic_BxTxD, emb.mask_BxT)
-        self.semantic_quantizer.fit(emb.semantic_BxTxD, emb.mask_BxT)
+        self.quantizer.init_codebooks(emb.acoustic_BxTxD, emb.mask_BxT)
+        self.semantic_quantizer.init_codebooks(emb.semantic_BxTxD, emb.mask_BxT)
 
     def train(self, rules: QuantizerRules, wave_BxS, features_BxTxD, lengths_B=None) -> TrainOutputs:
-        """A training pass, updating the codebooks (mutable `codebooks`, rng `codec`)."""
+        """A training pass that updates the codebooks (mutable `codebooks`, rng `codec`)."""
         emb = self.embed(wave_BxS, features_BxTxD, lengths_B, self._training_threshold(len(wave_BxS)))
         acoustic = self.quantizer.update(rules, emb.acoustic_BxTxD, emb.mask_BxT)
         return self._reconstruct(emb, acoustic, self.semantic_quantizer.update(rules, emb.semantic_BxTxD, emb.mask_BxT))
 
     def __call__(self, wave_BxS, features_BxTxD, lengths_B=None) -> TrainOutputs:
-        """Reconstruction in evaluation mode (initializes every parameter)."""
+        """Reconstruction in evaluation mode; initializes all parameters."""
         emb = self.embed(wave_BxS, features_BxTxD, lengths_B)
 
         def quantize(quantizer, x_BxTxD):
@@ -291,4 +293,4 @@ def init_variables(codec: HCodec, key: jax.Array) -> dict[str, Any]:
     cfg = codec.cfg
     wave = jnp.zeros((1, 4 * cfg.frame_hop), jnp.float32)
     features = jnp.zeros((1, 4 * cfg.semantic.stride, cfg.semantic.feature_dim), jnp.float32)
-    return codec.init(key, wave, features)
+    return dict(codec.init(key, wave, features))

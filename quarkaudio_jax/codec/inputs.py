@@ -1,4 +1,4 @@
-"""What a user hands to a codec, checked on the host before anything is compiled: waves, lengths, codes. NumPy only."""
+"""Validation of a codec's inputs on the host: waves, lengths, codes (NumPy only)."""
 
 import math
 import numbers
@@ -14,19 +14,19 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.types import Codes, Wave
 
 LOUDEST = 100.0
-"""A larger sample can't be meant for audio in [-1, 1]; it is an integer that was cast, not scaled."""
+"""Largest magnitude accepted; larger samples are integers that were cast to float without scaling."""
 
 ITEMS_A_SAMPLE = 16
-"""A batch of more items than this for each sample of an item is a recording with its channels last."""
+"""Items per sample of an item above which a batch is taken for a recording with its channels last."""
 
 RATES = (1, 10_000_000)
-"""Hz."""
+"""Lowest and highest sample rate accepted, in Hz."""
 
 INTEGER_SCALES = {"int8": "x / 128", "uint8": "(x - 128.0) / 128", "int16": "x / 32768", "int32": "x / 2147483648"}
 
 
 def as_array(value: Any, what: str) -> np.ndarray:
-    """The NumPy array of a list of numbers or of an array of NumPy, JAX or PyTorch (CPU); UserError otherwise."""
+    """Converts a list of numbers or an array of NumPy, JAX or PyTorch (CPU); UserError for anything else."""
     if isinstance(value, str | bytes | os.PathLike):
         raise UserError(f"{what} is {value!r}; it should be an array")
     try:
@@ -37,7 +37,7 @@ def as_array(value: Any, what: str) -> np.ndarray:
 
 
 def as_int(value: Any, what: str, low: int, high: int, allowed: str = "it should be an integer,") -> int:
-    """An integer in a range; UserError otherwise. allowed: what the message says before the range."""
+    """Checks an integer in a range; UserError otherwise. allowed: the message's text before the range."""
     try:
         number = low - 1 if isinstance(value, bool | np.bool_) else operator.index(value)
     except TypeError:
@@ -48,14 +48,14 @@ def as_int(value: Any, what: str, low: int, high: int, allowed: str = "it should
 
 
 def as_number(value: Any, what: str) -> float:
-    """A number that is not NaN; UserError otherwise."""
+    """Checks a number that is not NaN; UserError otherwise."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or math.isnan(value):
         raise UserError(f"{what} is {value!r}; it should be a number")
     return float(value)
 
 
 def as_counts(value: Any, what: str, batch: int, low: int, high: int | None) -> np.ndarray:
-    """One integer an item, (B,) int64, in a range (high None: no limit); UserError otherwise."""
+    """Checks one integer per item in a range (high None: no limit), (B,) int64; UserError otherwise."""
     array = as_array(value, what)
     if array.dtype.kind not in "iu":
         raise UserError(f"{what} are {array.dtype}; they should be integers")
@@ -68,7 +68,7 @@ def as_counts(value: Any, what: str, batch: int, low: int, high: int | None) -> 
 
 
 def as_rate(value: Any, what: str = "sample_rate") -> int:
-    """Hz as an int; UserError otherwise."""
+    """Checks a sample rate in Hz; UserError otherwise."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real or not math.isfinite(value) or value != int(value) or not RATES[0] <= value <= RATES[1]:
         raise UserError(f"{what} is {value!r}; it should be a whole number of Hz, {RATES[0]} to {RATES[1]}")
@@ -76,7 +76,7 @@ def as_rate(value: Any, what: str = "sample_rate") -> int:
 
 
 def as_samples(wave: Any, what: str = "wave") -> np.ndarray:
-    """Floating-point samples of any shape as float32; UserError for what can't be audio in [-1, 1]."""
+    """Converts floating-point samples of any shape to float32; UserError for other types."""
     if isinstance(wave, str | bytes | os.PathLike):
         raise UserError(
             f"{what} is {wave!r}, not samples. Read the file first: samples, sample_rate = soundfile.read(path), then "
@@ -97,7 +97,7 @@ def as_samples(wave: Any, what: str = "wave") -> np.ndarray:
 
 
 def check_level(samples: np.ndarray, what: str = "wave") -> None:
-    """UserError for samples that are not finite, or so large that they were never scaled."""
+    """Raises UserError for samples that are not finite, or too large for audio in [-1, 1]."""
     if not samples.size:
         return
     peak = float(np.abs(samples).max())
@@ -109,7 +109,7 @@ def check_level(samples: np.ndarray, what: str = "wave") -> None:
 
 
 def check_wave(wave: Any, what: str = "wave") -> np.ndarray:
-    """One recording (S,), float32; UserError otherwise."""
+    """Checks one recording (S,), float32; UserError otherwise."""
     samples_S = as_samples(wave, what)
     if samples_S.ndim != 1 or not len(samples_S):
         raise UserError(f"{what} has shape {samples_S.shape}; it should be (samples,), not empty: mix channels first")
@@ -118,14 +118,14 @@ def check_wave(wave: Any, what: str = "wave") -> np.ndarray:
 
 
 def check_pair(value: Any, what: str) -> tuple[Any, Any]:
-    """(samples, rate), neither looked at; UserError for anything but two things."""
+    """Checks a pair (samples, rate), but not its values; UserError otherwise."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise UserError(f"{what} is a {type(value).__name__}; it should be a pair (samples, sample rate in Hz)")
     return value[0], value[1]
 
 
 def check_waves(wave: Any, sample_rate: Any, lengths: Any, default_rate: int) -> tuple[list[np.ndarray], int]:
-    """(valid samples (S,) of each item, float32, their rate) of what `Codec.encode` takes; UserError otherwise."""
+    """Checks the input of `Codec.encode`: (valid samples (S,) of each item, float32, sample rate); UserError otherwise."""
     if isinstance(wave, Wave):
         if sample_rate not in (None, wave.sample_rate) or lengths is not None:
             raise UserError("a Wave has its own sample_rate and lengths_B; leave the arguments out")
@@ -152,7 +152,7 @@ def check_waves(wave: Any, sample_rate: Any, lengths: Any, default_rate: int) ->
 
 
 def checked_reader(read: Callable[[int, int], Any]) -> Callable[[int, int], np.ndarray]:
-    """read(start, stop) whose samples are checked."""
+    """Wraps read(start, stop) to check its samples."""
 
     def checked(start: int, stop: int) -> np.ndarray:
         samples_S = as_samples(read(start, stop), "what read gives")
@@ -167,10 +167,10 @@ def checked_reader(read: Callable[[int, int], Any]) -> Callable[[int, int], np.n
 
 
 def check_codes(cfg: HCodecConfig, codes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """(acoustic (B, T, K), semantic (B, T, K), valid rows (B,), durations (B, T) or None) of codes, int32.
+    """Checks codes: (acoustic (B, T, K), semantic (B, T, K), lengths (B,), durations (B, T) or None), int32.
 
-    What lies behind an item's valid rows is not looked at and comes back as 0. UserError for codes that the codec
-    can't decode. Each stream may hold fewer codebooks than the codec, its first ones.
+    Values beyond an item's length are ignored and returned as 0. A stream may have the first codebooks only. UserError
+    for codes that the codec can't decode.
     """
     if not isinstance(codes, Codes):
         raise UserError(
@@ -208,7 +208,7 @@ def check_codes(cfg: HCodecConfig, codes: Any) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _check_stream(value: Any, what: str, num_codebooks: int) -> np.ndarray:
-    """An integer array (B, T, K) with 1 to `num_codebooks` codebooks."""
+    """Checks an integer array (B, T, K) with 1 to `num_codebooks` codebooks."""
     array = as_array(value, what)
     if array.dtype.kind not in "iu":
         raise UserError(f"{what} are {array.dtype}; they should be integers")
@@ -218,8 +218,8 @@ def _check_stream(value: Any, what: str, num_codebooks: int) -> np.ndarray:
         hint = "; codes[None] makes a batch of one recording" if len(shape) == 2 else ""
         raise UserError(f"{what} have shape {shape}; it should be {layout}{hint}")
     if not 1 <= shape[2] <= num_codebooks or not array.size:
-        turned = shape[2] > num_codebooks >= shape[1] >= 1
-        hint = "; this looks like (batch, codebooks, frames): codes.swapaxes(1, 2)" if turned else ""
+        swapped = shape[2] > num_codebooks >= shape[1] >= 1
+        hint = "; this looks like (batch, codebooks, frames): codes.swapaxes(1, 2)" if swapped else ""
         raise UserError(f"{what} have shape {shape}; it should be {layout}, not empty{hint}")
     return array
 

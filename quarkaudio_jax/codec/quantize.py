@@ -1,9 +1,8 @@
 """Residual vector quantization with EMA codebooks.
 
-The arithmetic follows `ResidualVQ` of vector-quantize-pytorch 1.22, which H-Codec trains
-with: EMA codebooks (arXiv:1711.00937, appendix A.1), k-means initialization and quantizer
-dropout (SoundStream, arXiv:2107.03312), the rotation trick (arXiv:2410.06424). Distances and
-statistics are float32. Under jit with sharded inputs the sums run over the global batch.
+Follows `ResidualVQ` of vector-quantize-pytorch 1.22, with which H-Codec is trained: EMA codebooks (arXiv:1711.00937, appendix
+A.1), k-means initialization and quantizer dropout (SoundStream, arXiv:2107.03312), the rotation trick (arXiv:2410.06424).
+Distances and statistics are float32. Under jit with sharded inputs, sums are over the global batch.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class QuantizerConfig:
-    """Shape of a residual VQ, and the constants of its statistics."""
+    """Shape of a residual VQ, and constants of its EMA statistics."""
 
     num_codebooks: int
     codebook_size: int
@@ -30,11 +29,10 @@ class QuantizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class QuantizerRules:
-    """How a residual VQ is trained; `schema.CodecConfig` is the home of the defaults.
+    """How a residual VQ is trained; the defaults are in `config.CodecConfig`.
 
-    rotation_trick: False gives the plain straight-through gradient. dropout: one random cut per
-    batch, codebooks above it unused. revive_below: codes whose EMA cluster size falls below it
-    are replaced by random vectors of the batch (0: never; ours).
+    rotation_trick: False uses the straight-through gradient. dropout: use a random number of codebooks per batch.
+    revive_below: replace codes whose EMA cluster size falls below it by random vectors of the batch (0: never; ours).
     """
 
     rotation_trick: bool
@@ -43,7 +41,7 @@ class QuantizerRules:
 
 
 class Codebooks(NamedTuple):
-    """State of a residual VQ; the leading axis is the codebook. `embed` is what codes look up."""
+    """State of a residual VQ; the leading axis is the codebook. embed_KxVxD: the code vectors."""
 
     embed_KxVxD: jax.Array
     cluster_size_KxV: jax.Array
@@ -51,7 +49,10 @@ class Codebooks(NamedTuple):
 
 
 class Quantized(NamedTuple):
-    """Result of a training pass. commit_loss_K: mean squared error per codebook, 0 where dropped. Codes are -1 where dropped or masked."""
+    """Result of a training pass.
+
+    commit_loss_K: mean squared error per codebook, 0 where dropped. codes_BxTxK: -1 where dropped or masked.
+    """
 
     quantized_BxTxD: jax.Array
     codes_BxTxK: jax.Array
@@ -59,21 +60,21 @@ class Quantized(NamedTuple):
 
 
 def random_codebooks(cfg: QuantizerConfig, key: jax.Array) -> Codebooks:
-    """Codebooks before k-means: small random vectors, every cluster of size 1."""
+    """Codebooks before k-means: small random vectors, with cluster sizes of 1."""
     shape = (cfg.num_codebooks, cfg.codebook_size, cfg.dim)
     embed = jax.random.normal(key, shape, jnp.float32) * cfg.dim**-0.5
     return Codebooks(embed, jnp.ones(shape[:2], jnp.float32), embed)
 
 
 def nearest(x_NxD: jax.Array, embed_VxD: jax.Array) -> jax.Array:
-    """Index of the nearest code vector (Euclidean), int32; of equals the first."""
+    """Index of the nearest code vector (Euclidean), int32; the first on ties."""
     cross_NxV = jnp.matmul(x_NxD, embed_VxD.T, precision=HIGHEST)
     return jnp.argmin(jnp.square(embed_VxD).sum(-1) - 2 * cross_NxV, axis=-1).astype(jnp.int32)
 
 
 @jax.custom_vjp
 def rotate_to(x: jax.Array, e: jax.Array) -> jax.Array:
-    """Returns `e`; its gradient reaches `x` as if e were a rotation and scaling of x (arXiv:2410.06424)."""
+    """Returns `e`; the gradient reaches `x` as if e were a rotation and scaling of x (arXiv:2410.06424)."""
     return e
 
 
@@ -100,7 +101,7 @@ rotate_to.defvjp(_rotate_fwd, _rotate_bwd)
 
 
 def encode(embed_KxVxD: jax.Array, x_BxTxD: jax.Array) -> jax.Array:
-    """Codes of `x`, (B, T, K) int32: each codebook quantizes what the ones before left over."""
+    """Codes of `x`, (B, T, K) int32: each codebook quantizes the residual of the previous ones."""
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, x_BxTxD.shape[-1])
 
     def step(residual_NxD, embed_VxD):
@@ -112,7 +113,7 @@ def encode(embed_KxVxD: jax.Array, x_BxTxD: jax.Array) -> jax.Array:
 
 
 def decode(embed_KxVxD: jax.Array, codes_BxTxK: jax.Array) -> jax.Array:
-    """Sum of the code vectors, (B, T, D). Negative codes add nothing; fewer codebooks than K are allowed."""
+    """Sum of the code vectors, (B, T, D). Negative codes count as 0; fewer codebooks than K are allowed."""
 
     def step(total, codebook):
         embed_VxD, codes_BxT = codebook
@@ -123,8 +124,8 @@ def decode(embed_KxVxD: jax.Array, codes_BxTxK: jax.Array) -> jax.Array:
     return jax.lax.scan(step, zeros, (embed_KxVxD[:num_codebooks], jnp.moveaxis(codes_BxTxK, -1, 0)))[0]
 
 
-def _updated(cfg: QuantizerConfig, book: Codebooks, x_NxD, codes_N, weight_N) -> Codebooks:
-    """One codebook after its EMA step: sizes and sums move by 1 - decay towards the batch's."""
+def _ema_update(cfg: QuantizerConfig, book: Codebooks, x_NxD, codes_N, weight_N) -> Codebooks:
+    """One codebook after an EMA step of its cluster sizes and sums."""
     onehot_NxV = jax.nn.one_hot(codes_N, cfg.codebook_size, dtype=jnp.float32) * weight_N[:, None]
     sums_VxD = jnp.matmul(onehot_NxV.T, x_NxD, precision=HIGHEST)
     rate = 1 - cfg.decay
@@ -136,19 +137,19 @@ def _updated(cfg: QuantizerConfig, book: Codebooks, x_NxD, codes_N, weight_N) ->
 
 
 def _weights(x_NxD: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
-    """1 for each valid row, else 0, (N,)."""
+    """(N,): 1 for valid rows, else 0."""
     return jnp.ones(len(x_NxD), jnp.float32) if mask_BxT is None else mask_BxT.astype(jnp.float32).reshape(-1)
 
 
 def _sample_valid(key, x_NxD, weight_N, count: int) -> jax.Array:
-    """`count` random valid rows, without repetition while there are enough, else round and round."""
+    """`count` random valid rows, which repeat only if there are fewer."""
     order_N = jnp.argsort(jnp.where(weight_N > 0, jax.random.uniform(key, weight_N.shape, jnp.float32), 2.0))
     num_valid = jnp.maximum((weight_N > 0).sum(), 1)
     return x_NxD[order_N[jnp.arange(count) % num_valid]]
 
 
-def _revived(revive_below: float, book: Codebooks, key, x_NxD, weight_N) -> Codebooks:
-    """Replaces codes whose cluster is too small by random vectors of the batch."""
+def _revive(revive_below: float, book: Codebooks, key, x_NxD, weight_N) -> Codebooks:
+    """Replaces codes whose cluster is smaller than `revive_below` by random vectors of the batch."""
     dead_V = book.cluster_size_KxV < revive_below
     fresh_VxD = _sample_valid(key, x_NxD, weight_N, len(dead_V))
     return Codebooks(
@@ -166,10 +167,10 @@ def quantize_and_update(
     key: jax.Array,
     mask_BxT: jax.Array | None = None,
 ) -> tuple[Quantized, Codebooks]:
-    """One training pass: quantizes with the books as they are, returns them updated.
+    """Quantizes x_BxTxD (float32) with the given books, and returns them updated.
 
-    x_BxTxD: float32 embeddings. mask_BxT: valid frames; others enter neither losses nor
-    statistics. key: randomness of quantizer dropout and of dead-code revival.
+    mask_BxT: valid frames; others are excluded from losses and statistics. key: for quantizer dropout and the revival of
+    dead codes.
     """
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
     weight_N = _weights(x_NxD, mask_BxT)
@@ -189,10 +190,10 @@ def quantize_and_update(
             passed = rotate_to(residual, code_NxD)
         else:
             passed = residual + jax.lax.stop_gradient(code_NxD - residual)
-        still = jax.lax.stop_gradient(residual)
-        new_book = _updated(cfg, book, still, codes_N, weight_N)
+        detached = jax.lax.stop_gradient(residual)
+        new_book = _ema_update(cfg, book, detached, codes_N, weight_N)
         if rules.revive_below > 0:
-            new_book = _revived(rules.revive_below, new_book, key, still, weight_N)
+            new_book = _revive(rules.revive_below, new_book, key, detached, weight_N)
         new_book = jax.tree.map(lambda new, old: jnp.where(active, new, old), new_book, book)
         carry = (jnp.where(active, residual - code_NxD, residual), jnp.where(active, total + passed, total))
         return carry, (jnp.where(active, codes_N, -1), jnp.where(active, loss, 0.0), new_book)
@@ -209,14 +210,14 @@ def quantize_and_update(
 def kmeans_codebooks(
     cfg: QuantizerConfig, x_BxTxD: jax.Array, key: jax.Array, mask_BxT: jax.Array | None = None
 ) -> Codebooks:
-    """Codebooks from a first batch: k-means of each residual in turn, `kmeans_iters` Lloyd steps.
+    """Codebooks by k-means of each residual in turn, with `kmeans_iters` Lloyd steps.
 
-    Clusters start at random valid vectors; an empty cluster keeps its center.
+    Centers are initialized with random valid vectors; an empty cluster keeps its center.
     """
     x_NxD = x_BxTxD.astype(jnp.float32).reshape(-1, cfg.dim)
     weight_N = _weights(x_NxD, mask_BxT)
 
-    def fit(residual_NxD, key):
+    def kmeans(residual_NxD, key):
         def lloyd(_, state):
             means_VxD, _ = state
             codes_N = nearest(residual_NxD, means_VxD)
@@ -226,21 +227,22 @@ def kmeans_codebooks(
             new_VxD = sums_VxD / jnp.maximum(size_V, 1.0)[:, None]
             return jnp.where(size_V[:, None] > 0, new_VxD, means_VxD), size_V
 
-        start = _sample_valid(key, residual_NxD, weight_N, cfg.codebook_size)
-        none_V = jnp.zeros(cfg.codebook_size, jnp.float32)
-        means_VxD, size_V = jax.lax.fori_loop(0, cfg.kmeans_iters, lloyd, (start, none_V))
+        centers = _sample_valid(key, residual_NxD, weight_N, cfg.codebook_size)
+        sizes = jnp.zeros(cfg.codebook_size, jnp.float32)
+        means_VxD, size_V = jax.lax.fori_loop(0, cfg.kmeans_iters, lloyd, (centers, sizes))
         book = Codebooks(means_VxD, size_V, means_VxD * size_V[:, None])
         return residual_NxD - means_VxD[nearest(residual_NxD, means_VxD)], book
 
-    return jax.lax.scan(fit, x_NxD, jax.random.split(key, cfg.num_codebooks))[1]
+    return jax.lax.scan(kmeans, x_NxD, jax.random.split(key, cfg.num_codebooks))[1]
 
 
 class ResidualVQ(nn.Module):
-    """Holds the codebooks in the `codebooks` collection; the arithmetic is in the functions above."""
+    """Module whose codebooks are variables of the `codebooks` collection."""
 
     cfg: QuantizerConfig
 
     def setup(self):
+        """Creates the submodules and parameters."""
         self.books = self.variable("codebooks", "books", lambda: random_codebooks(self.cfg, self.make_rng("params")))
 
     def encode(self, x_BxTxD: jax.Array) -> jax.Array:
@@ -252,11 +254,11 @@ class ResidualVQ(nn.Module):
         return decode(self.books.value.embed_KxVxD, codes_BxTxK)
 
     def update(self, rules: QuantizerRules, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> Quantized:
-        """A training pass; needs the rng stream `codec` and mutable `codebooks`."""
+        """A training pass; requires the rng stream `codec` and mutable `codebooks`."""
         key = self.make_rng("codec")
         out, self.books.value = quantize_and_update(self.cfg, rules, self.books.value, x_BxTxD, key, mask_BxT)
         return out
 
-    def fit(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> None:
-        """Sets the codebooks by k-means; needs the rng stream `codec` and mutable `codebooks`."""
+    def init_codebooks(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> None:
+        """Initializes the codebooks by k-means; requires the rng stream `codec` and mutable `codebooks`."""
         self.books.value = kmeans_codebooks(self.cfg, x_BxTxD, self.make_rng("codec"), mask_BxT)

@@ -1,4 +1,4 @@
-"""The acoustic encoder of H-Codec 1.0 and 1.5: SEANet (arXiv:2009.02095, 2210.13438) with a transformer behind it."""
+"""The acoustic encoder of H-Codec 1.0 and 1.5: SEANet (arXiv:2009.02095, 2210.13438) and a transformer."""
 
 import dataclasses
 import math
@@ -15,9 +15,10 @@ from quarkaudio_jax.nn.transformer import TransformerBlock
 
 @dataclasses.dataclass(frozen=True)
 class SeanetEncoderConfig:
-    """filters: channels at the sample rate, doubled by each block; strides: per block, in order.
+    """Configuration of `SeanetEncoder`.
 
-    out_dim: width of the embedding; stride: transformer frames per code frame.
+    filters: channels at the sample rate, doubled by each block. strides: of the blocks, in order. out_dim: width of the
+    embedding. stride: transformer frames per code frame.
     """
 
     filters: int
@@ -36,7 +37,7 @@ class SeanetEncoderConfig:
 
 
 class SeanetBlock(nn.Module):
-    """shortcut(x) + conv1(elu(conv3(elu(x)))), half as wide inside. (B, T, C) -> same."""
+    """shortcut(x) + conv1(elu(conv3(elu(x)))), with half the channels inside. (B, T, C) -> same."""
 
     causal: bool = False
     dtype: Any = jnp.float32
@@ -52,7 +53,7 @@ class SeanetBlock(nn.Module):
 class SeanetEncoder(nn.Module):
     """(B, S) -> (B, ceil(S / (hop * stride)), out_dim). `mask_BxT` is at the code frame rate.
 
-    With a mask S must be a multiple of the code frame, and every item at least one frame long.
+    With a mask, S must be a multiple of the code frame, and every item at least one frame long.
     """
 
     cfg: SeanetEncoderConfig
@@ -75,7 +76,7 @@ class SeanetEncoder(nn.Module):
         block = dict(
             num_heads=cfg.num_heads, hidden=cfg.mlp_hidden, causal=cfg.causal, torch_init=True, dtype=self.dtype
         )
-        stack = dict(scan=self.scan, remat=self.remat, name="transformer")
+        stack: dict[str, Any] = dict(scan=self.scan, remat=self.remat, name="transformer")
         x = nn.elu(Stack(TransformerBlock, block, cfg.transformer_layers, **stack)(x, mask))
         out = ReflectConv1d(cfg.out_dim, 2 * cfg.stride, cfg.stride, **conv, name="out")
         return out(x, lengths).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""The semantic encoder and decoder: convolutions between SSL features and the code frame rate."""
+"""The semantic encoder and decoder: convolutions from SSL features to the code frame rate and back."""
 
 import dataclasses
 import math
@@ -13,10 +13,10 @@ from quarkaudio_jax.nn.conv import Conv1d, ConvTranspose1d
 
 @dataclasses.dataclass(frozen=True)
 class SemanticConfig:
-    """One configuration for encoder and decoder.
+    """Configuration of `SemanticEncoder` and `SemanticDecoder`.
 
-    feature_dim: width of the SSL features; dim: width of the embedding; channels: base width;
-    channel_ratios, strides: per block, the decoder takes both in the same order as the encoder.
+    feature_dim: width of the SSL features. dim: width of the embedding. channels: base width. channel_ratios, strides: of
+    the blocks; the decoder uses both in the encoder's order.
     """
 
     feature_dim: int
@@ -79,6 +79,7 @@ class SemanticDecoder(nn.Module):
         widths = [cfg.channels * ratio for ratio in cfg.channel_ratios] + [cfg.channels]
         x = Conv1d(widths[0], 3, use_bias=False, **conv, name="embed")(x_BxTxD, mask_BxT)
         for i, stride in enumerate(cfg.strides):
+            up: nn.Module
             if stride == 1:
                 up = Conv1d(widths[i + 1], 3, **conv, name=f"blocks_{i}_conv")
             else:

@@ -16,18 +16,19 @@ from quarkaudio_jax.nn.stft import stft
 from quarkaudio_jax.nn.transformer import TransformerBlock
 
 CLIP = 1e-5
-"""Magnitudes below it are clipped before their logarithm is taken."""
+"""Smallest magnitude of which the logarithm is taken; smaller ones are clipped to it."""
 
 FADE = 100.0
-"""Times the clip: the magnitude from which a faded phase counts in full. 16-bit quantization noise is at 24 times."""
+"""Magnitude at which a faded phase has its full value, in multiples of CLIP. 16-bit quantization noise is at 24."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SpectralEncoderConfig:
-    """dim: width; hidden: ConvNeXt MLP; out_dim: embedding; n_fft, hop: samples; stride: STFT frames per code frame.
+    """Configuration of `SpectralEncoder`.
 
-    fade_phase: scale the phase to 0 where the magnitude is clipped, instead of the published front end's
-    angle of rounding noise, which differs between chips and FFTs (docs/choices.md).
+    dim: width. hidden: width of the ConvNeXt MLP. out_dim: width of the embedding. n_fft, hop: samples. stride: STFT
+    frames per code frame. fade_phase: scale the phase to 0 where the magnitude is clipped; the published front end keeps
+    the angle of rounding noise there, which differs between chips and FFTs (docs/choices.md).
     """
 
     dim: int
@@ -46,9 +47,9 @@ class SpectralEncoderConfig:
 def log_magnitude_and_phase(wave_BxS: jax.Array, n_fft: int, hop: int, fade_phase: bool = False) -> jax.Array:
     """The front end: (B, S // hop, n_fft + 2), ln(max(|X|, CLIP)) then angle(X) / pi.
 
-    The wave is zero-padded by (n_fft - hop) / 2 on both sides; S is a multiple of hop. Zero
-    bins have phase 0, as in PyTorch, whatever the sign of their zeros. fade_phase: the phase
-    rises with the log magnitude, from 0 at CLIP to its full value at FADE * CLIP.
+    The wave is zero-padded by (n_fft - hop) / 2 on both sides; S is a multiple of hop. Zero bins have phase 0, as in
+    PyTorch, regardless of signed zeros. fade_phase: the phase rises with the log magnitude, from 0 at CLIP to its full
+    value at FADE * CLIP.
     """
     pad = (n_fft - hop) // 2
     spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad, pad))), n_fft, hop)
@@ -56,8 +57,8 @@ def log_magnitude_and_phase(wave_BxS: jax.Array, n_fft: int, hop: int, fade_phas
     log_magnitude = jnp.log(jnp.maximum(magnitude, CLIP))
     if fade_phase:
         imag = jnp.where(spectrum.imag == 0, 0.0, spectrum.imag)  # not -0, whose angle can be -pi instead of pi
-        share = jnp.clip((log_magnitude - math.log(CLIP)) / math.log(FADE), 0.0, 1.0)
-        phase = jnp.where(magnitude > CLIP, share * jnp.arctan2(imag, spectrum.real), 0.0)
+        fade = jnp.clip((log_magnitude - math.log(CLIP)) / math.log(FADE), 0.0, 1.0)
+        phase = jnp.where(magnitude > CLIP, fade * jnp.arctan2(imag, spectrum.real), 0.0)
     else:
         phase = jnp.where(magnitude == 0, 0.0, jnp.angle(spectrum))
     return jnp.concatenate([log_magnitude, phase / jnp.pi], axis=-1)
@@ -74,7 +75,7 @@ class SpectralEncoder(nn.Module):
     @nn.compact
     def __call__(self, wave_BxS: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         cfg = self.cfg
-        stack = dict(scan=self.scan, remat=self.remat)
+        stack: dict[str, Any] = dict(scan=self.scan, remat=self.remat)
         if mask_BxT is not None:
             mask_BxT = jnp.repeat(mask_BxT, cfg.stride, axis=1)
         x = log_magnitude_and_phase(wave_BxS, cfg.n_fft, cfg.hop, cfg.fade_phase)

@@ -1,6 +1,7 @@
-"""The released codecs as constants, and small ones of the same wiring for tests and first runs."""
+"""Configurations of the released codecs, and of smaller ones of the same architecture."""
 
 import dataclasses
+from typing import Any
 
 from quarkaudio_jax.codec.aggregate import AggregationConfig, MimiConfig
 from quarkaudio_jax.codec.decoder import SpectralDecoderConfig
@@ -28,9 +29,9 @@ def hcodec1(
     kmeans_iters: int = 50,
     aggregation: AggregationConfig | None = None,
 ) -> HCodecConfig:
-    """An H-Codec 1.0, or with `aggregation` 1.5: 16 kHz, 25 Hz before grouping, 4 + 4 codebooks.
+    """Configuration of an H-Codec 1.0 or, with `aggregation`, 1.5: 16 kHz, 25 Hz before grouping, 4 + 4 codebooks.
 
-    The encoder's embedding is 16 * filters wide. strides: of the SEANet, 320 samples in all.
+    The encoder's embedding is 16 * filters wide. strides: of the SEANet; their product is 320.
     """
     latent = 16 * filters
     quantizer = QuantizerConfig(4, codebook_size, latent, kmeans_iters=kmeans_iters)
@@ -73,12 +74,12 @@ def hcodec2(
     feature_dim: int = 768,
     kmeans_iters: int = 50,
 ) -> HCodecConfig:
-    """An H-Codec 2.0: 48 kHz, spectral frames at 50 Hz, prod(strides) of them to a code frame.
+    """Configuration of an H-Codec 2.0: 48 kHz, spectral frames at 50 Hz, prod(strides) of them per code frame.
 
     Heads have 64 channels; the transformer's MLP is min(4 * dim, 4096) wide.
     """
     semantic = SemanticConfig(feature_dim, latent, semantic_channels, (1,) * len(strides), strides)
-    shared = dict(
+    shared: dict[str, Any] = dict(
         dim=dim,
         hidden=hidden,
         n_fft=1920,
@@ -130,15 +131,16 @@ HCODEC_16K_ADAPTIVE = hcodec1(
 
 
 def attending_to_padding(cfg: HCodecConfig) -> HCodecConfig:
-    """The same codec with the original's unmasked group slots (see `AggregationConfig.mask_padding`)."""
+    """The same codec with unmasked group slots, as in the original code (`AggregationConfig.mask_padding`)."""
+    assert cfg.aggregation is not None
     aggregation = dataclasses.replace(cfg.aggregation, mask_padding=False)
     return dataclasses.replace(cfg, name=f"{cfg.name}_unmasked", aggregation=aggregation)
 
 
 HCODEC_16K_ADAPTIVE_UNMASKED = attending_to_padding(HCODEC_16K_ADAPTIVE)
-"""H-Codec 1.5 as the original computes batches: an item's codes depend on the longest item beside it."""
+"""H-Codec 1.5 with the original code's batches: an item's codes depend on the longest item of its batch."""
 
-TINY_16K = dict(
+TINY_16K: dict[str, Any] = dict(
     filters=8,
     dim=128,
     hidden=384,
@@ -156,7 +158,7 @@ HCODEC_16K_TINY = hcodec1(
     strides=(2, 4, 5, 8),
     **TINY_16K,
 )
-"""H-Codec 1.0 in a size that trains on a laptop's CPU (ours)."""
+"""H-Codec 1.0, small enough to train on a laptop's CPU (ours)."""
 
 HCODEC_16K_ADAPTIVE_TINY = hcodec1(
     "hcodec_16k_adaptive_tiny",
@@ -166,7 +168,7 @@ HCODEC_16K_ADAPTIVE_TINY = hcodec1(
         aggregator=MimiConfig(128, 2, 4, 256), bottleneck=MimiConfig(256, 2, 4, 512), threshold=0.6
     ),
 )
-"""H-Codec 1.5 in a size that trains on a laptop's CPU (ours)."""
+"""H-Codec 1.5, small enough to train on a laptop's CPU (ours)."""
 
 HCODEC_48K = hcodec2(
     "hcodec_48k",
@@ -196,7 +198,7 @@ HCODEC_48K_6HZ = hcodec2(
     codebook_size=1024,
     strides=(2, 2, 2),
 )
-"""The 6.25 Hz sibling, 2 kbit/s."""
+"""`HCODEC_48K` at 6.25 Hz, 2 kbit/s."""
 
 HCODEC_48K_BASE = hcodec2(
     "hcodec_48k_base",
@@ -211,7 +213,7 @@ HCODEC_48K_BASE = hcodec2(
     codebook_size=1024,
     strides=(2, 1, 2),
 )
-"""A codec of 78 M parameters (ours), meant for one accelerator."""
+"""H-Codec 2.0 with 78 M parameters (ours), for one accelerator."""
 
 HCODEC_48K_TINY = hcodec2(
     "hcodec_48k_tiny",
@@ -227,18 +229,19 @@ HCODEC_48K_TINY = hcodec2(
     strides=(2, 1, 2),
     kmeans_iters=10,
 )
-"""A codec that trains on a laptop's CPU (ours), for tests and first runs."""
+"""H-Codec 2.0, small enough to train on a laptop's CPU (ours)."""
 
 
 def fading_phase(cfg: HCodecConfig) -> HCodecConfig:
-    """The same codec with phases that fade where the spectrum is empty (see `SpectralEncoderConfig`)."""
+    """The same codec with phases that fade out at low magnitudes (`SpectralEncoderConfig.fade_phase`)."""
+    assert isinstance(cfg.encoder, SpectralEncoderConfig)
     encoder = dataclasses.replace(cfg.encoder, fade_phase=True)
     return dataclasses.replace(cfg, name=f"{cfg.name}_faded", encoder=encoder)
 
 
 def published_front_end(cfg: HCodecConfig) -> HCodecConfig:
-    """The variant of the same shapes whose front end is that of the public code: what a PyTorch file can mean."""
-    if not getattr(cfg.encoder, "fade_phase", False):
+    """The same codec with the public code's front end, the only one that PyTorch checkpoints can have."""
+    if not isinstance(cfg.encoder, SpectralEncoderConfig) or not cfg.encoder.fade_phase:
         return cfg
     encoder = dataclasses.replace(cfg.encoder, fade_phase=False)
     return dataclasses.replace(cfg, name=cfg.name.removesuffix("_faded"), encoder=encoder)
@@ -248,7 +251,7 @@ HCODEC_48K_FADED = fading_phase(HCODEC_48K)
 """H-Codec 2.0 large as `configs/codec48k.py` trains it from scratch."""
 
 HCODEC_48K_6HZ_FADED = fading_phase(HCODEC_48K_6HZ)
-"""The 6.25 Hz sibling, to be trained from scratch."""
+"""`HCODEC_48K_FADED` at 6.25 Hz."""
 
 HCODEC_48K_BASE_FADED = fading_phase(HCODEC_48K_BASE)
 """`base` as `configs/codec48k.py` trains it."""
@@ -274,14 +277,15 @@ VARIANTS = {
         HCODEC_48K_TINY_FADED,
     )
 }
+"""Name -> codec."""
 
 
 UPSTREAM_FEATURES = {768: "hubert", 1024: "wav2vec2"}
-"""The feature recipe of the published checkpoints, by the width of their features."""
+"""Width of the features -> feature recipe of the published checkpoints."""
 
 
 def get_variant(name: str) -> HCodecConfig:
-    """The constant of that name; ValueError lists the known names."""
+    """The codec of that name; UserError lists the known names."""
     if name not in VARIANTS:
         raise UserError(f"codec {name!r} is not known; choose one of {', '.join(sorted(VARIANTS))}")
     return VARIANTS[name]

@@ -1,1 +1,1 @@
-"""Discriminators and adversarial objectives."""
+"""Discriminators and adversarial losses of codec training."""

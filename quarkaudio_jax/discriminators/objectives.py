@@ -1,4 +1,4 @@
-"""Least-squares objectives (arXiv:1611.04076), mean over members; scalars."""
+"""Least-squares adversarial losses (arXiv:1611.04076), means over all discriminators."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,15 @@ from quarkaudio_jax.discriminators.models import DiscriminatorOutput
 
 
 def discriminator_loss(real: list[DiscriminatorOutput], fake: list[DiscriminatorOutput]) -> jax.Array:
-    """Real logits towards 1, generated ones towards 0."""
+    """Scalar loss of the discriminators: targets are 1 for real logits and 0 for generated ones."""
     terms = [
         jnp.square(1 - r.logits.astype(jnp.float32)).mean() + jnp.square(f.logits.astype(jnp.float32)).mean()
         for r, f in zip(real, fake, strict=True)
     ]
-    return sum(terms) / len(terms)
+    return sum(terms[1:], terms[0]) / len(terms)
 
 
 def generator_loss(fake: list[DiscriminatorOutput]) -> jax.Array:
-    """Generated logits towards 1."""
-    return sum(jnp.square(1 - f.logits.astype(jnp.float32)).mean() for f in fake) / len(fake)
+    """Scalar loss of the generator: the target is 1 for generated logits."""
+    terms = [jnp.square(1 - f.logits.astype(jnp.float32)).mean() for f in fake]
+    return sum(terms[1:], terms[0]) / len(terms)

@@ -54,7 +54,7 @@ class Codec:
         variables = {"params": unstack_params(variables["params"]), "codebooks": variables["codebooks"]}
         self._variables = jax.device_put(variables)
         frames = [max(round(s * cfg.frame_rate), 1) for s in (CHUNK_SECONDS, CONTEXT_SECONDS)]
-        self.grid = chunked.Grid(*frames)
+        self.chunk_spec = chunked.ChunkSpec(*frames)
         self._encode = jax.jit(self._encode_batch)
         self._decode = jax.jit(lambda variables, codes: self._codec.apply(variables, codes, method="decode"))
         self._fingerprint: int | None = None
@@ -62,7 +62,7 @@ class Codec:
 
     def __reduce__(self):
         extractor = dataclasses.replace(self.extractor, params=jax.device_get(self.extractor.params))
-        state = {"grid": self.grid, "_fingerprint": self._fingerprint}
+        state = {"chunk_spec": self.chunk_spec, "_fingerprint": self._fingerprint}
         return type(self), (self.cfg, jax.device_get(self._variables), extractor), state
 
     @property
@@ -166,12 +166,12 @@ class Codec:
         rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
         counts = np.asarray([len(x) for x in items], np.int32)
         frames = int(self.cfg.num_frames(int(counts.max())))
-        if frames > self.grid.window:
-            parts = [chunked.joined(self._windows(lambda a, b, x=x: x[a:b], len(x), *rule)) for x in items]
-            parts = [chunked.collapse(*part) for part in parts] if self.is_adaptive else parts
-            (acoustic, semantic, *durations), lengths_B = chunked.stacked(parts)
+        if frames > self.chunk_spec.window:
+            parts = [chunked.concatenate(self._windows(lambda a, b, x=x: x[a:b], len(x), *rule)) for x in items]
+            parts = [chunked.run_length(*part) for part in parts] if self.is_adaptive else parts
+            (acoustic, semantic, *durations), lengths_B = chunked.pad_stack(parts)
         else:
-            batch = np.zeros((len(items), self.grid.padded(frames) * self.cfg.frame_hop), np.float32)
+            batch = np.zeros((len(items), self.chunk_spec.padded(frames) * self.cfg.frame_hop), np.float32)
             for row, item in zip(batch, items, strict=True):
                 row[: len(item)] = item
             codes, _ = self._encode(self._variables, self.extractor.params, batch, counts, *rule, None)
@@ -194,17 +194,17 @@ class Codec:
             num_samples = inputs.as_counts(num_samples, "num_samples", len(valid), 0, None)
         if durations is not None:
             groups = zip(acoustic, semantic, durations, strict=True)
-            (acoustic, semantic), valid = chunked.stacked([(a.repeat(d, 0), s.repeat(d, 0)) for a, s, d in groups])
+            (acoustic, semantic), valid = chunked.pad_stack([(a.repeat(d, 0), s.repeat(d, 0)) for a, s, d in groups])
         frames, hop = max(int(valid.max()), 1), self.cfg.frame_hop
         acoustic, semantic = acoustic[:, :frames], semantic[:, :frames]
-        if frames > self.grid.window:
+        if frames > self.chunk_spec.window:
             rows = [
-                np.concatenate(list(self._decode_chunks(a[:n], s[:n], int(n) * hop, self.grid)))
+                np.concatenate(list(self._decode_chunks(a[:n], s[:n], int(n) * hop, self.chunk_spec)))
                 for a, s, n in zip(acoustic, semantic, valid, strict=True)
             ]
             samples = np.stack([np.pad(row, (0, frames * hop - len(row))) for row in rows])
         else:
-            pad = ((0, 0), (0, self.grid.padded(frames) - acoustic.shape[1]), (0, 0))
+            pad = ((0, 0), (0, self.chunk_spec.padded(frames) - acoustic.shape[1]), (0, 0))
             padded = Codes(np.pad(acoustic, pad), np.pad(semantic, pad), self.frame_rate, valid)
             samples = np.asarray(self._decode(self._variables, padded))[:, : frames * hop]
         lengths = valid.astype(np.int64) * hop
@@ -235,7 +235,7 @@ class Codec:
             streams = [np.asarray(expand(c, groups.segment_BxT)[0]) for c in streams]
             return *streams, np.diff(segment, prepend=-1) > 0
 
-        return chunked.encode(window, read, num_samples, self.cfg.frame_hop, self.grid)
+        return chunked.encode(window, read, num_samples, self.cfg.frame_hop, self.chunk_spec)
 
     def encode_stream(
         self,
@@ -249,8 +249,8 @@ class Codec:
         """(acoustic, semantic, durations or None) of one recording that `read(start, stop)` gives piece by piece."""
         rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
         num_samples = inputs.as_int(num_samples, "num_samples", 1, 1 << 53)
-        part = chunked.joined(self._windows(inputs.checked_reader(read), num_samples, *rule))
-        acoustic, semantic, *durations = chunked.collapse(*part) if self.is_adaptive else (*part, None)
+        part = chunked.concatenate(self._windows(inputs.checked_reader(read), num_samples, *rule))
+        acoustic, semantic, *durations = chunked.run_length(*part) if self.is_adaptive else (*part, None)
         return acoustic[:, :kept], semantic[:, :kept], *durations
 
     def decode_stream(
@@ -258,7 +258,7 @@ class Codec:
         acoustic_TxK: np.ndarray,
         semantic_TxK: np.ndarray,
         num_samples: int,
-        grid: chunked.Grid | None = None,
+        chunk_spec: chunked.ChunkSpec | None = None,
         durations_T: np.ndarray | None = None,
     ) -> Iterator[np.ndarray]:
         """Samples of one recording chunk by chunk, `num_samples` in all; codes as `decode` takes them, of one item."""
@@ -271,14 +271,16 @@ class Codec:
         if durations is not None:
             acoustic, semantic = (c.repeat(durations[0], 1) for c in (acoustic, semantic))
         num_samples = inputs.as_int(num_samples, "num_samples", 0, acoustic.shape[1] * self.cfg.frame_hop)
-        return self._decode_chunks(acoustic[0], semantic[0], num_samples, grid or self.grid)
+        return self._decode_chunks(acoustic[0], semantic[0], num_samples, chunk_spec or self.chunk_spec)
 
-    def _decode_chunks(self, acoustic_TxK, semantic_TxK, num_samples: int, grid: chunked.Grid) -> Iterator[np.ndarray]:
+    def _decode_chunks(
+        self, acoustic_TxK, semantic_TxK, num_samples: int, chunk_spec: chunked.ChunkSpec
+    ) -> Iterator[np.ndarray]:
         def window(acoustic, semantic, length):
             codes = Codes(acoustic[None], semantic[None], self.frame_rate, np.asarray([length], np.int32))
             return np.asarray(self._decode(self._variables, codes)[0])
 
-        return chunked.decode(window, acoustic_TxK, semantic_TxK, num_samples, self.cfg.frame_hop, grid)
+        return chunked.decode(window, acoustic_TxK, semantic_TxK, num_samples, self.cfg.frame_hop, chunk_spec)
 
     def _description(self) -> dict[str, Any]:
         """What a token file says of the codec that made it."""
@@ -306,8 +308,8 @@ class Codec:
             **self._description(),
             num_samples=num_samples,
             codebooks=self.num_codebooks if kept is None else (kept, kept),
-            chunk_frames=self.grid.chunk,
-            context_frames=self.grid.context,
+            chunk_frames=self.chunk_spec.chunk,
+            context_frames=self.chunk_spec.context,
             features=self.extractor.name,
             source_rate=source_rate,
             source_channels=source_channels,
@@ -318,11 +320,11 @@ class Codec:
         """ContainerError unless the token file was made by this codec with these weights (any_weights: with any)."""
         header = file.header
         require_same_codec(header, self._description(), name, any_weights)
-        window = min(chunked.Grid(header.chunk_frames, header.context_frames).window, header.num_frames)
-        if window > LARGEST_WINDOW * self.grid.window:
+        window = min(chunked.ChunkSpec(header.chunk_frames, header.context_frames).window, header.num_frames)
+        if window > LARGEST_WINDOW * self.chunk_spec.window:
             raise ContainerError(
                 f"{name}: its chunks are {window / self.frame_rate:.0f} s long; {self.name} decodes "
-                f"{LARGEST_WINDOW * self.grid.window / self.frame_rate:.0f} s at once at most"
+                f"{LARGEST_WINDOW * self.chunk_spec.window / self.frame_rate:.0f} s at once at most"
             )
         if not header.fingerprint and not self._warned and not any_weights:
             self._warned = True

@@ -39,7 +39,7 @@ class Header:
 
     codec: the variant's name. sample_rate: of the codec, in Hz; num_samples: of the recording at
     that rate. codebooks, codebook_sizes: per stream, acoustic then semantic. chunk_frames,
-    context_frames: the grid that `codec.chunked` cut the recording by; decoding uses the same.
+    context_frames: the chunks that `codec.chunked` cut the recording into; decoding uses the same.
     features: the recipe that made the SSL features. source_rate, source_channels: of the file
     that was encoded. max_group, num_groups: of an adaptive codec, frames that a group may hold
     and groups in the payload; 0 otherwise. fingerprint: CRC-32 of the codec's weights as eight

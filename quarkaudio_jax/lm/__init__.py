@@ -1,1 +1,1 @@
-"""Tokens to tokens: the language model."""
+"""The language models: QuarkAudio's, its generation, and UniSE's."""

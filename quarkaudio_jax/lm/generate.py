@@ -108,10 +108,10 @@ def prefill(model: LanguageModel, params: Any, condition: Condition, frames: int
     vocabulary = model.cfg.vocabulary
     prefix, lengths = _all_prefixes(condition)
     steps = delayed_length(frames, vocabulary.num_codebooks)
-    cache = empty_cache(model.cfg.backbone, len(prefix), prefix.shape[1] + steps, model.dtype, model.scan)
+    empty = empty_cache(model.cfg.backbone, len(prefix), prefix.shape[1] + steps, model.dtype, model.scan)
     slots = jnp.arange(prefix.shape[1])
     positions = jnp.where(slots < lengths[:, None], slots, -1)
-    cache = model.apply({"params": params}, prefix, positions, cache, method="prefill")
+    cache: Any = model.apply({"params": params}, prefix, positions, empty, method="prefill")
     batch = len(condition.prefix_BxPxD)
     ids = jnp.full((batch, steps, vocabulary.num_codebooks), vocabulary.pad, jnp.int32).at[:, 0].set(vocabulary.bos)
     durations = jnp.zeros((batch, steps), jnp.int32) if model.cfg.max_duration else None
@@ -134,10 +134,11 @@ def decode_step(
     batch = len(tokens.tokens_BxLxK)
     _, lengths_B = _all_prefixes(condition)
     last = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, 1), tokens)
-    x = model.apply({"params": params}, last, method="embed_tokens")
+    apply: Any = functools.partial(model.apply, {"params": params})
+    x = apply(last, method="embed_tokens")
     x = jnp.tile(x, (len(lengths_B) // batch, 1, 1)).astype(model.dtype)
     positions = (lengths_B + index)[:, None]
-    logits, duration_logits, cache = model.apply({"params": params}, x, positions, state.cache, method="step")
+    logits, duration_logits, cache = apply(x, positions, state.cache, method="step")
     logits, duration_logits = logits[:, 0], None if duration_logits is None else duration_logits[:, 0]
     if cfg.guidance != 1.0:
         logits = apply_guidance(logits[:batch], logits[batch:], cfg.guidance)

@@ -65,6 +65,7 @@ class LanguageModel(nn.Module):
     unroll: bool = False
 
     def setup(self):
+        """Creates the submodules and parameters."""
         cfg, dim = self.cfg, self.cfg.backbone.dim
         books, ids = cfg.vocabulary.num_codebooks, cfg.vocabulary.num_ids
 

@@ -1,9 +1,9 @@
-"""UniSE, the published sibling of the QuarkAudio language model (alibaba/unified-audio), for its checkpoints.
+"""UniSE's language model (alibaba/unified-audio), for its published checkpoints.
 
-    [task] [enrolment start, enrolment] [mixture start, mixture] [global start, globals] [semantic start, semantics]
+    [task] [enrollment start, enrollment] [mixture start, mixture] [global start, globals] [semantic start, semantics]
 
-Globals (a fixed number) describe the voice, semantics (one a frame) the words; one vocabulary
-holds both behind its three special ids.
+Globals (a fixed number) describe the voice, semantics (one per frame) the content; one vocabulary holds three special ids,
+globals and semantics.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from quarkaudio_jax.nn.linear import Linear
 GLOBAL_START, SEMANTIC_START, SEMANTIC_END, SPECIAL = 0, 1, 2, 3
 NUM_GLOBALS = 32
 TASKS = {"restoration": 0, "extraction": 1, "reverse_extraction": 2}
-"""Our names of its tasks."""
+"""Name of a task -> its number in UniSE."""
 
 
 @dataclasses.dataclass(frozen=True)
 class UniseConfig:
-    """global_size, semantic_size: entries of the two codebooks. feature_dim: of the SSL features."""
+    """Configuration of `Unise`. global_size, semantic_size: codebook sizes. feature_dim: width of the SSL features."""
 
     backbone: BackboneConfig
     feature_dim: int
@@ -36,22 +36,23 @@ class UniseConfig:
 
     @property
     def vocabulary(self) -> int:
-        """Special ids, globals, semantics."""
+        """Number of ids: special ids, globals, semantics."""
         return SPECIAL + self.global_size + self.semantic_size
 
 
 LM_UNISE = UniseConfig(BackboneConfig(512, 12, 8, 8, 2048), 768, 4096, 8192)
-"""The published size; its features are WavLM base+, the mean of all hidden states."""
+"""The published size; features are the mean of all hidden states of WavLM base+."""
 
 
 class Unise(nn.Module):
-    """Ids and features to logits; see `logits`, `loss` and `generate`."""
+    """UniSE's language model; apply `logits`, `loss` or `generate`."""
 
     cfg: UniseConfig
     dtype: Any = jnp.float32
     scan: bool = True
 
     def setup(self):
+        """Creates the submodules and parameters."""
         cfg, dim = self.cfg, self.cfg.backbone.dim
 
         def table(name: str, rows: int) -> jax.Array:
@@ -65,7 +66,7 @@ class Unise(nn.Module):
         self.head = Linear(cfg.vocabulary, False, self.dtype, axes=("embed", "vocab"))
 
     def prefix(self, task_B: jax.Array, mixture_BxTxD: jax.Array, enrolment_BxTxD: jax.Array | None) -> jax.Array:
-        """The condition (B, P, D). task_B: numbers of `TASKS`; features (B, T, feature_dim)."""
+        """Embedded condition (B, P, D). task_B: numbers of `TASKS`; features (B, T, feature_dim)."""
         batch, dim = len(task_B), self.cfg.backbone.dim
         parts = [self.tasks[task_B][:, None]]
         for start, features in ((self.enrolment_start, enrolment_BxTxD), (self.mixture_start, mixture_BxTxD)):
@@ -74,7 +75,7 @@ class Unise(nn.Module):
         return jnp.concatenate(parts, axis=1)
 
     def logits(self, prefix_BxPxD: jax.Array, ids_BxL: jax.Array) -> jax.Array:
-        """(B, L, V): what follows each of the ids, given the prefix and all ids up to it."""
+        """Logits (B, L, V) of the id after each of ids_BxL."""
         x = jnp.concatenate([prefix_BxPxD, self.words[ids_BxL]], axis=1)
         positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
         hidden, _ = self.backbone(x, positions, jnp.ones(x.shape[:2], jnp.int32))
@@ -83,7 +84,7 @@ class Unise(nn.Module):
     def loss(
         self, prefix_BxPxD: jax.Array, globals_BxK: jax.Array, semantic_BxT: jax.Array, smoothing: float = 0.1
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """(loss, accuracy, logits (B, K + T + 2, V)): KL against smoothed targets, mean over batch and time."""
+        """(loss, accuracy, logits (B, K + T + 2, V)); the loss is the mean KL from smoothed targets."""
         special = jnp.ones((len(globals_BxK), 1), globals_BxK.dtype)
         first, second = globals_BxK + SPECIAL, semantic_BxT + SPECIAL + self.cfg.global_size
         inputs = jnp.concatenate([GLOBAL_START * special, first, SEMANTIC_START * special, second], axis=1)
@@ -92,17 +93,17 @@ class Unise(nn.Module):
         return smoothed_kl(logits, targets, smoothing).mean(), (logits.argmax(-1) == targets).mean(), logits
 
     def step(self, x_BxLxD: jax.Array, start: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        """(logits after the last of x (B, V), cache) of the next embeddings, which stand at `start` and behind."""
+        """(logits (B, V) after the last of the next embeddings, cache); start: position of the first one."""
         positions = jnp.broadcast_to(start + jnp.arange(x_BxLxD.shape[1]), x_BxLxD.shape[:2])
         hidden, cache = self.backbone(x_BxLxD, positions, cache=cache)
         return self.head(hidden[:, -1]), cache
 
     def generate(self, prefix_BxPxD: jax.Array, frames: int) -> tuple[jax.Array, jax.Array]:
-        """Greedy (globals (B, 32), semantics (B, frames)). The end has no part: the condition says how long it is."""
+        """Greedy generation of (globals (B, 32), semantics (B, frames)), without the end id."""
         batch, start = prefix_BxPxD.shape[:2]
         cache = empty_cache(self.cfg.backbone, batch, start + NUM_GLOBALS + frames + 2, self.dtype, self.scan)
         _, cache = self.step(prefix_BxPxD, jnp.int32(0), cache)
-        low = SPECIAL + self.cfg.global_size
+        semantic_base = SPECIAL + self.cfg.global_size
 
         def run(cache: Cache, first: int, begin: int, steps: int, bounds: tuple[int, int]):
             def one(module, carry, index):
@@ -115,8 +116,8 @@ class Unise(nn.Module):
             (_, cache), ids = scan(self, (jnp.full(batch, first, jnp.int32), cache), jnp.arange(steps))
             return ids.T - bounds[0], cache
 
-        # One step more than there are globals, so that the last of them enters the cache; its own answer is dropped.
-        found, cache = run(cache, GLOBAL_START, start, NUM_GLOBALS + 1, (SPECIAL, low))
+        # One more step than globals adds the last one to the cache; its output is dropped.
+        found, cache = run(cache, GLOBAL_START, start, NUM_GLOBALS + 1, (SPECIAL, semantic_base))
         begin = start + NUM_GLOBALS + 1
-        semantics, _ = run(cache, SEMANTIC_START, begin, frames, (low, self.cfg.vocabulary))
+        semantics, _ = run(cache, SEMANTIC_START, begin, frames, (semantic_base, self.cfg.vocabulary))
         return found[:, :NUM_GLOBALS], semantics

@@ -1,4 +1,4 @@
-"""Sizes of the language model."""
+"""Named sizes of the language model."""
 
 from quarkaudio_jax.config import LMTrainConfig
 from quarkaudio_jax.errors import UserError
@@ -13,18 +13,18 @@ SIZES = {
     "large": QWEN2_0B5,
     "1b5": BackboneConfig(1536, 28, 12, 2, 8960, rope_theta=1e6, qkv_bias=True),
 }
-"""Layers without tables and heads: 1.8 M, 50 M, 113 M, 358 M (Qwen2.5-0.5B) and 1.31 G (Qwen2.5-1.5B) parameters."""
+"""Parameters without embeddings and heads: 1.8 M, 50 M, 113 M, 358 M (Qwen2.5-0.5B) and 1.31 G (Qwen2.5-1.5B)."""
 
 
 def get_size(name: str) -> BackboneConfig:
-    """The backbone of that name; ValueError lists the known names."""
+    """The backbone of that name; UserError lists the known names."""
     if name not in SIZES:
         raise UserError(f"size {name!r} is not known; choose one of {', '.join(SIZES)}")
     return SIZES[name]
 
 
 def configured_lm(cfg: LMTrainConfig) -> LMConfig:
-    """The model that an experiment trains; its data must have filled in `cfg.dataset`."""
+    """The model's configuration; `cfg.dataset` must be set, as `data.prepared.read_dataset_info` reads it."""
     dataset = cfg.dataset
     return LMConfig(
         backbone=get_size(cfg.lm.size),

@@ -1,1 +1,1 @@
-"""What training minimizes, as pure functions of arrays."""
+"""Losses of codec training as pure functions."""

@@ -1,1 +1,1 @@
-"""Layers that know nothing of the project."""
+"""General layers and signal processing in JAX."""

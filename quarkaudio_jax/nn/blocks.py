@@ -1,7 +1,7 @@
-"""Images whose columns are gathered in blocks: dense on TPUs, whose memory is laid out for 128 channels, where few are.
+"""Images with blocks of columns folded into channels: dense on TPUs, whose memory layout has 128 channels.
 
-A convolution of blocks computes what the plain one does, with a kernel most of whose entries may be 0: products that
-are for nothing, but that fill the unit which multiplies.
+A convolution of blocks computes the same as an ordinary one, with a kernel most of whose entries may be 0: zero-padded
+products that keep the MXU full.
 """
 
 import math
@@ -17,9 +17,9 @@ from quarkaudio_jax.types import round_up
 
 
 class Blocks(NamedTuple):
-    """An image (B, H, W, C) as values (B, H, N, block * C), the channels of a column together.
+    """An image (B, H, W, C) as values (B, H, N, block * C), the channels of a column next to each other.
 
-    The image begins `before` columns behind the first; 0 stands in front of it, and behind its `width` columns.
+    The image has `width` columns, from column `before` on; the other columns are 0.
     """
 
     values: jax.Array
@@ -29,34 +29,34 @@ class Blocks(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Values of the image, without what fills up the blocks."""
+        """Number of values of the image, without padding."""
         batch, height, _, channels = self.values.shape
         return batch * height * self.width * (channels // self.block)
 
     def map(self, fn: Callable[[jax.Array], jax.Array]) -> "Blocks":
-        """With values changed one by one; 0 must stay 0."""
+        """Applies an elementwise function, which must map 0 to 0."""
         return self._replace(values=fn(self.values))
 
-    def joined(self, block: int) -> "Blocks":
-        """In blocks of `block` columns; ValueError unless the present ones make up whole new ones."""
+    def merge(self, block: int) -> "Blocks":
+        """Merges to blocks of `block` columns; ValueError unless the present blocks divide evenly into them."""
         batch, height, count, channels = self.values.shape
         if block == self.block:
             return self
-        together, rest = divmod(block, self.block)
-        if rest or count % together:
-            raise ValueError(f"{count} blocks of {self.block} columns can't be joined to blocks of {block}")
-        values = self.values.reshape(batch, height, -1, together * channels)
+        factor, rest = divmod(block, self.block)
+        if rest or count % factor:
+            raise ValueError(f"{count} blocks of {self.block} columns can't be merged to blocks of {block}")
+        values = self.values.reshape(batch, height, -1, factor * channels)
         return self._replace(values=values, block=block)
 
     def image(self) -> jax.Array:
-        """(B, H, W, C)."""
+        """The image (B, H, W, C)."""
         batch, height, _, channels = self.values.shape
         columns = self.values.reshape(batch, height, -1, channels // self.block)
         return columns[:, :, self.before : self.before + self.width]
 
 
-def blocks_of(x_BxHxWxC: jax.Array, block: int) -> Blocks:
-    """An image in blocks of `block` columns."""
+def to_blocks(x_BxHxWxC: jax.Array, block: int) -> Blocks:
+    """Folds an image into blocks of `block` columns."""
     batch, height, width, channels = x_BxHxWxC.shape
     x = jnp.pad(x_BxHxWxC, ((0, 0), (0, 0), (0, -width % block), (0, 0)))
     return Blocks(x.reshape(batch, height, -1, block * channels), width, block)
@@ -71,10 +71,10 @@ def blocked_conv2d(
     before: int = 0,
     multiple: int = 1,
 ) -> Blocks:
-    """`conv2d` with a stride along columns, and a bias, from an image in blocks to one in blocks of `block`.
+    """`conv2d` with a stride along columns and a bias, from an image in blocks to one in blocks of `block`.
 
-    before: of what is given, a multiple of block. multiple: of how many columns the values should be. kernel: (h, w, in,
-    out). ValueError unless stride * block is a multiple of x.block.
+    kernel: (h, w, in, out). before: empty columns before the output, a multiple of block. multiple: the number of columns
+    of the output's values is a multiple of it. ValueError unless stride * block is a multiple of x.block.
     """
     size, padding, width = kernel.shape[1], kernel.shape[1] // 2, (x.width - 1) // stride + 1
     if x.block == block == multiple == 1 and not x.before and not before:
@@ -82,18 +82,18 @@ def blocked_conv2d(
     step, rest = divmod(stride * block, x.block)
     if rest:
         raise ValueError(f"blocks of {block} columns, {stride} apart, do not begin with blocks of {x.block}")
-    # Column `out` of a block sees, `offset` columns into the kernel, column `column` of the block `first + tap` further.
+    # Column `out` of an output block multiplies column `offset` of the kernel with column `column` of the input block
+    # that is `first + tap` blocks further.
     shift = x.before - padding - stride * before
     first, last = shift // x.block, (shift + stride * (block - 1) + size - 1) // x.block
     tap, column, out, offset = np.indices((last - first + 1, x.block, block, size))
-    seen = (tap + first) * x.block + column == shift + stride * out + offset
-    wide = jnp.einsum("ajot,htcd->hajcod", seen.astype(kernel.dtype), kernel)
+    connected = (tap + first) * x.block + column == shift + stride * out + offset
+    wide = jnp.einsum("ajot,htcd->hajcod", connected.astype(kernel.dtype), kernel)
     wide = wide.reshape(kernel.shape[0], last - first + 1, x.values.shape[-1], -1)
-    filled = math.lcm(block, multiple)
-    columns = round_up(before + width, filled)
-    rows, behind = (kernel.shape[0] // 2,) * 2, step * (columns // block - 1) + last - (x.values.shape[2] - 1)
+    columns = round_up(before + width, math.lcm(block, multiple))
+    rows, after = (kernel.shape[0] // 2,) * 2, step * (columns // block - 1) + last - (x.values.shape[2] - 1)
     dims = ("NHWC", "HWIO", "NHWC")
-    values = jax.lax.conv_general_dilated(x.values, wide, (1, step), (rows, (-first, behind)), dimension_numbers=dims)
+    values = jax.lax.conv_general_dilated(x.values, wide, (1, step), (rows, (-first, after)), dimension_numbers=dims)
     values = values + jnp.tile(bias_C, block)
     if columns != width:
         inside = (before <= np.arange(columns)) & (np.arange(columns) < before + width)

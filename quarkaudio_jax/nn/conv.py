@@ -15,7 +15,7 @@ from quarkaudio_jax.types import ceil_div
 
 
 def zero_invalid(x_BxTxC: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
-    """Sets frames outside the mask to 0, so that a convolution sees what it sees at an item's true end."""
+    """Sets frames outside the mask to 0, the zero padding that a convolution has at an unpadded item's end."""
     return x_BxTxC if mask_BxT is None else jnp.where(mask_BxT[..., None], x_BxTxC, 0)
 
 
@@ -23,7 +23,8 @@ def depthwise_conv(x_BxTxC: jax.Array, kernel_KxC: jax.Array, padding: tuple[int
     """Depthwise convolution as a sum of shifted products (a grouped convolution is far slower on CPU and TPU)."""
     x_BxTxC = jnp.pad(x_BxTxC, ((0, 0), padding, (0, 0)))
     out_len = x_BxTxC.shape[1] - kernel_KxC.shape[0] + 1
-    return sum(x_BxTxC[:, k : k + out_len] * kernel_KxC[k] for k in range(kernel_KxC.shape[0]))
+    terms = [x_BxTxC[:, k : k + out_len] * kernel_KxC[k] for k in range(kernel_KxC.shape[0])]
+    return sum(terms[1:], terms[0])
 
 
 def folded_conv2d(x_BxHxWxC: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
@@ -54,9 +55,9 @@ def folded_conv2d(x_BxHxWxC: jax.Array, kernel: jax.Array, strides: tuple[int, i
 
 
 def conv2d(x_BxHxWxC: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """Convolution with kernel (h, w, in, out), padded by h // 2 and w // 2 on both sides.
+    """Convolution with kernel (h, w, in, out), zero-padded by h // 2 and w // 2 on both sides.
 
-    On CPU, where the gradients of strided convolutions are slow, by `folded_conv2d`.
+    Uses `folded_conv2d` on CPU, where gradients of strided convolutions are slow.
     """
 
     def native(x, kernel):
@@ -123,9 +124,9 @@ class DepthwiseConv1d(nn.Module):
 
 
 class SubpixelConv1d(nn.Module):
-    """Upsampling: a linear layer makes `stride` frames of each, a depthwise convolution smooths them.
+    """Upsampling, (B, T, C) -> (B, T * stride, features): a linear layer to `stride` frames, a depthwise convolution.
 
-    (B, T, C) -> (B, T * stride, features). `mask_BxT` is at the output's rate.
+    mask_BxT is at the output's rate.
     """
 
     features: int
@@ -141,11 +142,10 @@ class SubpixelConv1d(nn.Module):
 
 
 class ConvTranspose1d(nn.Module):
-    """Transposed convolution that multiplies the length by `stride` exactly.
+    """Transposed convolution, (B, T, C) -> (B, T * stride, features), as one matmul and an overlap-add.
 
-    kernel_size, padding: taps, and samples cut on the left; by default 2 * stride and (stride + 1) // 2, what PyTorch
-    gives with output padding stride % 2. Computed as one matrix product and an overlap-add; the kernel is
-    (k, in, out) in PyTorch's tap order (not flipped).
+    kernel_size: default 2 * stride. padding: samples cut on the left, default (stride + 1) // 2, like PyTorch's with output
+    padding stride % 2. The kernel is (k, in, out) in PyTorch's tap order (not flipped).
     """
 
     features: int
@@ -160,7 +160,7 @@ class ConvTranspose1d(nn.Module):
         size = 2 * self.stride if self.kernel_size is None else self.kernel_size
         left = (self.stride + 1) // 2 if self.padding is None else self.padding
         shape = (size, x_BxTxC.shape[-1], self.features)
-        # PyTorch counts a transposed convolution's fan_in on its output side.
+        # PyTorch computes a transposed convolution's fan_in from its output channels.
         kernel_init, bias_init = kernel_and_bias(self.torch_init, size * self.features)
         kernel = self.param("kernel", logical(kernel_init, "kernel", "embed", "mlp"), shape)
         bias = self.param("bias", logical(bias_init, "mlp"), (self.features,))

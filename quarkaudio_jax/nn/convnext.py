@@ -15,8 +15,8 @@ from quarkaudio_jax.nn.norm import AdaLayerNorm, LayerNorm
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution (kernel 7), LayerNorm, MLP with exact GELU, layer scale, residual. (B, T, D) -> same.
 
-    context: a mask (B, T) or None; with `adaptive` (mask, condition (B, C)), the norm's scale and shift made from the
-    condition.
+    context: a mask (B, T) or None; with `adaptive` (mask, condition (B, C)), from which the norm's scale and shift are
+    computed.
     """
 
     hidden: int
@@ -28,10 +28,10 @@ class ConvNeXtBlock(nn.Module):
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, context: Any = None) -> jax.Array:
         dim = x_BxTxD.shape[-1]
-        mask_BxT, condition_BxC = context if self.adaptive else (context, None)
+        mask_BxT = context[0] if self.adaptive else context
         x = DepthwiseConv1d(7, self.causal, self.dtype, name="dwconv")(x_BxTxD, mask_BxT)
         if self.adaptive:
-            x = AdaLayerNorm(dtype=self.dtype, name="norm")(x, condition_BxC)
+            x = AdaLayerNorm(dtype=self.dtype, name="norm")(x, context[1])
         else:
             x = LayerNorm(dtype=self.dtype, name="norm")(x)
         x = Linear(self.hidden, dtype=self.dtype, name="pwconv1")(x)

@@ -1,4 +1,4 @@
-"""Compute types by the names of configurations."""
+"""Compute types by their names in configurations."""
 
 import jax.numpy as jnp
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 trunc_normal = nn.initializers.truncated_normal(stddev=0.02, lower=-100.0, upper=100.0)
-"""Normal with deviation 0.02, cut at +-2 in absolute value as PyTorch's trunc_normal_ does (that is, in effect not)."""
+"""Normal with standard deviation 0.02, truncated at +-2 like PyTorch's trunc_normal_, that is, in effect not."""
 
 
 torch_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -25,15 +25,15 @@ def torch_bias(fan_in: int) -> Callable:
 
 
 def kernel_and_bias(torch_init: bool, fan_in: int) -> tuple[Callable, Callable]:
-    """The initializers of a linear or convolution layer: PyTorch's defaults, or normal 0.02 and zeros."""
+    """The initializers of a linear or convolution layer: PyTorch's defaults, or `trunc_normal` and zeros."""
     if torch_init:
         return torch_kernel, torch_bias(fan_in)
     return trunc_normal, nn.initializers.zeros
 
 
 def logical(init: Callable, *axes: str | None) -> Callable:
-    """Wraps an initializer so that the parameter carries logical axis names, and is float32 whatever JAX's default is.
+    """Wraps an initializer to give the parameter logical axis names and the type float32.
 
-    The names are mapped to mesh axes in one place, the rules table of `parallel/`.
+    `sharding.mesh.RULES` maps the names to mesh axes.
     """
     return nn.with_logical_partitioning(lambda key, shape: init(key, shape, jnp.float32), axes)

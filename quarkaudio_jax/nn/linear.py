@@ -1,4 +1,4 @@
-"""The one dense layer, with logical axes."""
+"""Dense layer with logical axes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from quarkaudio_jax.sharding.partition import constrain, gathered
 
 
 class Linear(nn.Module):
-    """x @ kernel + bias; kernel (in, out), float32 parameters, computed in `dtype`."""
+    """x @ kernel + bias, with kernel (in, out): float32 parameters, computed in `dtype`."""
 
     features: int
     use_bias: bool = True
@@ -21,20 +21,20 @@ class Linear(nn.Module):
     axes: Sequence[str | None] = ("embed", "mlp")
 
     def kernel(self) -> jax.Array:
-        """The kernel of a layer that has been initialized, as `__call__` uses it."""
-        return self._ready(nn.meta.unbox(self.variables["params"]["kernel"]))
+        """The initialized kernel in the form that `__call__` uses."""
+        return self._prepared(nn.meta.unbox(self.variables["params"]["kernel"]))
 
-    def _ready(self, kernel: jax.Array) -> jax.Array:
+    def _prepared(self, kernel: jax.Array) -> jax.Array:
         return gathered(kernel.astype(self.dtype), self.axes)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel_init, bias_init = kernel_and_bias(self.torch_init, x.shape[-1])
         kernel = self.param("kernel", logical(kernel_init, *self.axes), (x.shape[-1], self.features))
-        # Batches stay split: XLA may otherwise split the contraction, and hold the whole batch on every device.
+        # Keeps batches sharded: XLA may otherwise shard the contraction and hold the full batch on every device.
         inner = [None] * (x.ndim - 2) + [None if self.axes[0] == "embed" else self.axes[0]]
         x = constrain(x.astype(self.dtype), "batch", *inner) if x.ndim > 1 else x.astype(self.dtype)
-        out = x @ self._ready(kernel)
+        out = x @ self._prepared(kernel)
         if self.use_bias:
             bias = self.param("bias", logical(bias_init, self.axes[-1]), (self.features,))
             out = out + bias.astype(self.dtype)

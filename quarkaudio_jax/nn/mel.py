@@ -14,7 +14,7 @@ def magnitude(spectrum: jax.Array) -> jax.Array:
 
 
 def log_mel(wave_BxS: jax.Array, sample_rate: int, n_fft: int, hop: int, bands: int, floor: float = 1e-5) -> jax.Array:
-    """log10 mel magnitudes, (B, T, bands) float32; values below `floor` are raised to it."""
+    """log10 mel magnitudes, (B, T, bands) float32, with magnitudes of at least `floor`."""
     mel = magnitude(reflect_stft(wave_BxS, n_fft, hop)) @ mel_filters(sample_rate, n_fft, bands)
     return jnp.log10(jnp.maximum(mel, floor))
 
@@ -27,7 +27,7 @@ def multi_scale_mel_distance(
     bands: tuple[int, ...] = MEL_BANDS,
 ) -> jax.Array:
     """Sum over scales of the mean |log10 mel difference|, (B,) (DAC, arXiv:2306.06546, section 3.5)."""
-    total = 0.0
+    total = jnp.zeros(len(pred_BxS), jnp.float32)
     for n_fft, hop, count in mel_scales(windows, bands):
         a, b = (log_mel(x, sample_rate, n_fft, hop, count) for x in (pred_BxS, target_BxS))
         total += jnp.abs(a - b).mean((1, 2))
@@ -36,7 +36,7 @@ def multi_scale_mel_distance(
 
 def stft_distance(pred_BxS: jax.Array, target_BxS: jax.Array, windows: tuple[int, ...] = (2048, 512)) -> jax.Array:
     """Sum over windows of mean |log10 power difference| plus mean |magnitude difference|, (B,) (as DAC's STFT loss)."""
-    total = 0.0
+    total = jnp.zeros(len(pred_BxS), jnp.float32)
     for n_fft in windows:
         a, b = (magnitude(reflect_stft(x, n_fft, n_fft // 4)) for x in (pred_BxS, target_BxS))
         log_a, log_b = (2 * jnp.log10(jnp.maximum(m, 1e-5)) for m in (a, b))

@@ -1,4 +1,4 @@
-"""The transformer of Mimi (Moshi, arXiv:2410.00037): LayerNorm, rotary attention, GELU MLP, layer scale; no biases."""
+"""Mimi's transformer (Moshi, arXiv:2410.00037): LayerNorm, rotary attention, GELU MLP, layer scale; no biases."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def interleaved_rotary(x_BxTxHxD: jax.Array, max_period: float = 10000.0) -> jax
 class MimiBlock(nn.Module):
     """x + scale1 * attention(norm1(x)), then x + scale2 * mlp(norm2(x)). (B, T, D) -> same.
 
-    `context` (causal only): how many frames a frame sees, itself included.
+    context (causal only): frames that a frame attends to, itself included.
     """
 
     num_heads: int
@@ -67,7 +67,7 @@ class MimiBlock(nn.Module):
 
 
 class MimiTransformer(nn.Module):
-    """A stack of blocks with projections where the widths differ; no final norm. (B, T, D) -> (B, T, out_dim)."""
+    """Stack of Mimi blocks, (B, T, D) -> (B, T, out_dim), with projections if widths differ; no final norm."""
 
     dim: int
     out_dim: int

@@ -12,14 +12,14 @@ from quarkaudio_jax.nn.linear import Linear
 
 
 def standardize(x_BxTxD: jax.Array, eps: float) -> jax.Array:
-    """X with mean 0 and variance 1 along the last axis, float32."""
+    """Normalizes to mean 0 and variance 1 along the last axis, float32."""
     x = x_BxTxD.astype(jnp.float32)
     x = x - x.mean(-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + eps)
 
 
 def safe_norm(x: jax.Array, axis=-1, keepdims: bool = False) -> jax.Array:
-    """Euclidean norm whose gradient is 0 where it is 0, instead of NaN."""
+    """Euclidean norm whose gradient at 0 is 0 instead of NaN."""
     square = jnp.square(x).sum(axis, keepdims=keepdims)
     return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
 
@@ -38,7 +38,7 @@ class LayerNorm(nn.Module):
 
 
 class AdaLayerNorm(nn.Module):
-    """Layer normalization whose scale and bias are linear in a condition (B, C) (arXiv:2103.00993)."""
+    """Layer normalization with scale and bias computed from a condition (B, C) by linear layers (arXiv:2103.00993)."""
 
     eps: float = 1e-6
     dtype: Any = jnp.float32
@@ -50,7 +50,7 @@ class AdaLayerNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization of a trained model (arXiv:1502.03167): its running statistics are parameters, never updated."""
+    """Batch normalization in inference mode (arXiv:1502.03167): the running statistics are parameters."""
 
     eps: float = 1e-5
     dtype: Any = jnp.float32
@@ -81,8 +81,7 @@ class RMSNorm(nn.Module):
 class GroupNorm(nn.Module):
     """Group normalization with statistics over time and the channels of a group (arXiv:1803.08494).
 
-    Frames outside the mask do not enter the statistics, so a padded item is normalized as it
-    is alone.
+    Frames outside the mask are excluded from the statistics, so that results do not depend on padding.
     """
 
     num_groups: int = 32

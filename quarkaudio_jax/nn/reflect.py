@@ -1,4 +1,4 @@
-"""Weight-normalized convolution with reflected ends, channel-last: (B, T, C) (EnCodec, arXiv:2210.13438)."""
+"""Weight-normalized convolution with reflection padding, channel-last (EnCodec, arXiv:2210.13438)."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from quarkaudio_jax.types import ceil_div
 
 
 def reflect_pad(x_BxTxC: jax.Array, left: int, right: int, lengths_B: jax.Array | None = None) -> jax.Array:
-    """Mirrors `left` frames at the start and `right` at each item's end (the end itself not repeated).
+    """Reflects `left` frames at the start and `right` at each item's end, without repeating the edge.
 
-    An input no longer than the padding has zeros behind it before it is mirrored. With
-    `lengths_B` every item is mirrored at its own end, and must be longer than the padding.
+    An input no longer than the padding is zero-padded first. With `lengths_B` each item is reflected at its own end, and
+    must be longer than the padding.
     """
     length = x_BxTxC.shape[1]
     if lengths_B is None:
@@ -33,9 +33,8 @@ def reflect_pad(x_BxTxC: jax.Array, left: int, right: int, lengths_B: jax.Array 
 class ReflectConv1d(nn.Module):
     """Weight-normalized convolution, (B, T, C) -> (B, ceil(T / stride), features).
 
-    Reflected by k - stride frames in all, half of them on each side (one more on the left
-    if they are odd; all on the left if `causal`), and on the right by what fills the last
-    stride. kernel = g v / |v| per output channel, no eps (arXiv:1602.07868).
+    Reflection padding of k - stride frames, half on each side (the odd one on the left; all on the left if `causal`), plus
+    what completes the last stride on the right. kernel = g v / |v| per output channel, no eps (arXiv:1602.07868).
     """
 
     features: int

@@ -1,10 +1,10 @@
-"""Buckets of relative positions, as T5 (arXiv:1910.10683) and WavLM use them."""
+"""Buckets of relative positions of T5 (arXiv:1910.10683) and WavLM."""
 
 import numpy as np
 
 
 def relative_buckets(length: int, buckets: int, max_distance: int) -> np.ndarray:
-    """Bucket of each (query, key) distance, (T, T): near ones exact, far ones logarithmic, each direction half."""
+    """Bucket of each (query, key) distance, (T, T): exact if near, logarithmic if far, half of them per direction."""
     distance = np.arange(length)[None] - np.arange(length)[:, None]
     half, near = buckets // 2, buckets // 4
     far = np.log(np.maximum(np.abs(distance), 1).astype(np.float32) / np.float32(near))

@@ -1,4 +1,4 @@
-"""Sample-rate conversion inside compiled code."""
+"""Sample-rate conversion in JAX."""
 
 import math
 
@@ -9,11 +9,11 @@ import numpy as np
 from quarkaudio_jax.types import rescale
 
 ZEROS, ROLLOFF = 6, 0.99
-"""Zero crossings of the sinc on either side; the cut-off as a share of the lower Nyquist frequency."""
+"""Zero crossings of the sinc on each side; cut-off relative to the lower Nyquist frequency."""
 
 
 def sinc_kernels(down: int, up: int) -> tuple[np.ndarray, int]:
-    """The filters of the `up` output phases, (taps, up) float32, and how many samples they reach back."""
+    """(filters of the `up` output phases (taps, up) float32, samples before an output that they use)."""
     cutoff = min(down, up) * ROLLOFF
     width = math.ceil(ZEROS * down / cutoff)
     time = np.arange(-width, width + down)[:, None] / down - np.arange(up)[None] / up
@@ -24,8 +24,8 @@ def sinc_kernels(down: int, up: int) -> tuple[np.ndarray, int]:
 def resample(wave_BxS: jax.Array, rate: int, new_rate: int) -> jax.Array:
     """Hann-windowed sinc interpolation, (B, S) -> (B, ceil(S * new_rate / rate)); rates in Hz.
 
-    Six zero crossings and a roll-off of 0.99, what PyTorch audio code uses by default
-    (J. O. Smith, Digital Audio Resampling). Silence is assumed on both sides.
+    Six zero crossings and a roll-off of 0.99, the defaults of torchaudio (J. O. Smith, Digital Audio Resampling); zero
+    padding on both sides.
     """
     if rate == new_rate:
         return wave_BxS

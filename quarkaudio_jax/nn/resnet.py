@@ -11,7 +11,7 @@ from quarkaudio_jax.nn.norm import GroupNorm
 
 
 class ResnetBlock(nn.Module):
-    """Twice GroupNorm, SiLU, convolution of kernel 3; residual. (B, T, C) -> same."""
+    """Residual block of two times GroupNorm, SiLU and a convolution of kernel 3. (B, T, C) -> same."""
 
     dtype: Any = jnp.float32
 

@@ -1,4 +1,4 @@
-"""Short-time Fourier transform and its inverse, always in float32."""
+"""Short-time Fourier transform and its inverse, in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,9 @@ from quarkaudio_jax.types import ceil_div
 
 
 def frame(x_BxS: jax.Array, size: int, hop: int) -> jax.Array:
-    """Cuts overlapping frames without padding.
+    """Overlapping frames (B, T, size) without padding, T = (S - size) // hop + 1.
 
-    Returns (B, T, size) with T = (S - size) // hop + 1. Where `hop` divides `size`
-    the frames are shifted views, otherwise a gather.
+    If `hop` divides `size`, frames are shifted slices, otherwise a gather.
     """
     num_frames = (x_BxS.shape[-1] - size) // hop + 1
     if num_frames < 1:
@@ -27,21 +26,20 @@ def frame(x_BxS: jax.Array, size: int, hop: int) -> jax.Array:
 
 
 def overlap_add(frames_BxTxNxC: jax.Array, hop: int) -> jax.Array:
-    """Adds frames shifted by `hop`: (B, T, N, C) -> (B, (T - 1) * hop + N, C)."""
+    """Sums frames shifted by `hop`, (B, T, N, C) -> (B, (T - 1) * hop + N, C)."""
     batch, num_frames, size, channels = frames_BxTxNxC.shape
     pieces = ceil_div(size, hop)
     padded = jnp.pad(frames_BxTxNxC, ((0, 0), (0, 0), (0, pieces * hop - size), (0, 0)))
     padded = padded.reshape(batch, num_frames, pieces, hop, channels)
-    out = sum(jnp.pad(padded[:, :, i], ((0, 0), (i, pieces - 1 - i), (0, 0), (0, 0))) for i in range(pieces))
-    out = out.reshape(batch, -1, channels)
+    terms = [jnp.pad(padded[:, :, i], ((0, 0), (i, pieces - 1 - i), (0, 0), (0, 0))) for i in range(pieces)]
+    out = sum(terms[1:], terms[0]).reshape(batch, -1, channels)
     return out[:, : (num_frames - 1) * hop + size]
 
 
 def stft(x_BxS: jax.Array, n_fft: int, hop: int, window: np.ndarray | None = None) -> jax.Array:
-    """Complex spectrum of un-padded frames, (B, T, n_fft // 2 + 1), complex64.
+    """Spectrum (B, T, n_fft // 2 + 1) complex64 of frames of the signal, which is not padded.
 
-    `window` has at most `n_fft` samples (default: periodic Hann of `n_fft`); a shorter
-    one is centered in the frame. Pad the signal beforehand if frames are to be centered.
+    window: at most `n_fft` samples, centered in the frame; default: periodic Hann of `n_fft`.
     """
     window = hann_window(n_fft) if window is None else window
     short = n_fft - len(window)
@@ -50,9 +48,9 @@ def stft(x_BxS: jax.Array, n_fft: int, hop: int, window: np.ndarray | None = Non
 
 
 def reflect_stft(x_BxS: jax.Array, n_fft: int, hop: int) -> jax.Array:
-    """`stft` of the signal padded by (n_fft - hop) // 2 of reflection on both sides.
+    """`stft` of the signal with (n_fft - hop) // 2 samples of reflection padding on both sides.
 
-    Used by the losses and metrics: T = S // hop frames when hop divides S and n_fft - hop is even.
+    T = S // hop frames if hop divides S and n_fft - hop is even.
     """
     pad = (n_fft - hop) // 2
     if x_BxS.shape[-1] <= pad:
@@ -63,22 +61,20 @@ def reflect_stft(x_BxS: jax.Array, n_fft: int, hop: int) -> jax.Array:
 def istft(spectrum_BxTxF: jax.Array, hop: int, mask_BxT: jax.Array | None = None) -> jax.Array:
     """Inverse STFT with "same" padding, (B, T * hop) float32.
 
-    Frames are windowed by a periodic Hann of n_fft = 2 (F - 1), overlap-added, trimmed by
-    (n_fft - hop) / 2 on both sides and divided by the envelope of the squared windows (Vocos,
-    arXiv:2306.00814, section 3; the head of H-Codec). Imaginary parts at DC and Nyquist are
-    ignored. Frames outside `mask_BxT` (bool) take part in neither sum, so that a padded item
-    gives what it gives alone; samples that no frame reaches are 0.
+    Frames are windowed by a periodic Hann of n_fft = 2 (F - 1), overlap-added, trimmed by (n_fft - hop) / 2 on both sides
+    and divided by the envelope of the squared windows (Vocos, arXiv:2306.00814, section 3). Imaginary parts at DC and
+    Nyquist are ignored. Frames outside `mask_BxT` (bool) are excluded from both sums, so that results do not depend on
+    padding; samples without a frame are 0.
     """
     n_fft = 2 * (spectrum_BxTxF.shape[-1] - 1)
     window = hann_window(n_fft)
     frames_BxTxN = jnp.fft.irfft(spectrum_BxTxF, n=n_fft) * window
     num_frames = frames_BxTxN.shape[1]
     trim = (n_fft - hop) // 2
-    if mask_BxT is None:
-        mask_BxT = np.ones((1, num_frames), np.float32)
-    else:
+    weights_BxT = np.ones((1, num_frames), np.float32) if mask_BxT is None else mask_BxT
+    if mask_BxT is not None:
         frames_BxTxN = jnp.where(mask_BxT[..., None], frames_BxTxN, 0.0)
-    squared_BxTxN = jnp.asarray(mask_BxT, jnp.float32)[..., None] * np.square(window)
+    squared_BxTxN = jnp.asarray(weights_BxT, jnp.float32)[..., None] * np.square(window)
     signal = overlap_add(frames_BxTxN[..., None], hop)[..., 0]
     envelope = overlap_add(squared_BxTxN[..., None], hop)[..., 0]
     cut = slice(trim, trim + num_frames * hop)

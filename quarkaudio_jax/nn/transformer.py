@@ -1,4 +1,4 @@
-"""The transformer of the codecs: pre-norm RMSNorm, LSTM attention, SwiGLU; no final norm."""
+"""Transformer layer of the H-Codecs: pre-norm RMSNorm, LSTM attention, SwiGLU."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ class SwiGLU(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)). (B, T, D) -> same."""
+    """Pre-norm layer of LSTM attention and SwiGLU with residuals. (B, T, D) -> same."""
 
     num_heads: int
     hidden: int

@@ -1,4 +1,4 @@
-"""The window of the public code's STFTs, to the last bit."""
+"""Hann window equal to PyTorch's bit for bit."""
 
 import numpy as np
 
@@ -15,18 +15,17 @@ COSINES = {
         + (1899,),
     ),
 }
-"""By length: where PyTorch's cosine (MKL's, on x86) is the float32 above, and where the one below, the nearest."""
+"""Length -> indices at which PyTorch's cosine (MKL's, on x86) is one float32 above, and one below, the nearest."""
 
 
 def hann_window(length: int) -> np.ndarray:
-    """Periodic Hann window of `length` samples, float32, as torch.hann_window builds it.
+    """Periodic Hann window of `length` samples, float32, as torch.hann_window computes it.
 
-    Equal to the bit for the lengths that the codecs use (1280, 1920); for others a few entries differ by a rounding of
-    the cosine, 6e-8.
+    Bit-identical for the lengths of the codecs (1280, 1920); others differ in a few entries by the cosine's rounding, 6e-8.
     """
     step, half = np.float32(2 * np.pi / length), np.float32(0.5)
     cosine = np.cos((np.arange(length, dtype=np.float32) * step).astype(np.float64)).astype(np.float32)
-    for places, toward in zip(COSINES.get(length, ((), ())), (2, -2), strict=True):
-        places = list(places)
-        cosine[places] = np.nextafter(cosine[places], np.float32(toward))
+    for indices, toward in zip(COSINES.get(length, ((), ())), (2, -2), strict=True):
+        index = np.asarray(indices, int)
+        cosine[index] = np.nextafter(cosine[index], np.float32(toward))
     return half - half * cosine

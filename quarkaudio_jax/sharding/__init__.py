@@ -1,1 +1,1 @@
-"""Logical axes, device meshes, and joining a pod."""
+"""Logical axes, device meshes, and multi-host initialization."""

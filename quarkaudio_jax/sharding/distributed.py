@@ -1,4 +1,4 @@
-"""Joining the other hosts of a pod or cluster, where there are any."""
+"""Multi-host initialization on TPU pods and clusters."""
 
 import importlib.util
 import logging
@@ -11,18 +11,18 @@ import jax
 log = logging.getLogger(__name__)
 
 HEARTBEAT = 30
-"""Seconds of silence after which a host counts as lost, and JAX ends the others."""
+"""Seconds without a heartbeat after which a host counts as lost and JAX ends the others."""
 
 METADATA_SECONDS = 5
-"""How long a TPU VM's metadata server may take to answer."""
+"""Timeout of requests to a TPU VM's metadata server."""
 
 
 def initialize() -> None:
-    """`jax.distributed.initialize()` where several hosts take part.
+    """Calls `jax.distributed.initialize()` if there are several hosts.
 
-    Several are, in this order: JAX_COORDINATOR_ADDRESS (with JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a cluster that
-    JAX detects), a Slurm job of several tasks, a multi-slice job, and the hosts of a TPU slice by the environment or
-    the VM's metadata server, which is asked only where JAX finds TPU chips.
+    They are detected, in this order, by JAX_COORDINATOR_ADDRESS (with JAX_NUM_PROCESSES and JAX_PROCESS_ID, or on a
+    cluster that JAX detects), a Slurm job of several tasks, the hosts of a TPU slice in the environment, a multi-slice
+    job, and the VM's metadata server, which is queried only if JAX finds TPU chips.
     """
     if jax.distributed.is_initialized():
         return
@@ -45,7 +45,7 @@ def initialize() -> None:
 
 
 def _detected() -> str:
-    """What says that several hosts take part; '' if nothing does."""
+    """The source by which several hosts are detected; '' if there is one host."""
     env = os.environ
     if "JAX_COORDINATOR_ADDRESS" in env:
         return "JAX_COORDINATOR_ADDRESS"
@@ -63,28 +63,28 @@ def _detected() -> str:
 
 
 def _has_tpu() -> bool:
-    """Whether JAX would use TPU chips of this machine: without any it sets TPU_SKIP_MDS_QUERY when it is imported."""
+    """Whether JAX would use TPU chips of this machine; without any it sets TPU_SKIP_MDS_QUERY on import."""
     wanted = os.environ.get("JAX_PLATFORMS", "")
     library = "TPU_LIBRARY_PATH" in os.environ or importlib.util.find_spec("libtpu") is not None
     return "TPU_SKIP_MDS_QUERY" not in os.environ and library and (not wanted or "tpu" in wanted)
 
 
 def _slices() -> int:
-    """The number of slices in the metadata server's `tpu-env`, lines of KEY: 'value'."""
+    """Number of slices according to the metadata server's `tpu-env`, lines of KEY: 'value'."""
     lines = (line.partition(":") for line in _attribute("tpu-env").splitlines())
     values = {key.strip(): value.strip().strip("'") for key, _, value in lines}
     return int(values.get("MEGASCALE_NUM_SLICES") or 1)
 
 
 def _attribute(name: str) -> str:
-    """An attribute of this VM, from the server that JAX asks too; '' if it is not set or there is no such server."""
+    """An attribute of this VM from the metadata server; '' if it is not set or there is no server."""
     server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
     url = f"http://{server}/computeMetadata/v1/instance/attributes/{name}"
     request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is the machine's own
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a link-local address
     try:
-        with opener.open(request, timeout=METADATA_SECONDS) as answer:
-            return answer.read().decode()
+        with opener.open(request, timeout=METADATA_SECONDS) as response:
+            return response.read().decode()
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         log.info("no attribute %s of a TPU VM (%s)", name, error)
         return ""

@@ -1,4 +1,4 @@
-"""The device mesh, and the one table from logical axes to mesh axes."""
+"""The device mesh, and the table from logical axes to mesh axes."""
 
 import functools
 import zlib
@@ -27,59 +27,58 @@ RULES = (
     ("kernel", None),
     ("layers", None),
 )
-"""Logical axis -> mesh axis. Batches are split over data and fsdp; parameters over fsdp and tensor."""
+"""Logical axis -> mesh axes. Batches are sharded over data and fsdp, parameters over fsdp and tensor."""
 
 
 def make_mesh(sizes: dict[str, int], devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh with axes data, fsdp, tensor; one size may be -1 and takes the devices left.
+    """A mesh with axes data, fsdp, tensor; one size may be -1 for the remaining devices.
 
-    On TPUs neighbors on an axis are neighbors on the chip's links, and where there are several slices `data` alone
-    crosses from one to another, over the data center's network. Raises ValueError naming the sizes when they do not
-    fill the devices, or can't be split so.
+    On TPUs, neighbors on an axis are physically connected, and only `data` crosses slices over the data center's network.
+    UserError names the sizes if they do not match the devices.
     """
     devices = jax.devices() if devices is None else list(devices)
     shape = [sizes[axis] for axis in AXES]
-    wanted = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, shape, strict=True))
+    described = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, shape, strict=True))
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
-        raise UserError(f"mesh {wanted}: sizes are at least 1, and at most one is -1")
+        raise UserError(f"mesh {described}: sizes are at least 1, and at most one is -1")
     known = int(np.prod([size for size in shape if size != -1]))
     if -1 in shape and len(devices) % known == 0:
         shape[shape.index(-1)] = len(devices) // known
     if int(np.prod(shape)) != len(devices):
-        raise UserError(f"mesh {wanted} does not fill the {len(devices)} devices at hand; change config.mesh")
-    return Mesh(_arranged(shape, devices, wanted), AXES)
+        raise UserError(f"mesh {described} does not fill the {len(devices)} devices at hand; change config.mesh")
+    return Mesh(_arranged(shape, devices, described), AXES)
 
 
-def _arranged(shape: list[int], devices: list[Any], wanted: str) -> np.ndarray:
-    """Devices in the mesh's shape, by how they are wired."""
+def _arranged(shape: list[int], devices: list[Any], described: str) -> np.ndarray:
+    """Devices in the mesh's shape, according to the physical topology."""
     if devices[0].platform != "tpu":
         return np.asarray(devices).reshape(shape)
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     if slices == 1:
         return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     if shape[0] % slices:
-        raise UserError(f"mesh {wanted} over {slices} slices: config.mesh.data must be a multiple of {slices}")
+        raise UserError(f"mesh {described} over {slices} slices: config.mesh.data must be a multiple of {slices}")
     within = [shape[0] // slices, *shape[1:]]
     return mesh_utils.create_hybrid_device_mesh(within, [slices, 1, 1], devices, allow_split_physical_axes=True)
 
 
-def batch_ways(mesh: Mesh) -> int:
-    """Into how many parts a batch is split."""
+def num_batch_shards(mesh: Mesh) -> int:
+    """Number of shards of a batch."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Leading axis split over the data and fsdp axes."""
+    """Sharding of the leading axis over data and fsdp."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same on every device."""
+    """Sharding that replicates on all devices."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def on_mesh(fn: Callable, mesh: Mesh) -> Callable:
-    """`fn` to be traced with its layers' arrays placed on `mesh` by the rules table."""
+    """Wraps `fn` so that its layers' arrays are sharded over `mesh` by `RULES` when it is traced."""
 
     @functools.wraps(fn)
     def placed(*args):
@@ -90,10 +89,9 @@ def on_mesh(fn: Callable, mesh: Mesh) -> Callable:
 
 
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
-    """The sharding of each leaf of an abstract state whose parameters carry logical axis names.
+    """Shardings of an abstract state whose parameters have logical axis names, in its unboxed structure.
 
-    Returns a tree of the unboxed structure. A dimension that its mesh axes do not divide
-    stays whole.
+    A dimension that its mesh axes do not divide is not sharded.
     """
     specs = nn.logical_to_mesh(nn.get_partition_spec(abstract_state), RULES)
     shapes = nn.meta.unbox(abstract_state)
@@ -107,34 +105,38 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
 
 @functools.lru_cache
 def batch_share(mesh: Mesh, host: int | None = None) -> tuple[int, int]:
-    """(which share of each batch this host reads, of how many). Hosts that the tensor axis joins read the same one.
+    """(index of the part of each batch that a host reads, number of parts).
 
-    ValueError if hosts would have only some of their rows in common. host: default this one.
+    Hosts connected by the tensor axis read the same part. ValueError if hosts would have only some of their rows in
+    common. host: default this one.
     """
     host = jax.process_index() if host is None else host
     rows: dict[int, set[int]] = {}
-    for row, devices in enumerate(mesh.devices.reshape(batch_ways(mesh), -1)):
+    for row, devices in enumerate(mesh.devices.reshape(num_batch_shards(mesh), -1)):
         for device in devices:
             rows.setdefault(device.process_index, set()).add(row)
     shares = sorted({tuple(sorted(found)) for found in rows.values()})
-    if len({len(share) for share in shares}) > 1 or sum(map(len, shares)) != batch_ways(mesh):
-        told = "; ".join(f"host {h} {sorted(found)}" for h, found in sorted(rows.items()))
+    if len({len(share) for share in shares}) > 1 or sum(map(len, shares)) != num_batch_shards(mesh):
+        described = "; ".join(f"host {h} {sorted(found)}" for h, found in sorted(rows.items()))
         raise ValueError(
-            f"this mesh has hosts share some rows of a batch and not others ({told}): choose config.mesh.tensor so that "
+            f"this mesh has hosts share some rows of a batch and not others ({described}): choose config.mesh.tensor so that "
             "it divides the devices of a host, or is a multiple of them"
         )
     return shares.index(tuple(sorted(rows[host]))), len(shares)
 
 
 def check_equal_shares(names: Sequence[str], share: int, shares: int) -> None:
-    """UserError if hosts that read the same share of a batch did not get the same examples `names`; asked by all."""
+    """Raises UserError if hosts that read the same part of a batch got different examples; called by all hosts.
+
+    names: the examples of this host. share, shares: of `batch_share`.
+    """
     if shares == jax.process_count():
         return
     from jax.experimental import multihost_utils
 
     digest = zlib.crc32("\n".join(names).encode())
-    told = multihost_utils.process_allgather(np.asarray([share, digest % 2**31], np.int32)).tolist()
-    if len(set(map(tuple, told))) > shares:
+    gathered = multihost_utils.process_allgather(np.asarray([share, digest % 2**31], np.int32)).tolist()
+    if len(set(map(tuple, gathered))) > shares:
         raise UserError(
             "hosts that the mesh's tensor axis joins read different examples, so one of them could not read a file that "
             f"another could: {', '.join(names)}. Start again from the last checkpoint with config.data.strict=True"
@@ -142,7 +144,7 @@ def check_equal_shares(names: Sequence[str], share: int, shares: int) -> None:
 
 
 def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This host's share of a batch as arrays over the whole mesh."""
+    """Global arrays of a batch from each host's part of it."""
     sharding, (_, shares) = batch_sharding(mesh), batch_share(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, value, (len(value) * shares, *value.shape[1:]))

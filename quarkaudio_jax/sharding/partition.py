@@ -1,7 +1,7 @@
-"""Where arrays lie on a mesh while a layer computes, in logical axis names.
+"""Sharding of arrays inside layers by logical axis names.
 
-Layers say what they mean ("batch", "mlp"); which mesh axes that is, is decided outside
-(`sharding.mesh`), for the time of a trace. Without a mesh everything here does nothing.
+Layers use logical names ("batch", "mlp"); `placement` maps them to mesh axes during a trace. Without it these functions have
+no effect.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _ACTIVE: contextvars.ContextVar[tuple[Mesh, Any] | None] = contextvars.ContextVa
 
 @contextlib.contextmanager
 def placement(mesh: Mesh, rules: Sequence[tuple[str, Any]]) -> Iterator[None]:
-    """Within it, `constrain` and `gathered` place arrays on `mesh` by `rules` (logical axis -> mesh axes)."""
+    """Context in which `constrain` and `gathered` shard arrays over `mesh` by `rules` (logical axis -> mesh axes)."""
     token = _ACTIVE.set((mesh, rules))
     try:
         yield
@@ -28,7 +28,7 @@ def placement(mesh: Mesh, rules: Sequence[tuple[str, Any]]) -> Iterator[None]:
 
 
 def fitted(spec: PartitionSpec, shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
-    """Drops the mesh axes that do not divide the dimension they are to split."""
+    """Drops mesh axes that do not divide their dimension."""
     out = []
     for dim, axes in zip(shape, tuple(spec) + (None,) * (len(shape) - len(spec)), strict=True):
         names = (axes,) if isinstance(axes, str) else tuple(axes or ())
@@ -37,12 +37,18 @@ def fitted(spec: PartitionSpec, shape: Sequence[int], mesh: Mesh) -> PartitionSp
     return PartitionSpec(*out)
 
 
+def _mesh_axes(axes: Sequence[str | None], rules: Any) -> PartitionSpec:
+    spec = nn.logical_to_mesh_axes(axes, rules)
+    assert spec is not None  # None only for axes=None
+    return spec
+
+
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Lays `x` out by the logical names of its leading axes (the others stay whole)."""
+    """Constrains the sharding of `x` by the logical names of its leading axes; the others are not sharded."""
     if (active := _ACTIVE.get()) is None:
         return x
     mesh, rules = active
-    spec = fitted(nn.logical_to_mesh_axes(axes, rules), x.shape, mesh)
+    spec = fitted(_mesh_axes(axes, rules), x.shape, mesh)
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
 
@@ -51,21 +57,21 @@ def num_shards(axis: str, size: int) -> int:
     if (active := _ACTIVE.get()) is None:
         return 1
     mesh, rules = active
-    spec = fitted(nn.logical_to_mesh_axes((axis,), rules), (size,), mesh)
+    spec = fitted(_mesh_axes((axis,), rules), (size,), mesh)
     names = spec[0] or ()
     return int(np.prod([mesh.shape[name] for name in ((names,) if isinstance(names, str) else names)]))
 
 
 def platform() -> str:
-    """Of the devices that arrays are placed on now ("cpu", "gpu", "tpu"); without a mesh, of the default ones."""
+    """Platform ("cpu", "gpu", "tpu") of the active mesh's devices; without one, of the default devices."""
     active = _ACTIVE.get()
     return active[0].devices.flat[0].platform if active else jax.default_backend()
 
 
 def gathered(kernel: jax.Array, axes: Sequence[str | None]) -> jax.Array:
-    """A parameter as its layer uses it: no longer split over its "embed" axis, which is storage only (ZeRO-3).
+    """Gathers a parameter over its "embed" axis, which is sharded for storage only (ZeRO-3).
 
-    Left to itself XLA's partitioner may keep the contraction split instead; for a convolution
-    split over input and output channels at once its gradient came out wrong (JAX 0.10).
+    XLA's partitioner might otherwise shard the contraction; the gradient of a convolution sharded over both input and output
+    channels was wrong (JAX 0.10).
     """
     return constrain(kernel, *(None if axis == "embed" else axis for axis in axes))

@@ -1,1 +1,1 @@
-"""Wave -> self-supervised (SSL) features."""
+"""Self-supervised (SSL) speech models and their features."""

@@ -1,7 +1,6 @@
-"""HuBERT, wav2vec 2.0 and WavLM: one encoder, three sets of switches (arXiv:2106.07447, 2006.11477, 2110.13900).
+"""HuBERT, wav2vec 2.0 and WavLM as configurations of one encoder (arXiv:2106.07447, 2006.11477, 2110.13900).
 
-Waveform at 16 kHz to all hidden states, as the transformers library's models give them in
-evaluation. Items of a batch may have their own lengths; an item then gives what it gives alone.
+Computes the same hidden states as the transformers library in evaluation mode.
 """
 
 import dataclasses
@@ -19,14 +18,16 @@ from quarkaudio_jax.nn.stack import Stack
 from quarkaudio_jax.sharding.partition import gathered
 
 EPS = 1e-5
+"""Epsilon of all norms."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SSLConfig:
-    """conv_*: the waveform front end, per layer. layer_norm: its layers are normalized one frame at a time (else
-    the first over time, the others not). pre_norm: "stable layer norm", with a final norm after the last layer.
-    position_*: the convolution that stands for positions. buckets, max_distance: WavLM's gated relative
-    position bias; 0 is without.
+    """Configuration of `SSLEncoder`.
+
+    conv_*: layers of the waveform front end. layer_norm: LayerNorm after each of them (else GroupNorm after the first
+    only). pre_norm: "stable layer norm", with a final norm after the last layer. position_*: the convolutional position
+    embedding. buckets, max_distance: WavLM's gated relative position bias (0: none).
     """
 
     dim: int
@@ -45,7 +46,7 @@ class SSLConfig:
     max_distance: int = 0
 
     def num_frames(self, num_samples):
-        """Frames of a wave of `num_samples` (an int or an array)."""
+        """Number of frames of `num_samples` samples (an int or an array)."""
         for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
             num_samples = (num_samples - kernel) // stride + 1
         return num_samples
@@ -57,7 +58,7 @@ WAVLM_BASE = SSLConfig(768, 12, 12, 3072, buckets=320, max_distance=800)
 
 
 class FrontEnd(nn.Module):
-    """(B, S) -> (B, T, C): strided convolutions without padding, exact GELU after each."""
+    """Strided convolutions without padding, each with exact GELU, (B, S) -> (B, T, C)."""
 
     cfg: SSLConfig
     dtype: Any = jnp.float32
@@ -87,7 +88,7 @@ class FrontEnd(nn.Module):
 
 
 class PositionConv(nn.Module):
-    """A grouped convolution over time whose output is added as positions; kernel = g v / |v| per tap."""
+    """Convolutional position embedding: grouped, with kernel = g v / |v| per tap."""
 
     cfg: SSLConfig
     dtype: Any = jnp.float32
@@ -111,9 +112,9 @@ class PositionConv(nn.Module):
 
 
 class SSLBlock(nn.Module):
-    """Self-attention and a GELU MLP, normalized after each residual, or before (`pre_norm`).
+    """Transformer layer with a GELU MLP, post-norm or `pre_norm`.
 
-    `context` is (mask (B, T) or None, relative position bias (H, T, T) or None).
+    context: (mask (B, T) or None, relative position bias (H, T, T) or None).
     """
 
     cfg: SSLConfig
@@ -146,7 +147,7 @@ class SSLBlock(nn.Module):
         return Linear(dim, dtype=self.dtype, axes=("heads", "embed"), name="out")(out)
 
     def _gate(self, x_BxTxHxD):
-        """WavLM's gate of the position bias, (B, H, T, 1), from the layer's input."""
+        """WavLM's gate of the position bias (B, H, T, 1), computed from the layer's input."""
         gates = Linear(8, dtype=jnp.float32, axes=(None, None), name="gate")(x_BxTxHxD.astype(jnp.float32))
         a, b = jnp.moveaxis(nn.sigmoid(gates.reshape(*gates.shape[:-1], 2, 4).sum(-1)), -1, 0)
         constant = self.param("gate_constant", logical(nn.initializers.ones, None), (x_BxTxHxD.shape[2],))
@@ -154,10 +155,10 @@ class SSLBlock(nn.Module):
 
 
 class SSLEncoder(nn.Module):
-    """(B, S) at 16 kHz -> all hidden states (num_layers + 1, B, T, dim) float32; behind an item's end anything.
+    """Waves (B, S) at 16 kHz -> all hidden states (num_layers + 1, B, T, dim) float32.
 
-    lengths_B: valid samples. The first state enters the first layer, the last has passed the
-    final norm of `pre_norm` models.
+    The first state is the input of the first layer; the last includes the final norm of `pre_norm` models. lengths_B:
+    valid samples, so that results do not depend on padding; states after an item's end are undefined.
     """
 
     cfg: SSLConfig

@@ -1,1 +1,1 @@
-"""Text to features."""
+"""Text encoders and their features."""

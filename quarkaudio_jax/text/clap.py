@@ -1,4 +1,4 @@
-"""CLAP's text encoder (arXiv:2211.06687): RoBERTa (arXiv:1907.11692) with a projection, as transformers computes it."""
+"""CLAP's text encoder (arXiv:2211.06687): RoBERTa (arXiv:1907.11692) with a projection, equal to the transformers library's."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,10 @@ from quarkaudio_jax.nn.stack import Stack
 
 @dataclasses.dataclass(frozen=True)
 class ClapTextConfig:
-    """positions: rows of the position table, the first `padding` + 1 of which no word uses. projected: the embedding's width."""
+    """Configuration of `ClapTextEncoder`.
+
+    projected: width of the embedding. positions: rows of the position table, of which tokens use those after `padding`.
+    """
 
     vocabulary: int
     dim: int
@@ -32,7 +35,7 @@ CLAP_TEXT = ClapTextConfig(50265, 768, 12, 12, 3072)
 
 
 class ClapTextBlock(nn.Module):
-    """Self-attention and a GELU MLP, normalized after each residual; `context` is the mask (B, L)."""
+    """Post-norm transformer layer with a GELU MLP; context: mask (B, L)."""
 
     cfg: ClapTextConfig
     dtype: Any = jnp.float32
@@ -56,7 +59,7 @@ class ClapTextBlock(nn.Module):
 
 
 class ClapTextEncoder(nn.Module):
-    """ids (B, L) and how many of them count (B,) -> (last hidden states (B, L, D), embedding (B, projected)), float32.
+    """Ids (B, L) and lengths (B,) -> (last hidden states (B, L, D), embedding (B, projected)), float32.
 
     The embedding is not normalized.
     """
@@ -74,8 +77,8 @@ class ClapTextEncoder(nn.Module):
             return self.param(name, init, (rows, cfg.dim))
 
         mask = jnp.arange(length) < lengths_B[:, None]
-        places = jnp.where(mask, jnp.arange(length) + cfg.padding + 1, cfg.padding)
-        x = table("words", cfg.vocabulary)[ids_BxL] + table("places", cfg.positions)[places] + table("types", 1)[0]
+        positions = jnp.where(mask, jnp.arange(length) + cfg.padding + 1, cfg.padding)
+        x = table("words", cfg.vocabulary)[ids_BxL] + table("places", cfg.positions)[positions] + table("types", 1)[0]
         x = LayerNorm(cfg.eps, self.dtype, name="norm")(x)
         stack = Stack(ClapTextBlock, dict(cfg=cfg, dtype=self.dtype), cfg.num_layers, scan=self.scan, name="blocks")
         x = stack(x, mask).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Recipes of text features, as data, and what computes them."""
+"""Recipes of text features, and their extraction."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.text.clap import ClapTextConfig, ClapTextEncoder
 from quarkaudio_jax.text.t5 import T5Config, T5Encoder
 
-LONGEST = 128
-"""Tokens of a text; what lies behind is cut off."""
+MAX_TOKENS = 128
+"""Tokens of a text; longer texts are truncated."""
 
 BATCH = 16
-"""Texts that are encoded at once."""
+"""Texts encoded together."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TextRecipe:
-    """hub: the model's hub name, None where the text goes in as its bytes."""
+    """How text features are computed. hub: name of the model, or None for the bytes of the text."""
 
     name: str
     about: str
@@ -31,15 +31,15 @@ class TextRecipe:
 RECIPES = {
     r.name: r
     for r in (
-        TextRecipe("bytes", "the bytes of the text, for an encoder that is trained with the language model"),
-        TextRecipe("t5", "last hidden states of the T5 encoder, one a token", "google-t5/t5-base"),
-        TextRecipe("clap", "CLAP's embedding of the whole text, one frame", "laion/clap-htsat-unfused"),
+        TextRecipe("bytes", "bytes of the text, whose embedding is trained with the language model"),
+        TextRecipe("t5", "last hidden states of the T5 encoder, one per token", "google-t5/t5-base"),
+        TextRecipe("clap", "CLAP's embedding of the text, one frame", "laion/clap-htsat-unfused"),
     )
 }
 
 
 def get_recipe(name: str) -> TextRecipe:
-    """The recipe of that name; ValueError lists the known names."""
+    """The recipe of that name; UserError lists the known names."""
     if name not in RECIPES:
         raise UserError(f"text recipe {name!r} is not known; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]
@@ -47,7 +47,7 @@ def get_recipe(name: str) -> TextRecipe:
 
 @dataclasses.dataclass(frozen=True)
 class TextExtractor:
-    """A recipe ready to compute. tokenize: text -> ids."""
+    """A recipe with its text encoder, if it has one. tokenize: text -> ids."""
 
     recipe: TextRecipe
     cfg: T5Config | ClapTextConfig | None = None
@@ -56,21 +56,22 @@ class TextExtractor:
 
     @property
     def width(self) -> int:
-        """Of a feature; 0 where there are none."""
+        """Width of the features; 0 without an encoder."""
         if self.cfg is None:
             return 0
         return self.cfg.projected if isinstance(self.cfg, ClapTextConfig) else self.cfg.dim
 
     def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """(L, width) float32 of each text; L = 0 for an empty text and for a recipe without features."""
+        """Features (L, width) float32 of each text; L = 0 for an empty text and for a recipe without encoder."""
         out = [np.zeros((0, max(self.width, 1)), np.float32)] * len(texts)
         if self.cfg is None:
             return out
+        assert self.tokenize is not None
         groups: dict[int, list[tuple[int, list[int]]]] = {}
         for index, text in enumerate(texts):
             if text:
                 ids = list(self.tokenize(text))
-                ids = ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]
+                ids = ids if len(ids) <= MAX_TOKENS else [*ids[: MAX_TOKENS - 1], ids[-1]]
                 groups.setdefault(1 << max(len(ids) - 1, 7).bit_length(), []).append((index, ids))
         for size, members in sorted(groups.items()):
             for begin in range(0, len(members), BATCH):
@@ -78,7 +79,7 @@ class TextExtractor:
         return out
 
     def _batch(self, members: list[tuple[int, list[int]]], size: int, out: list[np.ndarray]) -> None:
-        """Fills in the features of texts of at most `size` tokens."""
+        """Computes the features of (index, ids) of at most `size` tokens, and writes them to `out`."""
         padded, lengths = np.zeros((BATCH, size), np.int32), np.ones(BATCH, np.int32)
         for row, (_, ids) in enumerate(members):
             padded[row, : len(ids)], lengths[row] = ids, len(ids)

@@ -1,4 +1,4 @@
-"""The T5 encoder (arXiv:1910.10683), as the transformers library computes it in evaluation."""
+"""T5's encoder (arXiv:1910.10683), equal to the transformers library's in evaluation mode."""
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,11 @@ from quarkaudio_jax.nn.stack import Stack
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:
-    """gated: the MLP is gated by a tanh-approximated GELU (v1.1, Flan), else a plain ReLU."""
+    """Configuration of `T5Encoder`.
+
+    gated: MLP gated by a tanh-approximated GELU (v1.1, Flan), else a ReLU MLP. buckets, max_distance: of the relative
+    position bias.
+    """
 
     vocabulary: int
     dim: int
@@ -34,9 +38,9 @@ T5_BASE = T5Config(32128, 768, 12, 12, 64, 3072, gated=False)
 
 
 class T5Block(nn.Module):
-    """Attention with a relative position bias and no scaling, then an MLP; each normalized before.
+    """Pre-norm layer of unscaled attention with a relative position bias, and an MLP.
 
-    `context` is (mask (B, L), bias (H, L, L)).
+    context: (mask (B, L), bias (H, L, L)).
     """
 
     cfg: T5Config
@@ -68,7 +72,7 @@ class T5Block(nn.Module):
 
 
 class T5Encoder(nn.Module):
-    """ids (B, L) and how many of them count (B,) -> last hidden states (B, L, D) float32."""
+    """Ids (B, L) and lengths (B,) -> last hidden states (B, L, D) float32."""
 
     cfg: T5Config
     dtype: Any = jnp.float32
@@ -77,12 +81,14 @@ class T5Encoder(nn.Module):
     @nn.compact
     def __call__(self, ids_BxL: jax.Array, lengths_B: jax.Array) -> jax.Array:
         cfg, length = self.cfg, ids_BxL.shape[1]
-        words = self.param("words", logical(nn.initializers.normal(1.0), "vocab", "embed"), (cfg.vocabulary, cfg.dim))
+        embeddings = self.param(
+            "words", logical(nn.initializers.normal(1.0), "vocab", "embed"), (cfg.vocabulary, cfg.dim)
+        )
         table = self.param(
             "relative_bias", logical(nn.initializers.normal(0.02), None, None), (cfg.buckets, cfg.num_heads)
         )
         bias = table[relative_buckets(length, cfg.buckets, cfg.max_distance)].transpose(2, 0, 1)
         mask = jnp.arange(length) < lengths_B[:, None]
         stack = Stack(T5Block, dict(cfg=cfg, dtype=self.dtype), cfg.num_layers, scan=self.scan, name="blocks")
-        x = stack(words[ids_BxL].astype(self.dtype), (mask, bias))
+        x = stack(embeddings[ids_BxL].astype(self.dtype), (mask, bias))
         return RMSNorm(cfg.eps, jnp.float32, name="norm")(x)

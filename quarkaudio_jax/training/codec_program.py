@@ -169,7 +169,7 @@ class CodecProgram(Program[CodecTrainConfig]):
             {"params": state.model.params, "codebooks": state.model.codebooks},
             batch["wave"],
             self.features(state.frozen, batch),
-            method="fit_codebooks",
+            method="init_codebooks",
             mutable=["codebooks"],
             rngs={"codec": self._key(2**31 - 1)},
         )

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from quarkaudio_jax.report.page import Clip, write_page
 from quarkaudio_jax.report.pictures import safe_name, save_sample
-from quarkaudio_jax.sharding.mesh import batch_sharding, batch_ways, on_mesh, replicated
+from quarkaudio_jax.sharding.mesh import batch_sharding, num_batch_shards, on_mesh, replicated
 from quarkaudio_jax.training.metrics import MetricWriter
 from quarkaudio_jax.training.program import Program, State
 
@@ -34,7 +34,7 @@ class Evaluation:
         if not self._examples:
             log.warning("no held-out examples: nothing to evaluate")
             return {}
-        ways, wanted = batch_ways(self._mesh), self._program.cfg.loop.sample_clips
+        ways, wanted = num_batch_shards(self._mesh), self._program.cfg.loop.sample_clips
         folder = self._samples / f"{step:08d}"
         totals: dict[str, list[float]] = {}
         clips = []

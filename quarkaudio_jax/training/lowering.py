@@ -11,8 +11,8 @@ from quarkaudio_jax.config import ConfigError, TrainConfig
 from quarkaudio_jax.sharding.mesh import (
     batch_sharding,
     batch_share,
-    batch_ways,
     make_mesh,
+    num_batch_shards,
     on_mesh,
     replicated,
     state_shardings,
@@ -43,7 +43,7 @@ def configured_mesh(cfg: TrainConfig, devices: Sequence[Any] | None = None) -> j
 
 def check_batch(size: int, mesh: jax.sharding.Mesh) -> None:
     """ConfigError unless the mesh divides the batch size."""
-    if size % (ways := batch_ways(mesh)):
+    if size % (ways := num_batch_shards(mesh)):
         raise ConfigError(
             f"config.data.batch_size is {size}, but the mesh splits batches {ways} ways (data x fsdp); choose a multiple"
         )

@@ -182,7 +182,7 @@ def abstract_params(cfg: BiCodecConfig) -> dict[str, Any]:
     """Shapes of BiCodec's parameters, layers stacked."""
     features = jax.ShapeDtypeStruct((1, 4, cfg.feature_dim), jnp.float32)
     reference = jax.ShapeDtypeStruct((1, cfg.mel.n_fft), jnp.float32)
-    init = nn.init(BiCodec.everything, BiCodec(cfg))
+    init = nn.init(BiCodec.all_outputs, BiCodec(cfg))
     return nn.meta.unbox(jax.eval_shape(init, jax.random.key(0), features, reference))["params"]
 
 

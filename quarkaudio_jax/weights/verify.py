@@ -147,7 +147,7 @@ def compare(
     mixed = np.concatenate([_channels_first(x) for x in vectors], axis=1)
     if cfg.aggregation is not None:
         mixed = first(watched("bottleneck_transformer", mixed)).numpy()
-        difference = _relative(ours("mix", *vectors), _channels_first(mixed))
+        difference = _relative(ours("concat_streams", *vectors), _channels_first(mixed))
         results.append(Comparison("bottleneck of the same codes", difference, part="bottleneck_transformer"))
     wave = first(watched("decoder", mixed)).numpy().reshape(wave_BxS.shape)
     results.append(Comparison("wave of the same codes", _relative(ours("synthesize", *vectors), wave), part="decoder"))

@@ -12,7 +12,7 @@ import soundfile
 
 from quarkaudio_jax import load_codec
 from quarkaudio_jax.cli import decode, encode, evaluate, main
-from quarkaudio_jax.codec.chunked import Grid
+from quarkaudio_jax.codec.chunked import ChunkSpec
 from quarkaudio_jax.io import audio, token_file
 
 RNG = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def test_round_trip_through_files(trained, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_chunks_do_not_depend_on_how_the_file_was_fed(runner):
-    runner.grid, grid = Grid(6, 2), runner.grid
+    runner.chunk_spec, chunk_spec = ChunkSpec(6, 2), runner.chunk_spec
     try:
         wave = noise(40 * 3840 + 17)
         reads = []
@@ -64,7 +64,7 @@ def test_chunks_do_not_depend_on_how_the_file_was_fed(runner):
         np.testing.assert_array_equal(fed[0], runner.encode(wave).acoustic_BxTxK[0])
         assert len(runner.reconstruct(wave)) == len(wave)
     finally:
-        runner.grid = grid
+        runner.chunk_spec = chunk_spec
 
 
 def test_errors_are_one_clear_line(trained, tmp_path):

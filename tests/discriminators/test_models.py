@@ -10,7 +10,7 @@ from quarkaudio_jax.discriminators import models
 from quarkaudio_jax.discriminators.models import Discriminators, leaky_relu
 from quarkaudio_jax.discriminators.objectives import discriminator_loss, generator_loss
 from quarkaudio_jax.losses.features import feature_matching
-from quarkaudio_jax.nn.blocks import blocked_conv2d, blocks_of
+from quarkaudio_jax.nn.blocks import blocked_conv2d, to_blocks
 from quarkaudio_jax.nn.conv import conv2d
 
 BANDS = (0.0, 0.1, 0.35, 1.0)
@@ -77,27 +77,27 @@ def test_blocked_convolution_equals_the_plain_one(size, stride, block, given, wi
     bias = jnp.arange(7.0)
     if stride * block % given:
         with pytest.raises(ValueError, match="do not begin with blocks of"):
-            blocked_conv2d(blocks_of(x, given), kernel, bias, stride, block)
+            blocked_conv2d(to_blocks(x, given), kernel, bias, stride, block)
         return
     expected = conv2d(x, kernel, (1, stride)) + bias
     for before, multiple in ((0, 1), (0, 6), (block, 2 * block)):
-        found = blocked_conv2d(blocks_of(x, given), kernel, bias, stride, block, before, multiple)
+        found = blocked_conv2d(to_blocks(x, given), kernel, bias, stride, block, before, multiple)
         assert found.image().shape == expected.shape and found.size == expected.size
         np.testing.assert_allclose(found.image(), expected, atol=1e-4)
         columns = found.values.reshape(2, 5, -1, 7)
         assert columns.shape[2] % multiple == 0
         assert not columns[:, :, :before].any() and not columns[:, :, before + expected.shape[2] :].any()
         if before:
-            again = blocked_conv2d(found.joined(2 * block), jnp.ones((1, 9, 7, 1)), jnp.zeros(1), 2, block)
+            again = blocked_conv2d(found.merge(2 * block), jnp.ones((1, 9, 7, 1)), jnp.zeros(1), 2, block)
             np.testing.assert_allclose(again.image(), conv2d(expected, jnp.ones((1, 9, 7, 1)), (1, 2)), atol=1e-3)
 
 
 def test_blocks_that_do_not_fit_together_are_refused():
-    x = blocks_of(jnp.ones((1, 1, 10, 1)), 2)
-    assert x.joined(2) is x and x.joined(10).values.shape == (1, 1, 1, 10)
+    x = to_blocks(jnp.ones((1, 1, 10, 1)), 2)
+    assert x.merge(2) is x and x.merge(10).values.shape == (1, 1, 1, 10)
     for block in (3, 4):
-        with pytest.raises(ValueError, match=f"5 blocks of 2 columns can't be joined to blocks of {block}"):
-            x.joined(block)
+        with pytest.raises(ValueError, match=f"5 blocks of 2 columns can't be merged to blocks of {block}"):
+            x.merge(block)
 
 
 def test_leaky_relu_has_the_gradient_of_its_definition():

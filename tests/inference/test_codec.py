@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import quarkaudio_jax
-from quarkaudio_jax.codec.chunked import Grid
+from quarkaudio_jax.codec.chunked import ChunkSpec
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.codec import Codec
@@ -84,7 +84,7 @@ def test_threshold_and_group_length(codec):
 
 def test_long_recordings_go_in_chunks(codec):
     """Groups end at the chunks' edges; what was fed in pieces decodes to its own length."""
-    grid, codec.grid = codec.grid, Grid(6, 2)
+    chunk_spec, codec.chunk_spec = codec.chunk_spec, ChunkSpec(6, 2)
     try:
         wave = noise(640 * 20 + 17)
         codes = codec.encode(wave, threshold=-1.1) if codec.is_adaptive else codec.encode(wave)
@@ -92,7 +92,7 @@ def test_long_recordings_go_in_chunks(codec):
             assert codes.durations_BxT.tolist() == [[6, 6, 6, 3]]
         assert codec.reconstruct(wave).shape == wave.shape
     finally:
-        codec.grid = grid
+        codec.chunk_spec = chunk_spec
 
 
 FIXED = pytest.mark.parametrize("codec", ["hcodec_16k_tiny"], indirect=True)
@@ -117,9 +117,9 @@ def test_arrays_of_every_kind_give_the_same(codec):
 
 
 def test_short_and_long_input_give_the_same_types(codec):
-    grid = codec.grid
+    chunk_spec = codec.chunk_spec
     try:
-        for codec.grid in (grid, Grid(6, 2)):
+        for codec.chunk_spec in (chunk_spec, ChunkSpec(6, 2)):
             codes = codec.encode(noise(640 * 12))
             wave = codec.decode(codes)
             for array in (codes.acoustic_BxTxK, codes.semantic_BxTxK, codes.lengths_B, wave.lengths_B):
@@ -128,7 +128,7 @@ def test_short_and_long_input_give_the_same_types(codec):
             assert codes.durations_BxT is None or isinstance(codes.durations_BxT, np.ndarray)
             assert isinstance(wave.samples_BxS, np.ndarray) and wave.samples_BxS.dtype == np.float32
     finally:
-        codec.grid = grid
+        codec.chunk_spec = chunk_spec
 
 
 @FIXED
@@ -321,13 +321,15 @@ def encode_in_another_process(codec, wave):
 
 
 def test_it_can_be_pickled(codec):
-    codec.grid, grid = Grid(400, 40), codec.grid
+    codec.chunk_spec, chunk_spec = ChunkSpec(400, 40), codec.chunk_spec
     try:
         copy = pickle.loads(pickle.dumps(codec))
     finally:
-        codec.grid = grid
+        codec.chunk_spec = chunk_spec
     wave = noise(1280)
-    assert copy.grid == Grid(400, 40) and copy.name == codec.name and copy.fingerprint() == codec.fingerprint()
+    assert (
+        copy.chunk_spec == ChunkSpec(400, 40) and copy.name == codec.name and copy.fingerprint() == codec.fingerprint()
+    )
     np.testing.assert_array_equal(copy.encode(wave).semantic_BxTxK, codec.encode(wave).semantic_BxTxK)
 
 

@@ -10,7 +10,7 @@ from quarkaudio_jax.codec.decoder import limited_exp
 from quarkaudio_jax.codec.quantize import rotate_to
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
 from quarkaudio_jax.nn.norm import safe_norm
-from quarkaudio_jax.ssl.features import compressed, mel_features
+from quarkaudio_jax.ssl.features import compress, mel_features
 
 RNG = np.random.default_rng(0)
 SILENCE = jnp.zeros((1, 4096))
@@ -19,7 +19,7 @@ CODES = jnp.asarray(RNG.standard_normal((3, 4), dtype=np.float32)).at[1].set(0.0
 
 AT_ZERO = {
     "limited_exp": (limited_exp, jnp.asarray([-1e30, -200.0, 0.0, 4.6, 4.61, 88.0, 89.0, 1e4, 1e30])),
-    "compressed": (compressed, jnp.asarray([-1.0, -0.0, 0.0, 1e-30, 1.0])),
+    "compressed": (compress, jnp.asarray([-1.0, -0.0, 0.0, 1e-30, 1.0])),
     "safe_norm": (safe_norm, CODES),
     "weight norm of a zero kernel": (lambda v: v / jnp.maximum(safe_norm(v, 1, True), 1e-12), CODES),
     "neighbor_similarity": (lambda x: neighbor_similarity(x[None]), CODES),
@@ -53,4 +53,4 @@ def test_values_are_what_they_were():
     np.testing.assert_array_equal(jax.jit(safe_norm)(v), jax.jit(lambda x: jnp.linalg.norm(x, axis=-1))(v))
     x = np.concatenate([v.ravel(), np.float32([0.0, -0.0])])
     was = jax.jit(lambda x: jnp.where(x > 0, 1.0, -1.0) * jnp.abs(x) ** 0.3)(x)
-    np.testing.assert_array_equal(np.asarray(jax.jit(compressed)(x)).view(np.int32), np.asarray(was).view(np.int32))
+    np.testing.assert_array_equal(np.asarray(jax.jit(compress)(x)).view(np.int32), np.asarray(was).view(np.int32))

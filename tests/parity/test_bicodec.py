@@ -74,7 +74,7 @@ def test_every_part(model, applied):
     frames, voice = applied("latents", arrays["globals"], arrays["semantic"])
     close(meta, "voice", voice, arrays["voice"])
     close(meta, "prenet", frames, arrays["prenet"])
-    _, predicted, x_vector = applied("everything", arrays["features"], arrays["reference"])
+    _, predicted, x_vector = applied("all_outputs", arrays["features"], arrays["reference"])
     close(meta, "postnet", predicted, arrays["postnet"])
     close(meta, "x_vector", x_vector, arrays["x_vector"])
 

@@ -128,7 +128,7 @@ class TestAdaptiveRate:
 
         def outputs(codec, codes):
             vectors = codec.dequantize(expand_codes(codes, 48))
-            return codec.mix(*vectors), codec.decode(codes, 48), codec.predict_features(vectors[1])
+            return codec.concat_streams(*vectors), codec.decode(codes, 48), codec.predict_features(vectors[1])
 
         mixed, wave, features = jax.jit(lambda v, c: codec.apply(v, c, method=outputs))(variables, codes)
         close(mixed, meta, arrays, "bottleneck_out")

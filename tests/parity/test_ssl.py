@@ -13,7 +13,7 @@ from quarkaudio_jax.config import FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.resample import resample
 from quarkaudio_jax.nn.stack import unstack_params
-from quarkaudio_jax.ssl.features import RECIPES, Extractor, mix_states
+from quarkaudio_jax.ssl.features import RECIPES, Extractor, average_states
 from quarkaudio_jax.ssl.model import HUBERT_BASE, WAV2VEC2_LARGE, WAVLM_BASE, SSLEncoder
 from quarkaudio_jax.weights.hub import MissingWeightsError
 from quarkaudio_jax.weights.ssl import (
@@ -67,14 +67,14 @@ def test_hidden_states_and_recipe(case, scan):
     for i, state in enumerate(states[:-1]):
         close(state, arrays, meta, f"padded_hidden_{i}")
     plain = dataclasses.replace(RECIPES["hubert"], compress=False)
-    close(mix_states(states, plain), arrays, meta, "mean_of_hidden")
-    close(mix_states(states, RECIPES["hubert"]), arrays, meta, "feats")
+    close(average_states(states, plain), arrays, meta, "mean_of_hidden")
+    close(average_states(states, RECIPES["hubert"]), arrays, meta, "feats")
 
 
 def test_mix_of_hcodec_1_5():
     cfg, params, arrays, meta = load("hf_wav2vec2_stable17")
     states = jax.jit(SSLEncoder(cfg).apply)({"params": params}, np.pad(arrays["wav"], ((0, 0), (160, 160))))
-    close(mix_states(states, RECIPES["wav2vec2"]), arrays, meta, "mix_1_5")
+    close(average_states(states, RECIPES["wav2vec2"]), arrays, meta, "mix_1_5")
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.slow) for c in CASES[:3]] + CASES[3:])

@@ -1,4 +1,4 @@
-"""BiCodec (Spark-TTS, arXiv:2503.01710): 32 global tokens of a voice and 50 semantic tokens a second, to and from 16 kHz.
+"""BiCodec (Spark-TTS, arXiv:2503.01710), UniSE's codec: 16 kHz, 32 global tokens and 50 semantic tokens per second.
 
-The codec of UniSE. Its weights are frozen here: encoding, decoding and conversion, no training.
+Only inference is supported.
 """

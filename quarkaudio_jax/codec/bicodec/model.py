@@ -1,4 +1,4 @@
-"""BiCodec's wiring: features and a reference clip to tokens, tokens to a wave."""
+"""BiCodec: features and a reference clip to tokens, tokens to a wave."""
 
 import dataclasses
 from typing import Any
@@ -18,7 +18,7 @@ from quarkaudio_jax.nn.window import hann_window
 
 @dataclasses.dataclass(frozen=True)
 class MelConfig:
-    """The speaker encoder's input: linear mel magnitudes, frames centered, ends reflected."""
+    """Linear mel magnitudes for the speaker encoder, from centered frames with reflection at the ends."""
 
     n_fft: int
     window: int
@@ -29,7 +29,11 @@ class MelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BiCodecConfig:
-    """feature_dim: of the SSL features. codebook_*: of the semantic quantizer. reference_seconds: of the voice's clip."""
+    """Configuration of BiCodec.
+
+    feature_dim: width of the SSL features. codebook_size, codebook_dim: of the semantic quantizer. reference_seconds:
+    length of the reference clip.
+    """
 
     name: str
     sample_rate: int
@@ -46,17 +50,17 @@ class BiCodecConfig:
 
     @property
     def hop(self) -> int:
-        """Samples a semantic token stands for."""
+        """Samples per semantic token."""
         return self.generator.hop
 
     @property
     def frame_rate(self) -> float:
-        """Semantic tokens a second."""
+        """Semantic tokens per second."""
         return self.sample_rate / self.hop
 
     @property
     def reference_samples(self) -> int:
-        """Samples of the clip that the global tokens are made from, whole frames."""
+        """Samples of the reference clip, a multiple of the hop."""
         return int(self.sample_rate * self.reference_seconds) // self.hop * self.hop
 
 
@@ -85,13 +89,14 @@ def mel_frames(cfg: BiCodecConfig, wave_BxS: jax.Array) -> jax.Array:
 
 
 class BiCodec(nn.Module):
-    """See `encode` and `decode`; a mask (B, T) marks the valid frames of a padded batch."""
+    """BiCodec; apply `encode` or `decode`. mask_BxT: valid frames of a padded batch."""
 
     cfg: BiCodecConfig
     dtype: Any = jnp.float32
     scan: bool = True
 
     def setup(self):
+        """Creates the submodules and parameters."""
         cfg, dtype, scan = self.cfg, self.dtype, self.scan
         self.encoder = VocosEncoder(cfg.encoder, dtype, scan)
         self.quantizer = FactorizedQuantizer(cfg.encoder.out_dim, cfg.codebook_size, cfg.codebook_dim)
@@ -103,24 +108,24 @@ class BiCodec(nn.Module):
     def encode(
         self, features_BxTxD: jax.Array, reference_BxS: jax.Array, mask_BxT: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """(global tokens (B, 32), semantic tokens (B, T)), int32, of SSL features and a clip of the voice."""
+        """(global tokens (B, 32), semantic tokens (B, T)), int32, of SSL features and a reference clip."""
         semantic = self.quantizer.encode(self.encoder(features_BxTxD, mask_BxT))
         return self.speaker.encode(mel_frames(self.cfg, reference_BxS)), semantic
 
     def latents(self, globals_BxN: jax.Array, semantic_BxT: jax.Array, mask_BxT: jax.Array | None = None):
-        """(semantic frames (B, T, D) in that voice, the voice's vector (B, D)): the generator takes their sum."""
-        voice_BxD = self.speaker.decode(globals_BxN)
-        frames = self.prenet(self.quantizer.decode(semantic_BxT), mask_BxT, voice_BxD)
-        return frames, voice_BxD
+        """(semantic frames (B, T, D), speaker embedding (B, D)); the generator takes their sum."""
+        speaker_BxD = self.speaker.decode(globals_BxN)
+        frames = self.prenet(self.quantizer.decode(semantic_BxT), mask_BxT, speaker_BxD)
+        return frames, speaker_BxD
 
     def decode(self, globals_BxN: jax.Array, semantic_BxT: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         """The wave (B, T * hop) in [-1, 1] of tokens."""
-        frames, voice_BxD = self.latents(globals_BxN, semantic_BxT, mask_BxT)
-        return self.generator(frames + voice_BxD[:, None], mask_BxT)
+        frames, speaker_BxD = self.latents(globals_BxN, semantic_BxT, mask_BxT)
+        return self.generator(frames + speaker_BxD[:, None], mask_BxT)
 
-    def everything(self, features_BxTxD: jax.Array, reference_BxS: jax.Array) -> tuple[jax.Array, ...]:
-        """(wave, predicted features, x-vector): every parameter has a part in it."""
+    def all_outputs(self, features_BxTxD: jax.Array, reference_BxS: jax.Array) -> tuple[jax.Array, ...]:
+        """(wave, predicted features, x-vector), which use all parameters."""
         globals_BxN, semantic = self.encode(features_BxTxD, reference_BxS)
-        frames, voice_BxD = self.latents(globals_BxN, semantic)
+        frames, speaker_BxD = self.latents(globals_BxN, semantic)
         x_vector = self.speaker.x_vector(mel_frames(self.cfg, reference_BxS))
-        return self.generator(frames + voice_BxD[:, None]), self.postnet(frames), x_vector
+        return self.generator(frames + speaker_BxD[:, None]), self.postnet(frames), x_vector

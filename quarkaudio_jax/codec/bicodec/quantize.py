@@ -1,4 +1,4 @@
-"""BiCodec's two quantizers: a factorized codebook for frames, finite scalar quantization for the voice."""
+"""BiCodec's two quantizers: a factorized codebook for frames, finite scalar quantization for the speaker embedding."""
 
 import dataclasses
 import math
@@ -13,18 +13,19 @@ from quarkaudio_jax.nn.linear import Linear
 
 
 def unit(x: jax.Array, eps: float = 1e-12) -> jax.Array:
-    """X over its Euclidean norm along the last axis, the norm at least `eps`."""
+    """Normalizes to unit Euclidean norm over the last axis; norms count as at least `eps`."""
     return x / jnp.maximum(jnp.sqrt(jnp.square(x).sum(-1, keepdims=True)), eps)
 
 
 class FactorizedQuantizer(nn.Module):
-    """A codebook of few dimensions, looked up by cosine similarity (Improved VQGAN, arXiv:2110.04627; DAC)."""
+    """A low-dimensional codebook with lookup by cosine similarity (Improved VQGAN, arXiv:2110.04627; DAC)."""
 
     dim: int
     codebook_size: int
     codebook_dim: int
 
     def setup(self):
+        """Creates the submodules and parameters."""
         self.project_in, self.project_out = Linear(self.codebook_dim), Linear(self.dim)
         self.codebook_VxD = self.param(
             "codebook", logical(nn.initializers.normal(1.0), "vocab", None), (self.codebook_size, self.codebook_dim)
@@ -43,13 +44,13 @@ class FactorizedQuantizer(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class FSQ:
-    """Finite scalar quantization (arXiv:2309.15505): each of few dimensions is rounded to one of `levels` values."""
+    """Finite scalar quantization (arXiv:2309.15505): dimension i is rounded to one of levels[i] values."""
 
     levels: tuple[int, ...]
 
     @property
     def codebook_size(self) -> int:
-        """How many codes there are."""
+        """Number of codes."""
         return math.prod(self.levels)
 
     @property

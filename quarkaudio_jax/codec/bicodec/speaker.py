@@ -1,7 +1,7 @@
-"""BiCodec's speaker encoder: mel frames to 32 global tokens, and those to one vector of the voice.
+"""BiCodec's speaker encoder: mel frames to 32 global tokens, and those to a speaker embedding.
 
-ECAPA-TDNN (arXiv:2005.07143) makes features, a Perceiver resampler (arXiv:2204.14198) takes 32 vectors out of them,
-finite scalar quantization makes those tokens.
+ECAPA-TDNN (arXiv:2005.07143) computes features, a Perceiver resampler (arXiv:2204.14198) pools them to 32 vectors, and finite
+scalar quantization turns these into tokens.
 """
 
 import dataclasses
@@ -18,12 +18,16 @@ from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import BatchNorm
 
 FEATURES = 1536
-"""Width of ECAPA-TDNN's frame features, whatever its channels."""
+"""Width of ECAPA-TDNN's frame features, independent of its channels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SpeakerConfig:
-    """out_dim: width of the voice's vector. latent_dim, num_tokens: of what is quantized. levels: of the quantizer."""
+    """Configuration of `SpeakerEncoder`.
+
+    out_dim: width of the speaker embedding. latent_dim, num_tokens: width and number of the quantized vectors. levels: of
+    the quantizer. scale: slices of channels in an ECAPA block.
+    """
 
     out_dim: int
     latent_dim: int
@@ -52,7 +56,7 @@ class ConvReluNorm(nn.Module):
 
 
 class SERes2Block(nn.Module):
-    """Convolutions on slices of the channels, each fed the one before; then channels weighted by their mean over time."""
+    """Res2Net convolutions with squeeze-and-excitation: each slice of the channels adds the previous slice's output."""
 
     dilation: int
     scale: int
@@ -63,7 +67,8 @@ class SERes2Block(nn.Module):
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
         channels = x_BxTxC.shape[-1]
         x = ConvReluNorm(channels, dtype=self.dtype, name="first")(x_BxTxC)
-        slices, outputs = jnp.split(x, self.scale, axis=-1), []
+        slices = jnp.split(x, self.scale, axis=-1)
+        outputs: list[jax.Array] = []
         for i, piece in enumerate(slices[:-1]):
             piece = piece + outputs[-1] if outputs else piece
             layer = ConvReluNorm(piece.shape[-1], 3, self.dilation, self.dtype, name=f"slices_{i}")
@@ -76,12 +81,13 @@ class SERes2Block(nn.Module):
 
 
 class EcapaTdnn(nn.Module):
-    """Mel frames (B, T, F) to frame features (B, T, 1536); `embedding` pools those to a vector (B, out_dim)."""
+    """Mel frames (B, T, F) to frame features (B, T, 1536), which `embedding` pools to a vector (B, out_dim)."""
 
     cfg: SpeakerConfig
     dtype: Any = jnp.float32
 
     def setup(self):
+        """Creates the submodules and parameters."""
         cfg, dtype = self.cfg, self.dtype
         self.embed = ConvReluNorm(cfg.channels, 5, dtype=dtype)
         self.blocks = [SERes2Block(i, cfg.scale, cfg.bottleneck, dtype) for i in (2, 3, 4)]
@@ -90,14 +96,16 @@ class EcapaTdnn(nn.Module):
         self.pooled_norm, self.project = BatchNorm(dtype=dtype), Linear(cfg.out_dim, dtype=dtype)
 
     def __call__(self, mel_BxTxF: jax.Array) -> jax.Array:
-        x, outputs = self.embed(mel_BxTxF), []
+        """Frame features (B, T, 1536) of mel frames."""
+        x = self.embed(mel_BxTxF)
+        outputs = []
         for block in self.blocks:
             x = block(x)
             outputs.append(x)
         return nn.relu(self.merge(jnp.concatenate(outputs, axis=-1)))
 
     def embedding(self, x_BxTxC: jax.Array) -> jax.Array:
-        """The x-vector (B, out_dim) of frame features: weighted mean and deviation over time."""
+        """The x-vector (B, out_dim) of frame features, from their weighted mean and deviation over time."""
         mean = jnp.broadcast_to(x_BxTxC.mean(1, keepdims=True), x_BxTxC.shape)
         deviation = jnp.sqrt(x_BxTxC.var(1, ddof=1, keepdims=True) + 1e-7)
         context = jnp.concatenate([x_BxTxC, mean, jnp.broadcast_to(deviation, x_BxTxC.shape)], axis=-1)
@@ -146,12 +154,13 @@ class PerceiverResampler(nn.Module):
 
 
 class SpeakerEncoder(nn.Module):
-    """Mel frames to global tokens, and those to the voice's vector (the d-vector)."""
+    """Mel frames to global tokens, and those to a speaker embedding (d-vector)."""
 
     cfg: SpeakerConfig
     dtype: Any = jnp.float32
 
     def setup(self):
+        """Creates the submodules and parameters."""
         cfg = self.cfg
         self.fsq = FSQ(cfg.levels)
         self.ecapa = EcapaTdnn(cfg, self.dtype)
@@ -166,10 +175,10 @@ class SpeakerEncoder(nn.Module):
         return self.fsq.encode(self.project_in(self.resampler(self.ecapa(mel_BxTxF))))
 
     def decode(self, tokens_BxN: jax.Array) -> jax.Array:
-        """The voice's vector (B, out_dim) of global tokens."""
+        """Speaker embedding (B, out_dim) of global tokens."""
         latents_BxNxD = self.project_out(self.fsq.decode(tokens_BxN))
         return self.project(latents_BxNxD.swapaxes(1, 2).reshape(len(tokens_BxN), -1))
 
     def x_vector(self, mel_BxTxF: jax.Array) -> jax.Array:
-        """ECAPA-TDNN's own vector (B, out_dim), which was trained along and is not coded."""
+        """ECAPA-TDNN's speaker embedding (B, out_dim), which is not quantized."""
         return self.ecapa.embedding(self.ecapa(mel_BxTxF))

@@ -1,4 +1,4 @@
-"""Stacks of ConvNeXt blocks (Vocos, arXiv:2306.00814), plain or conditioned: BiCodec's semantic encoder and decoders."""
+"""Stacks of ConvNeXt blocks (Vocos, arXiv:2306.00814), with or without a condition: BiCodec's semantic encoder and decoders."""
 
 import dataclasses
 from typing import Any
@@ -14,12 +14,15 @@ from quarkaudio_jax.nn.norm import AdaLayerNorm, LayerNorm
 from quarkaudio_jax.nn.stack import Stack
 
 STAGES, STAGE_LAYERS = 2, 2
-"""Short backbones that follow the encoder's, or precede the decoders', and the ConvNeXt blocks of each."""
+"""Short backbones after the encoder's or before the decoders', and the ConvNeXt blocks of each."""
 
 
 @dataclasses.dataclass(frozen=True)
 class VocosConfig:
-    """dim, hidden: widths of the ConvNeXt blocks and of their MLPs. num_layers: blocks of the main backbone."""
+    """Configuration of `VocosEncoder` and `VocosDecoder`.
+
+    dim, hidden: widths of the ConvNeXt blocks and of their MLPs. num_layers: blocks of the main backbone.
+    """
 
     dim: int
     hidden: int
@@ -30,7 +33,7 @@ class VocosConfig:
 class VocosBackbone(nn.Module):
     """Convolution, norm, ConvNeXt blocks, LayerNorm: (B, T, C) -> (B, T, dim).
 
-    adaptive: scale and shift of all norms but the last come from a condition (B, C).
+    adaptive: scale and shift of all norms but the last are computed from a condition (B, C).
     """
 
     dim: int
@@ -46,6 +49,7 @@ class VocosBackbone(nn.Module):
     ) -> jax.Array:
         x = Conv1d(self.dim, 7, dtype=self.dtype, name="embed")(x_BxTxC, mask_BxT)
         if self.adaptive:
+            assert condition_BxC is not None
             x = AdaLayerNorm(dtype=self.dtype, name="norm")(x, condition_BxC)
         else:
             x = LayerNorm(dtype=self.dtype, name="norm")(x)
@@ -56,10 +60,10 @@ class VocosBackbone(nn.Module):
 
 
 class Stages(nn.Module):
-    """Short backbones one after the other, each on three times its input: (B, T, D) -> same.
+    """Consecutive short backbones, each applied to three times its input: (B, T, D) -> same.
 
-    In the public code each stage may resample, and adds up its input, the repeated and the resampled one. The published
-    model resamples nowhere, which leaves three times the input.
+    In the public code a stage adds its input, the repeated and the resampled input; the published model does not
+    resample, so that the sum is three times the input.
     """
 
     cfg: VocosConfig

@@ -1,4 +1,4 @@
-"""BiCodec's vocoder: latent frames to samples by transposed convolutions and dilated residual units (DAC, arXiv:2306.06546)."""
+"""BiCodec's vocoder: transposed convolutions and dilated residual units from latent frames to samples (DAC, arXiv:2306.06546)."""
 
 import dataclasses
 import math
@@ -16,7 +16,10 @@ DILATIONS = (1, 3, 9)
 
 @dataclasses.dataclass(frozen=True)
 class WaveGeneratorConfig:
-    """channels: behind the first convolution, halved by each block; strides, kernels: of the blocks, in order."""
+    """Configuration of `WaveGenerator`.
+
+    channels: after the first convolution, halved by each block. strides, kernels: of the blocks, in order.
+    """
 
     channels: int
     strides: tuple[int, ...]
@@ -29,7 +32,7 @@ class WaveGeneratorConfig:
 
 
 class Snake(nn.Module):
-    """x + sin(a x)^2 / a with an a per channel (arXiv:2006.08195)."""
+    """Activation x + sin(a x)^2 / a with one a per channel (arXiv:2006.08195)."""
 
     dtype: Any = jnp.float32
 
@@ -40,7 +43,7 @@ class Snake(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """x + conv1(snake(conv7(snake(x)))), the wide convolution dilated. (B, T, C) -> same."""
+    """x + conv1(snake(conv7(snake(x)))), with a dilated conv7. (B, T, C) -> same."""
 
     dilation: int
     dtype: Any = jnp.float32
@@ -66,7 +69,7 @@ class WaveGenerator(nn.Module):
         x = Conv1d(cfg.channels, 7, dtype=dtype, name="embed")(x_BxTxC, mask_BxT)
         for i, (stride, kernel) in enumerate(zip(cfg.strides, cfg.kernels, strict=True)):
             x = Snake(dtype, name=f"blocks_{i}_snake")(x)
-            shape = dict(kernel_size=kernel, padding=(kernel - stride) // 2, name=f"blocks_{i}_up")
+            shape: dict[str, Any] = dict(kernel_size=kernel, padding=(kernel - stride) // 2, name=f"blocks_{i}_up")
             x = ConvTranspose1d(cfg.channels >> (i + 1), stride, dtype=dtype, **shape)(x, mask_BxT)
             mask_BxT = None if mask_BxT is None else jnp.repeat(mask_BxT, stride, axis=1)
             for j, dilation in enumerate(DILATIONS):
