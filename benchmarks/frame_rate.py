@@ -36,7 +36,7 @@ def main() -> None:
     for path in audio.find(audio_folder() / "speech"):
         samples, rate = audio.read(path)
         wave = resample(to_mono(samples), rate, codec.sample_rate)
-        if np.abs(wave).max() > 0 and len(wave) <= codec.grid.window * codec.cfg.frame_hop:
+        if np.abs(wave).max() > 0 and len(wave) <= codec.chunk_spec.window * codec.cfg.frame_hop:
             waves.append(wave)
     seconds = sum(map(len, waves)) / codec.sample_rate
     print(f"{machine()}; {codec.name}, {len(waves)} recordings of {seconds:.0f} s in all\n")

@@ -102,7 +102,7 @@ class Codec:
 
     def num_windows(self, num_samples: int) -> int:
         """The number of windows in which `encode_stream` computes a recording of that length."""
-        return self.grid.num_windows(int(self.cfg.num_frames(num_samples)))
+        return self.chunk_spec.num_windows(int(self.cfg.num_frames(num_samples)))
 
     def fingerprint(self) -> int:
         """CRC-32 of all weights and codebooks as float32, in the order of their names; computed once.
