@@ -1,1 +1,1 @@
-"""Weights from and to PyTorch and Hugging Face, and our own checkpoints."""
+"""Checkpoints, and conversion of weights from and to PyTorch and Hugging Face."""

@@ -1,4 +1,4 @@
-"""Hugging Face Llama and Qwen2 checkpoints, from and to our backbone; and UniSE's, which holds a Llama."""
+"""Conversion of Llama and Qwen2 checkpoints of Hugging Face, and of UniSE, which contains a Llama."""
 
 import dataclasses
 import json
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,11 +19,11 @@ from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig
 from quarkaudio_jax.weights import blocks
 from quarkaudio_jax.weights.files import FOLDER_NAMES, open_tensors
 from quarkaudio_jax.weights.names import WeightFileError
-from quarkaudio_jax.weights.rules import SAME, Rule, UnmatchedError, export_tensors, import_tensors
+from quarkaudio_jax.weights.rules import SAME, Rule, UnmatchedError, export_params, import_params
 
 
 def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
-    """Every name of the backbone on both sides; theirs, ours: what stands in front, `model.` and `backbone/` say."""
+    """Rules of the backbone; theirs, ours: prefixes, for example `model.` and `backbone/`."""
     layer, block = f"{theirs}layers.*", f"{ours}blocks/layers"
     rules = [
         Rule(f"{theirs}norm.weight", f"{ours}norm/scale"),
@@ -40,7 +39,7 @@ def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
 
 
 def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> BackboneConfig:
-    """The switches from a transformers configuration; UserError for what the backbone does not have."""
+    """Converts a transformers configuration; UserError for unsupported options."""
     kind = config.get("model_type")
     if kind not in ("llama", "qwen2"):
         raise UserError(f"{name}: model_type is {kind!r}, but should be llama or qwen2")
@@ -68,7 +67,7 @@ def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> Back
 
 
 def config_to_hf(cfg: BackboneConfig) -> dict[str, Any]:
-    """The transformers configuration that `export_backbone` goes with; the vocabulary is the user's."""
+    """The transformers configuration for `export_backbone`, without a vocabulary."""
     return {
         "model_type": "qwen2" if cfg.qkv_bias else "llama",
         "hidden_size": cfg.dim,
@@ -89,32 +88,30 @@ def abstract_params(cfg: BackboneConfig) -> dict[str, Any]:
 
 
 def import_backbone(cfg: BackboneConfig, tensors: Mapping[str, Any], theirs: str = "model.") -> dict[str, Any]:
-    """Our parameters from a state dict; what does not begin with `theirs`, and the word embeddings, is left aside."""
+    """Converts a state dict; ignores the word embeddings and names without the prefix `theirs`."""
     kept = {
         k: v for k, v in tensors.items() if k.startswith(theirs) and not k.endswith(("embed_tokens.weight", "inv_freq"))
     }
-    shapes = flax.traverse_util.flatten_dict(abstract_params(cfg), sep="/")
-    flat = import_tensors(table(cfg, theirs), kept, {k: v.shape for k, v in shapes.items()})
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return import_params(table(cfg, theirs), kept, abstract_params(cfg))
 
 
 def export_backbone(cfg: BackboneConfig, params: Mapping[str, Any], theirs: str = "model.") -> dict[str, np.ndarray]:
-    """The state dict of the backbone under its Hugging Face names."""
-    return export_tensors(table(cfg, theirs), flax.traverse_util.flatten_dict(params, sep="/"))
+    """Converts the parameters to a Hugging Face state dict."""
+    return export_params(table(cfg, theirs), params)
 
 
 def read_backbone(cfg: BackboneConfig, folder: str | os.PathLike) -> dict[str, Any]:
-    """Our parameters from a Hugging Face folder of Llama or Qwen2; WeightFileError if it is of another shape."""
+    """Reads a Hugging Face folder of Llama or Qwen2; WeightFileError if it has another size."""
     folder = pathlib.Path(folder)
     try:
         found = config_from_hf(json.loads((folder / "config.json").read_text()), str(folder / "config.json"))
     except (OSError, ValueError, KeyError) as error:
-        raise WeightFileError(f"{folder}: no Llama or Qwen2 that can be read ({error})") from error
+        raise WeightFileError(f"{folder}: can't be read as a Llama or Qwen2 ({error})") from error
     cfg, found = (dataclasses.replace(c, head_dim=c.head_width) for c in (cfg, found))
     shape = [f.name for f in dataclasses.fields(cfg) if getattr(cfg, f.name) != getattr(found, f.name)]
     if shape:
-        told = ", ".join(f"{name} {getattr(found, name)!r} (here {getattr(cfg, name)!r})" for name in shape)
-        raise WeightFileError(f"{folder} holds a model of another size: {told}; choose config.lm.size to match")
+        sizes = ", ".join(f"{name} {getattr(found, name)!r} (here {getattr(cfg, name)!r})" for name in shape)
+        raise WeightFileError(f"{folder} holds a model of another size: {sizes}; choose config.lm.size to match")
     path = next((folder / name for name in FOLDER_NAMES if (folder / name).is_file()), None)
     if path is None:
         raise WeightFileError(f"{folder}: none of {', '.join(FOLDER_NAMES)} in it")
@@ -123,15 +120,15 @@ def read_backbone(cfg: BackboneConfig, folder: str | os.PathLike) -> dict[str, A
 
 
 UNISE_UNUSED = re.compile(r"cond_(input_layer|output_layer|encoder)\..*|.*\.inv_freq")
-"""What UniSE inherits and never computes with: its parent's encoder of mel spectrograms."""
+"""Parameters that UniSE inherits and never uses: the parent class's encoder of mel spectrograms."""
 
 
 def unise_table(cfg: UniseConfig) -> list[Rule]:
-    """Every name of UniSE on both sides."""
-    words = {"task_embedding": "tasks", "codec_embedding": "words"}
-    words |= {"enroll_sos_embedding": "enrolment_start", "mix_sos_embedding": "mixture_start"}
+    """Rules of UniSE."""
+    embeddings = {"task_embedding": "tasks", "codec_embedding": "words"}
+    embeddings |= {"enroll_sos_embedding": "enrolment_start", "mix_sos_embedding": "mixture_start"}
     return [
-        *(Rule(f"{theirs}.weight", ours, SAME) for theirs, ours in words.items()),
+        *(Rule(f"{theirs}.weight", ours, SAME) for theirs, ours in embeddings.items()),
         *blocks.dense("adapter", "adapter"),
         *blocks.dense("output_head", "head", bias=False),
         *table(cfg.backbone, "", "backbone/"),
@@ -139,22 +136,20 @@ def unise_table(cfg: UniseConfig) -> list[Rule]:
 
 
 def import_unise(cfg: UniseConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Our parameters from UniSE's state dict."""
+    """Converts UniSE's state dict."""
     kept = {name: value for name, value in tensors.items() if not UNISE_UNUSED.fullmatch(name)}
     features = jax.ShapeDtypeStruct((1, 2, cfg.feature_dim), jnp.float32)
     ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
 
-    def everything(module, features, ids):
+    def all_parts(module, features, ids):
         return module.logits(module.prefix(ids[:, 0], features, features), ids)
 
-    abstract = jax.eval_shape(nn.init(everything, Unise(cfg)), jax.random.key(0), features, ids)
-    shapes = flax.traverse_util.flatten_dict(nn.meta.unbox(abstract)["params"], sep="/")
-    flat = import_tensors(unise_table(cfg), kept, {k: v.shape for k, v in shapes.items()})
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    abstract = jax.eval_shape(nn.init(all_parts, Unise(cfg)), jax.random.key(0), features, ids)
+    return import_params(unise_table(cfg), kept, nn.meta.unbox(abstract)["params"])
 
 
 def read_unise(path: str | os.PathLike, cfg: UniseConfig = LM_UNISE) -> dict[str, Any]:
-    """Our parameters from a file of UniSE's weights; WeightFileError if it holds something else."""
+    """Reads a weight file of UniSE; WeightFileError if it holds another model."""
     try:
         return import_unise(cfg, open_tensors(path))
     except UnmatchedError as error:

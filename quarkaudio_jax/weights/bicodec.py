@@ -1,4 +1,4 @@
-"""BiCodec's weights (Spark-TTS: config.yaml and model.safetensors), from and to ours."""
+"""Conversion of BiCodec (Spark-TTS: config.yaml and model.safetensors)."""
 
 import os
 import pathlib
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,14 +27,14 @@ from quarkaudio_jax.weights.rules import (
     QUERY,
     Rule,
     UnmatchedError,
-    export_tensors,
-    import_tensors,
+    export_params,
+    import_params,
 )
 
 CLUSTERS = "quantizer.cluster_size"
 MEL_WINDOW, MEL_FILTERS = "mel_transformer.spectrogram.window", "mel_transformer.mel_scale.fb"
 UNUSED = re.compile(rf".*\.num_batches_tracked|{re.escape(CLUSTERS)}|mel_transformer\..*")
-"""What training counted, and what is computed from the configuration."""
+"""Counters of training, and buffers that are computed from the configuration."""
 
 
 def _backbone(theirs: str, ours: str, adaptive: bool = False) -> list[Rule]:
@@ -135,7 +134,7 @@ def _resampler(cfg: SpeakerConfig) -> list[Rule]:
 
 
 def table(cfg: BiCodecConfig) -> list[Rule]:
-    """Every name of BiCodec on both sides, weight normalization folded."""
+    """Rules of BiCodec, for a state dict with folded weight normalization."""
     return [
         *_backbone("encoder.encoder", "encoder/backbone"),
         *_stages("encoder", "encoder"),
@@ -154,9 +153,9 @@ def table(cfg: BiCodecConfig) -> list[Rule]:
     ]
 
 
-def folded(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict with every pair weight_g, weight_v as the one weight g v / |v| that it stands for."""
-    out = {}
+def fold_weight_norm(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict with every pair weight_g, weight_v replaced by the weight g v / |v|."""
+    out: dict[str, Any] = {}
     for name, tensor in tensors.items():
         stem, _, leaf = name.rpartition(".")
         if leaf == "weight_g":
@@ -167,13 +166,13 @@ def folded(tensors: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def unfolded(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(weight_g, weight_v) of which `folded` makes the weight again: its norms, and itself."""
+def unfold_weight_norm(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(weight_g, weight_v) of a weight, the inverse of `fold_weight_norm`: its norms, and the weight."""
     return np.sqrt(np.square(weight).sum(tuple(range(1, weight.ndim)), keepdims=True)), weight
 
 
 def _normalized(name: str) -> bool:
-    """Whether the public model keeps a weight as weight_g and weight_v."""
+    """Whether the public model stores a weight as weight_g and weight_v."""
     convolution = name.startswith(("decoder.", "quantizer.in_project", "quantizer.out_project"))
     return convolution and name.endswith(".weight")
 
@@ -187,19 +186,17 @@ def abstract_params(cfg: BiCodecConfig) -> dict[str, Any]:
 
 
 def import_bicodec(cfg: BiCodecConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Our parameters from BiCodec's state dict; UnmatchedError unless every name fits."""
-    kept = folded({name: value for name, value in tensors.items() if not UNUSED.fullmatch(name)})
-    shapes = flax.traverse_util.flatten_dict(abstract_params(cfg), sep="/")
-    flat = import_tensors(table(cfg), kept, {path: x.shape for path, x in shapes.items()})
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    """Converts BiCodec's state dict; UnmatchedError unless every tensor has a counterpart."""
+    kept = fold_weight_norm({name: value for name, value in tensors.items() if not UNUSED.fullmatch(name)})
+    return import_params(table(cfg), kept, abstract_params(cfg))
 
 
 def export_bicodec(cfg: BiCodecConfig, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """BiCodec's state dict, what is `UNUSED` included: counts as zeros."""
-    tensors, out = export_tensors(table(cfg), flax.traverse_util.flatten_dict(params, sep="/")), {}
+    """Converts the parameters to BiCodec's state dict, including the `UNUSED` tensors (counters as zeros)."""
+    tensors, out = export_params(table(cfg), params), {}
     for name, tensor in tensors.items():
         if _normalized(name):
-            out[f"{name}_g"], out[f"{name}_v"] = unfolded(tensor)
+            out[f"{name}_g"], out[f"{name}_v"] = unfold_weight_norm(tensor)
         else:
             out[name] = tensor
         if name.endswith(".running_var"):
@@ -219,11 +216,11 @@ PUBLISHED = {
     ("postnet", "use_tanh_at_final"): (False, None),
     ("speaker_encoder", "fsq_num_quantizers"): (1, None),
 }
-"""What the public code can vary and this model does not: (part, field) -> what is allowed."""
+"""Options of the public code that this model does not have: (part, field) -> supported values."""
 
 
 def config_from_yaml(text: str, name: str = "config.yaml") -> BiCodecConfig:
-    """The sizes from the published config.yaml; WeightFileError for what this model does not have."""
+    """Converts the published config.yaml; WeightFileError for unsupported options."""
     try:
         parts = yaml.safe_load(text)["audio_tokenizer"]
         for (part, field), allowed in PUBLISHED.items():
@@ -235,15 +232,15 @@ def config_from_yaml(text: str, name: str = "config.yaml") -> BiCodecConfig:
             raise WeightFileError(
                 f"{name}: mel_params.mel_fmax is {parts['mel_params']['mel_fmax']!r}; only null is supported"
             )
-        vocos = {
-            part: VocosConfig(
+        encoder, prenet, postnet = (
+            VocosConfig(
                 parts[part]["vocos_dim"],
                 parts[part]["vocos_intermediate_dim"],
                 parts[part]["vocos_num_layers"],
                 parts[part]["out_channels"],
             )
             for part in ("encoder", "prenet", "postnet")
-        }
+        )
         mel, speaker, generator = parts["mel_params"], parts["speaker_encoder"], parts["decoder"]
         return BiCodecConfig(
             name="bicodec",
@@ -258,20 +255,22 @@ def config_from_yaml(text: str, name: str = "config.yaml") -> BiCodecConfig:
             generator=WaveGeneratorConfig(
                 generator["channels"], tuple(generator["rates"]), tuple(generator["kernel_sizes"])
             ),
-            **vocos,
+            encoder=encoder,
+            prenet=prenet,
+            postnet=postnet,
         )
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise WeightFileError(f"{name}: not the configuration of a BiCodec ({error!r})") from error
+        raise WeightFileError(f"{name}: not the configuration of BiCodec ({error!r})") from error
 
 
 def read_bicodec(folder: str | os.PathLike) -> tuple[BiCodecConfig, dict[str, Any]]:
-    """(sizes, parameters) of a folder with config.yaml and model.safetensors, or of one that holds such a folder BiCodec."""
+    """(configuration, parameters) of a folder with config.yaml and model.safetensors, or of its subfolder BiCodec."""
     folder = pathlib.Path(folder)
     folder = folder / "BiCodec" if (folder / "BiCodec").is_dir() else folder
     try:
         text = (folder / "config.yaml").read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise WeightFileError(f"{folder}: no folder of BiCodec, config.yaml can't be read ({error})") from error
+        raise WeightFileError(f"{folder}: not a folder of BiCodec, config.yaml can't be read ({error})") from error
     cfg = config_from_yaml(text, str(folder / "config.yaml"))
     path = folder / "model.safetensors"
     try:

@@ -1,4 +1,4 @@
-"""Tables of the building blocks: each function names one block on both sides."""
+"""Conversion rules of the layers that several models share, by PyTorch name and path of a layer."""
 
 from quarkaudio_jax.weights.rules import CONV, DEPTHWISE, LINEAR, POINTWISE, QKV, QUERY, SAME, VECTOR, Layout, Rule
 
@@ -71,12 +71,12 @@ def weight_norm(torch: str, path: str) -> Rules:
 
 
 def subpixel(torch: str, path: str) -> Rules:
-    """The decoder's upsampling of H-Codec 1.0 and 1.5."""
+    """The upsampling in the decoder of H-Codec 1.0 and 1.5."""
     return [*dense(f"{torch}.up", f"{path}/up", POINTWISE), *dense(f"{torch}.dw", f"{path}/smooth", DEPTHWISE)]
 
 
 def mimi(torch: str, path: str) -> Rules:
-    """A Mimi transformer without the projections around it (`mimi_projections`)."""
+    """A Mimi transformer without its input and output projections (`mimi_projections`)."""
     torch, path = f"{torch}.transformer.layers.*", f"{path}/blocks/layers"
     return [
         Rule(f"{torch}.self_attn.in_proj_weight", f"{path}/qkv", QKV),
@@ -91,7 +91,7 @@ def mimi(torch: str, path: str) -> Rules:
 
 
 def mimi_projections(torch: str, path: str) -> Rules:
-    """The projections of a Mimi transformer whose widths differ."""
+    """Input and output projections of a Mimi transformer."""
     return [
         *dense(f"{torch}.input_proj", f"{path}/project_in", bias=False),
         *dense(f"{torch}.output_projs.0", f"{path}/project_out", bias=False),

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints of CLAP's audio side."""
+"""Conversion of the audio encoder of Hugging Face CLAP checkpoints."""
 
 import os
 import re
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
@@ -14,14 +13,14 @@ from quarkaudio_jax.clap.model import CLAP_AUDIO, ClapAudioConfig, ClapAudioEnco
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.text.features import get_recipe
 from quarkaudio_jax.weights import blocks, hub
-from quarkaudio_jax.weights.rules import Layout, Rule, import_tensors
+from quarkaudio_jax.weights.rules import Layout, Rule, import_params
 
 SETTINGS = "preprocessor_config.json|processor_config.json"
 UNUSED = re.compile(
     r"text_model\..*|text_projection\..*|logit_scale_.*|.*\.relative_position_index|.*\.num_batches_tracked"
     r"|.*\.patch_embed\.(mel_conv2d|fusion_model)\..*"
 )
-"""What the embedding of a window does not read: the text side, counters, and what fuses several windows of one."""
+"""Tensors that the embedding of a window does not use: text encoder, counters, fusion of several windows."""
 
 PATCH = Layout(
     "patches (out, 1, k, k)",
@@ -31,7 +30,7 @@ PATCH = Layout(
 
 
 def clap_audio_table(cfg: ClapAudioConfig) -> list[Rule]:
-    """Every name of the audio side on both sides."""
+    """Rules of the audio encoder."""
     encoder = "audio_model.audio_encoder"
     statistics = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
     block, ours = f"{encoder}.layers.{{s}}.blocks.{{b}}", "stage_{s}_block_{b}"
@@ -59,9 +58,9 @@ def clap_audio_table(cfg: ClapAudioConfig) -> list[Rule]:
 def clap_audio_config(
     config: Mapping[str, Any], settings: Mapping[str, Any], name: str = "config.json"
 ) -> ClapAudioConfig:
-    """The audio side of a transformers CLAP configuration and of its feature extractor's settings.
+    """Converts a transformers CLAP configuration and its feature extractor's settings.
 
-    UserError for what this encoder does not have.
+    UserError for unsupported options.
     """
     audio = config.get("audio_config", config)
     supported = dict(hidden_act="gelu", projection_hidden_act="relu", patch_embed_input_channels=1, qkv_bias=True)
@@ -98,23 +97,23 @@ def clap_audio_config(
 
 
 def import_clap_audio(cfg: ClapAudioConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Our parameters from a transformers state dict, of the audio side or of the whole model."""
+    """Converts a transformers state dict of the audio encoder or of the full model."""
     kept = {name: value for name, value in tensors.items() if not UNUSED.fullmatch(name)}
     wave = jax.ShapeDtypeStruct((1, cfg.samples), jnp.float32)
     abstract = nn.meta.unbox(jax.eval_shape(ClapAudioEncoder(cfg).init, jax.random.key(0), wave))["params"]
-    shapes = {k: v.shape for k, v in flax.traverse_util.flatten_dict(abstract, sep="/").items()}
-    return flax.traverse_util.unflatten_dict(import_tensors(clap_audio_table(cfg), kept, shapes), sep="/")
+    return import_params(clap_audio_table(cfg), kept, abstract)
 
 
 def load_clap_audio(weights: str = "") -> tuple[ClapAudioConfig, dict[str, Any]]:
-    """Switches and parameters of a Hugging Face folder or hub name, by default those of the text features.
+    """(configuration, parameters) from a Hugging Face folder or hub name, by default the model of the text features.
 
-    hub.MissingWeightsError says what to download and where to.
+    hub.MissingWeightsError says what to download, and to where.
     """
-    usual = get_recipe("clap").hub
-    source = weights or os.environ.get("QUARKAUDIO_CLAP", "") or usual
+    default = get_recipe("clap").hub
+    assert default is not None
+    source = weights or os.environ.get("QUARKAUDIO_CLAP", "") or default
     how = "its path instead of a hub name, or QUARKAUDIO_CLAP=FOLDER"
-    model = hub.find_model(source, ["config.json", SETTINGS], "CLAP's audio features", usual, how)
+    model = hub.find_model(source, ["config.json", SETTINGS], "CLAP's audio features", default, how)
     settings = next(model.json(name) for name in SETTINGS.split("|") if (model.folder / name).is_file())
     cfg = model.settings(clap_audio_config, settings.get("feature_extractor", settings))
     return cfg, import_clap_audio(cfg, model.tensors())

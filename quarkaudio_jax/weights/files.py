@@ -1,4 +1,4 @@
-"""Weight files of other stacks, read and written without trusting them."""
+"""Safe reading and writing of weight files: safetensors and PyTorch state dicts."""
 
 import dataclasses
 import importlib.util
@@ -21,19 +21,18 @@ log = logging.getLogger(__name__)
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 SUFFIXES = (".safetensors", *PICKLES)
 INDEX = ".index.json"
-"""Of the file that says which of several files (shards) holds a tensor."""
+"""Suffix of the index of a model in several files (shards)."""
 
 FOLDER_NAMES = tuple(n + end for end in ("", INDEX) for n in ("model.safetensors", "pytorch_model.bin"))
-"""Names of a Hugging Face model's weights, the first that is there."""
+"""File names of a Hugging Face model's weights, in order of preference."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """What a weight file holds.
+    """Contents of a weight file.
 
-    tensors: by the public classes' names; values have a shape and the file's dtype, and are read by np.asarray as
-    float32, so that a large file need not be in memory at once. metadata: what the file says of itself. notes: lines
-    that say what was left out.
+    tensors: by the names of the public classes. They have a shape and the file's dtype and are read lazily, by
+    np.asarray as float32, so that a large file need not be in memory at once. notes: messages on ignored tensors.
     """
 
     tensors: dict[str, Any]
@@ -42,16 +41,15 @@ class Weights:
 
 
 def is_weight_file(path: str | os.PathLike) -> bool:
-    """Whether `open_weights` reads files of that name."""
+    """Whether `open_weights` supports the file's name."""
     path = pathlib.Path(path)
     return path.is_file() and (path.suffix in SUFFIXES or path.name.endswith(INDEX))
 
 
 def open_weights(path: str | os.PathLike) -> Weights:
-    """A .safetensors file, a PyTorch pickle (.bin, .pt, .pth, .ckpt; weights only), or the index of several.
+    """Opens a .safetensors file, a PyTorch pickle (.bin, .pt, .pth, .ckpt; weights only) or the index of several.
 
-    Lightning checkpoints and other wrappers are opened at `state_dict`, and prefixes that hide the model are taken off
-    (`names.canonical`).
+    Unwraps the state dict of Lightning and other checkpoints, and removes prefixes of wrappers (`names.canonical`).
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -65,7 +63,7 @@ def open_weights(path: str | os.PathLike) -> Weights:
 
 
 def open_tensors(path: str | os.PathLike) -> dict[str, Any]:
-    """The tensors of a weight file; what was left out is logged. See `open_weights`."""
+    """The tensors of a weight file; logs which are ignored. See `open_weights`."""
     weights = open_weights(path)
     for note in weights.notes:
         log.info("%s: %s", path, note)
@@ -82,23 +80,24 @@ def _open_one(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
         start = file.read(512).lstrip()
     if start.startswith(b"version https://git-lfs"):
         size = re.search(rb"\nsize (\d+)", start)
-        told = f" of {int(size[1]) / 2**20:.1f} MiB" if size else ""
+        mib = f" of {int(size[1]) / 2**20:.1f} MiB" if size else ""
         raise WeightFileError(
-            f"{path}: a Git LFS pointer, not the weights{told} that it stands for; fetch them with `git lfs pull`, or "
+            f"{path}: a Git LFS pointer, not the weights{mib}; fetch them with `git lfs pull`, or "
             "download the file itself"
         )
     if not start or start.startswith(b"<"):
-        told = "a web page, not weights" if start else "empty"
-        raise WeightFileError(f"{path}: {told}; download the file again")
+        reason = "a web page, not weights" if start else "empty"
+        raise WeightFileError(f"{path}: {reason}; download the file again")
     return _open_safetensors(path) if path.suffix == ".safetensors" else pickles.load(path)
 
 
 def _open_index(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The tensors of all shards that an index names; each must hold what the index says."""
+    """(tensors, metadata) of all shards of an index; WeightFileError if a shard lacks a tensor."""
     places = read_json(path).get("weight_map")
     if not isinstance(places, dict) or not places:
-        raise WeightFileError(f"{path}: no index of weights, there is no weight_map in it")
-    tensors, metadata = {}, {}
+        raise WeightFileError(f"{path}: not an index of weights: it has no weight_map")
+    tensors: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
     for shard in sorted({str(name) for name in places.values()}):
         if pathlib.PurePath(shard).name != shard or pathlib.PurePath(shard).suffix not in SUFFIXES:
             raise WeightFileError(f"{path}: names {shard!r}, which is no weight file beside it")
@@ -118,7 +117,7 @@ DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 
 @dataclasses.dataclass(frozen=True)
 class _StoredTensor:
-    """A tensor that stays in its .safetensors file until it is asked for."""
+    """A tensor in a .safetensors file, read by np.asarray."""
 
     path: pathlib.Path
     name: str
@@ -129,7 +128,7 @@ class _StoredTensor:
         from safetensors import SafetensorError, safe_open
 
         try:
-            # Opened anew each time: an open file keeps the pages that were read in memory.
+            # Opened each time: an open file keeps its read pages in memory.
             with safe_open(self.path, framework="numpy") as file:
                 array = _float32(file.get_tensor(self.name))
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
@@ -158,7 +157,7 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A file of settings; WeightFileError if it is not a JSON object."""
+    """Reads a JSON object; WeightFileError if it is something else."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -169,7 +168,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def check_writable(path: str | os.PathLike) -> pathlib.Path:
-    """WeightFileError unless `write_tensors` can write files of that name here."""
+    """Returns the path; WeightFileError unless `write_tensors` can write a file of that name."""
     path = pathlib.Path(path)
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise WeightFileError(f"{path}: the name should end in .safetensors, .pt or .pth")
@@ -181,7 +180,7 @@ def check_writable(path: str | os.PathLike) -> pathlib.Path:
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] = {}) -> None:
-    """Writes .safetensors, or for .pt and .pth a PyTorch state dict; complete or not at all."""
+    """Atomically writes a .safetensors file, or for .pt and .pth a PyTorch state dict."""
     path = check_writable(path)
     with atomic.atomic_write(path) as temporary:
         if path.suffix == ".safetensors":
@@ -190,6 +189,6 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], me
             temporary.touch()
             mode = temporary.stat().st_mode
             save_file(dict(tensors), temporary, metadata=dict(metadata))
-            temporary.chmod(mode)  # safetensors makes files that only their owner can read
+            temporary.chmod(mode)  # safetensors creates files that only their owner can read
         else:
             pickles.save(temporary, tensors, metadata)

@@ -1,7 +1,7 @@
-"""Tables of the H-Codecs, from the slots of a configuration, and what applies them."""
+"""Conversion of the H-Codecs, with rules for each module of a configuration."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import flax
@@ -30,7 +30,7 @@ from quarkaudio_jax.weights.rules import (
 )
 
 
-def _params(rules: list[Rule]) -> list[Rule]:
+def _params(rules: list[Rule]) -> list[Rule | Constant]:
     return [Rule(r.torch, f"params/{r.path}", r.layout) for r in rules]
 
 
@@ -64,7 +64,7 @@ def seanet_encoder(cfg: SeanetEncoderConfig) -> list[Rule | Constant]:
 
 
 def spectral_decoder(cfg: SpectralDecoderConfig) -> list[Rule | Constant]:
-    """The decoder, with either way of upsampling."""
+    """The decoder, with either kind of upsampling."""
     embed = blocks.subpixel("decoder.embed", "decoder/embed")
     rules = [
         *(embed if cfg.subpixel else blocks.conv("decoder.embed.conv", "decoder/embed")),
@@ -80,8 +80,8 @@ def spectral_decoder(cfg: SpectralDecoderConfig) -> list[Rule | Constant]:
     return [*_params(rules), Constant("decoder.head.istft.window", lambda: hann_window(cfg.n_fft))]
 
 
-def semantic(cfg: SemanticConfig) -> list[Rule]:
-    """Both halves of the semantic branch."""
+def semantic(cfg: SemanticConfig) -> list[Rule | Constant]:
+    """Encoder and decoder of the semantic branch."""
     rules = [
         *blocks.conv("semantic_encoder.conv.conv", "semantic_encoder/embed", bias=False),
         *blocks.conv("semantic_encoder.conv_blocks.{i}.conv.conv", "semantic_encoder/blocks_{i}_conv"),
@@ -100,17 +100,17 @@ def semantic(cfg: SemanticConfig) -> list[Rule]:
 
 
 def quantizer(torch: str, path: str) -> list[Rule | Constant]:
-    """A residual VQ with EMA codebooks; ours is always initialized once it holds a file's books."""
+    """A residual VQ with EMA codebooks, which count as initialized."""
     names = {"embed": "embed_KxVxD", "cluster_size": "cluster_size_KxV", "embed_avg": "embed_avg_KxVxD"}
-    rules = [
+    rules: list[Rule | Constant] = [
         Rule(f"{torch}.layers.*._codebook.{theirs}", f"codebooks/{path}/books/{ours}", LEADING_ONE)
         for theirs, ours in names.items()
     ]
     return [*rules, Constant(f"{torch}.layers.{{i}}._codebook.initted", lambda i: np.ones(1, np.float32))]
 
 
-def aggregation() -> list[Rule]:
-    """Grouping of H-Codec 1.5."""
+def aggregation() -> list[Rule | Constant]:
+    """Frame aggregation of H-Codec 1.5."""
     rules = [
         *blocks.aggregator("acoustic_aggregator", "acoustic_aggregator"),
         *blocks.aggregator("semantic_aggregator", "semantic_aggregator"),
@@ -119,18 +119,16 @@ def aggregation() -> list[Rule]:
     return _params(rules)
 
 
-SLOT_TABLES = {
-    SeanetEncoderConfig: seanet_encoder,
-    SpectralEncoderConfig: spectral_encoder,
-    SpectralDecoderConfig: spectral_decoder,
-}
+def acoustic_encoder(cfg: SeanetEncoderConfig | SpectralEncoderConfig) -> list[Rule | Constant]:
+    """The acoustic encoder of any version."""
+    return seanet_encoder(cfg) if isinstance(cfg, SeanetEncoderConfig) else spectral_encoder(cfg)
 
 
 def table(cfg: HCodecConfig) -> list[Rule | Constant]:
-    """Every name of the codec on both sides."""
+    """Rules of a codec."""
     return [
-        *SLOT_TABLES[type(cfg.encoder)](cfg.encoder),
-        *SLOT_TABLES[type(cfg.decoder)](cfg.decoder),
+        *acoustic_encoder(cfg.encoder),
+        *spectral_decoder(cfg.decoder),
         *semantic(cfg.semantic),
         *quantizer("quantizer", "quantizer"),
         *quantizer("semantic_quantizer", "semantic_quantizer"),
@@ -139,20 +137,20 @@ def table(cfg: HCodecConfig) -> list[Rule | Constant]:
 
 
 def abstract_variables(cfg: HCodecConfig) -> dict[str, Any]:
-    """Shapes of the codec's variables without allocating them, {'params': ..., 'codebooks': ...}."""
-    return jax.tree.map(lambda shape: shape, _traced_variables(cfg))  # dictionaries of the caller's own
+    """Shapes of the codec's variables, {'params': ..., 'codebooks': ...}."""
+    return jax.tree.map(lambda shape: shape, _traced_variables(cfg))  # a copy of the cached dicts
 
 
 @functools.lru_cache(maxsize=16)
 def _traced_variables(cfg: HCodecConfig) -> dict[str, Any]:
-    """The same; to trace a codec takes seconds."""
+    """Cached `abstract_variables`; tracing a codec takes seconds."""
     wave = jax.ShapeDtypeStruct((1, 2 * cfg.frame_hop), jnp.float32)
     features = jax.ShapeDtypeStruct((1, 2 * cfg.semantic.stride, cfg.semantic.feature_dim), jnp.float32)
     return nn.meta.unbox(jax.eval_shape(HCodec(cfg).init, jax.random.key(0), wave, features))
 
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested variables as {'params/encoder/...': leaf}; named tuples become one level of names."""
+    """Flattens nested variables to {'params/encoder/...': leaf}; fields of named tuples are one level."""
 
     def named(tree):
         if hasattr(tree, "_asdict"):
@@ -164,33 +162,32 @@ def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def import_hcodec(
     cfg: HCodecConfig,
-    tensors: Mapping[str, Any],
+    tensors: MutableMapping[str, Any],
     consume: bool = False,
     place: Callable[[np.ndarray], Any] = np.asarray,
 ) -> dict[str, Any]:
-    """The codec's variables from a PyTorch state dict (arrays); UnmatchedError unless every name fits.
+    """Converts a PyTorch state dict; UnmatchedError unless every tensor has a counterpart.
 
-    consume: empty `tensors` (a dict) on the way, so that memory holds the weights once. place:
-    where each finished array goes, one at a time (such as `on_device`).
+    consume: empty `tensors` on the way, so that memory holds the weights once. place: applied to each finished array,
+    one at a time, such as `on_device`.
     """
     abstract = abstract_variables(cfg)
     flat = import_tensors(table(cfg), tensors, {k: v.shape for k, v in flatten(abstract).items()}, consume, place)
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(abstract)
-    return treedef.unflatten([flat[leaf_name(p)] for p, _ in leaves])
+    return jax.tree_util.tree_map_with_path(lambda path, _: flat[leaf_name(path)], abstract)
 
 
 def on_device(array: np.ndarray) -> jax.Array:
-    """The array on the default device by the time this returns, so that the next may take its room."""
+    """Copies an array to the default device and waits, so that its memory on the host can be reused."""
     return jax.device_put(np.ascontiguousarray(array)).block_until_ready()
 
 
 def export_hcodec(
-    cfg: HCodecConfig, variables: dict[str, Any], contiguous: bool = True, consume: bool = False
+    cfg: HCodecConfig, variables: Mapping[str, Any], contiguous: bool = True, consume: bool = False
 ) -> dict[str, np.ndarray]:
-    """The PyTorch state dict of the codec's variables, buffers included.
+    """Converts the codec's variables to a PyTorch state dict, including buffers.
 
-    contiguous: False gives views where it can. consume: empty `variables` on the way, so that
-    memory holds the weights once.
+    contiguous: False returns views where possible. consume: empty `variables` (a dict) on the way, so that memory holds
+    the weights once.
     """
     initted = {
         f"{name}.layers.{{i}}._codebook.initted": tuple(
@@ -200,22 +197,23 @@ def export_hcodec(
     }
     flat = flatten(variables)
     if consume:
+        assert isinstance(variables, MutableMapping)
         variables.clear()
     return export_tensors(table(cfg), flat, initted, contiguous)
 
 
 @functools.cache
 def torch_shapes(cfg: HCodecConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the codec's PyTorch state dict, without its memory."""
+    """Names and shapes of the codec's PyTorch state dict, without allocating it."""
     empty = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), abstract_variables(cfg))
     return {name: array.shape for name, array in export_hcodec(cfg, empty, contiguous=False).items()}
 
 
 def match_variant(tensors: Mapping[str, Any], variant: str = "") -> HCodecConfig:
-    """The variant that a PyTorch state dict belongs to, by its names and shapes.
+    """The variant of a PyTorch state dict, by its names and shapes.
 
-    variant: the name that the file gives itself, which decides between variants of the same shapes (without it, the
-    front end is the published one). UnmatchedError if none fits, with what is left over on both sides from the nearest.
+    variant: name recorded in the file, which selects among variants of the same shapes (by default the one with the
+    published front end). UnmatchedError if none matches, with the differences from the closest one.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if variant in VARIANTS and torch_shapes(VARIANTS[variant]) == shapes:
@@ -226,7 +224,7 @@ def match_variant(tensors: Mapping[str, Any], variant: str = "") -> HCodecConfig
         if expected == shapes:
             return cfg
         distances[cfg.name] = len(set(expected.items()) ^ set(shapes.items()))
-    name = min(distances, key=distances.get)
+    name = min(distances, key=lambda name: distances[name])
     expected = torch_shapes(VARIANTS[name])
     wrong = [f"{n} is {shapes[n]}, not {expected[n]}" for n in expected if n in shapes and shapes[n] != expected[n]]
     problems = {
@@ -235,9 +233,9 @@ def match_variant(tensors: Mapping[str, Any], variant: str = "") -> HCodecConfig
         "of another shape": wrong,
     }
     text = "; ".join(f"{len(names)} {what}: {listed(names)}" for what, names in problems.items() if names)
-    raise UnmatchedError(f"no codec that is known has these tensors. The nearest is {name}: {text}")
+    raise UnmatchedError(f"no known codec has these tensors. The closest is {name}: {text}")
 
 
 def leaf_name(key_path) -> str:
-    """A leaf's path in our variables as 'params/encoder/...'."""
+    """The key path of a leaf as 'params/encoder/...'."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", k))) for k in key_path)

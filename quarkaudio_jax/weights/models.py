@@ -1,4 +1,4 @@
-"""Models as they are trained and saved: parameters, codebooks, averages, and their shapes."""
+"""The variables of models as trained and saved: parameters, codebooks and averages."""
 
 from typing import Any
 
@@ -12,25 +12,23 @@ from quarkaudio_jax.lm.model import LanguageModel, init_params
 from quarkaudio_jax.lm.variants import configured_lm
 
 
-@flax.struct.dataclass
-class CodecModel:
-    """The variables of a codec. ema: exponential moving average of `params`, or None."""
+class CodecModel(flax.struct.PyTreeNode):
+    """The variables of a codec; ema: exponential moving average of `params`, or None."""
 
     params: Any
     codebooks: Any
     ema: Any
 
 
-@flax.struct.dataclass
-class LMModel:
-    """The parameters of a language model. ema: their exponential moving average, or None."""
+class LMModel(flax.struct.PyTreeNode):
+    """The parameters of a language model; ema: their exponential moving average, or None."""
 
     params: Any
     ema: Any
 
 
 def eval_params(model: CodecModel | LMModel) -> Any:
-    """The parameters to evaluate with: the moving average if there is one."""
+    """Parameters for evaluation and inference: the moving average if there is one."""
     return model.params if model.ema is None else model.ema
 
 

@@ -1,4 +1,4 @@
-"""Names of tensors as people's files have them, to those of the public classes."""
+"""Normalization of tensor names in weight files to those of the public classes."""
 
 import re
 from collections.abc import Mapping
@@ -9,29 +9,29 @@ from quarkaudio_jax.weights.rules import listed
 
 
 class WeightFileError(QuarkAudioError, ValueError):
-    """A weight file that can't be read, or that can't be trusted."""
+    """A weight file that can't be read or is not safe to read."""
 
 
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""What DataParallel, torch.compile, FSDP and activation checkpointing put into a name, anywhere."""
+"""Parts of names added by DataParallel, torch.compile, FSDP and activation checkpointing."""
 
 OWNERS = ("generator", "codec", "dnn", "model", "net")
-"""Attributes under which training modules keep the model; what is beside them is training state."""
+"""Attributes of training modules that hold the model; tensors beside them are training state."""
 
 BUFFERS = re.compile(
     r"(?:.*\.)?(?:num_batches_tracked|position_ids|token_type_ids|relative_position_index|inv_freq"
     r"|(?:cos|sin)_cached|total_ops|total_params)"
 )
-"""Counters, indices and tables that the model computes itself."""
+"""Counters, indices and tables that are computed from the configuration."""
 
 WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-"""The two ways in which PyTorch writes a weight-normalized kernel; the older one is ours."""
+"""New names of PyTorch's weight normalization -> old names, which the rules use."""
 
 
 def canonical(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(tensors under the public classes' names, lines that say what was left out).
+    """(tensors by the names of the public classes, messages on ignored tensors).
 
-    Prefixes of wrappers are taken off in any order and nesting. WeightFileError if two names become one.
+    Removes prefixes of wrappers in any order and nesting. WeightFileError if two names become equal.
     """
     found: dict[str, tuple[str, Any]] = {}
     for name, value in tensors.items():
@@ -41,14 +41,15 @@ def canonical(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if plain in found:
             raise WeightFileError(f"{found[plain][0]} and {name} are both {plain}; keep one of them")
         found[plain] = name, value
-    notes, removed = [], ""
+    notes: list[str] = []
+    removed = ""
     while owner := next((o for o in OWNERS if any(name.startswith(f"{o}.") for name in found)), ""):
         prefix = f"{owner}."
         beside = [name for name in found if not name.startswith(prefix)]
         removed += prefix
         if beside:
-            notes.append(f"{len(beside)} tensors beside {removed}* are left out: {listed(beside, 4)}")
+            notes.append(f"{len(beside)} tensors beside {removed}* are ignored: {listed(beside, 4)}")
         found = {name.removeprefix(prefix): item for name, item in found.items() if name.startswith(prefix)}
     if buffers := [name for name in found if BUFFERS.fullmatch(name)]:
-        notes.append(f"{len(buffers)} buffers that the model computes itself are left out: {listed(buffers, 4)}")
+        notes.append(f"{len(buffers)} buffers that the model computes itself are ignored: {listed(buffers, 4)}")
     return {name: value for name, (_, value) in found.items() if name not in buffers}, notes

@@ -1,4 +1,4 @@
-"""PyTorch's pickles (.pt, .pth, .ckpt, .bin), of which nothing but tensors and harmless settings is read."""
+"""Safe reading of PyTorch pickles (.pt, .pth, .ckpt, .bin): tensors and settings only, no code."""
 
 import dataclasses
 import pathlib
@@ -6,7 +6,7 @@ import pickle
 import re
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,16 @@ import numpy as np
 from quarkaudio_jax.weights.names import WeightFileError
 
 OURS = "quarkaudio_jax"
-"""The key under which a state dict's `_metadata`, which PyTorch keeps beside the tensors, holds what we say of it."""
+"""Key of our metadata in a state dict's `_metadata`, which PyTorch keeps beside the tensors."""
 
 STATE_DICTS = ("state_dict", "model_state_dict", "model", "generator", "module", "params")
-"""Keys under which checkpoints of training keep the state dict."""
+"""Keys of the state dict in training checkpoints."""
 
 DAMAGE = (
     *(RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError),
     *(AssertionError, ArithmeticError, MemoryError, RecursionError, struct.error),
 )
-"""What PyTorch's reader raises on bytes that it does not understand."""
+"""Errors that PyTorch raises for damaged files."""
 
 PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
 SETTINGS = (
@@ -40,30 +40,31 @@ SETTINGS = (
     *(f"{p}.utilities.parsing.AttributeDict" for p in ("lightning.pytorch", "pytorch_lightning")),
     *("builtins.dict", "builtins.list", "builtins.int", "builtins.str", "builtins.float", "builtins.bool"),
 )
-"""Classes that hold the settings of a run. None of them is imported: `Ignored` takes the place of each."""
+"""Classes of settings in training checkpoints, each replaced by `Ignored` without importing it."""
 
 
 class Ignored:
-    """Takes the place of a class of settings: an empty dict, one of the few types that weights-only loading fills."""
+    """Replaces a class of settings by an empty OrderedDict, one of the types that weights-only loading can fill."""
 
-    def __new__(cls, *_, **__):
+    def __new__(cls, *_: Any, **__: Any) -> OrderedDict:  # type: ignore[misc]  # not an instance, on purpose
+        """Returns an empty OrderedDict."""
         return OrderedDict()
 
 
 def load(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """(tensors, metadata) of a PyTorch pickle, read by weights-only loading; WeightFileError if it can't be."""
+    """(tensors, metadata) of a PyTorch pickle by weights-only loading; WeightFileError if it is refused."""
     try:
         import torch
     except ImportError as error:
         raise WeightFileError(
             f"{path}: reading a PyTorch pickle needs PyTorch (pip install torch), or convert the file to .safetensors"
         ) from error
-    harmless = [(Ignored, name) for name in SETTINGS]
-    harmless += [
+    allowed: list[Callable | tuple[Callable, str]] = [(Ignored, name) for name in SETTINGS]
+    allowed += [
         (pathlib.PurePosixPath, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name in PATHS
     ]
     try:
-        with torch.serialization.safe_globals(harmless):
+        with torch.serialization.safe_globals(allowed):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         raise WeightFileError(f"{path}: {_refusal(error)}") from error
@@ -75,29 +76,29 @@ def load(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def save(path: pathlib.Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes a state dict that load_state_dict takes as it is, with the metadata beside the tensors."""
+    """Writes a state dict for load_state_dict, with the metadata beside the tensors."""
     import torch
 
     state = OrderedDict((name, torch.from_numpy(value)) for name, value in tensors.items())
-    state._metadata = OrderedDict({OURS: dict(metadata)})
+    state._metadata = OrderedDict({OURS: dict(metadata)})  # type: ignore[attr-defined]  # PyTorch's own convention
     torch.save(state, path)
 
 
 @dataclasses.dataclass(frozen=True)
 class TorchTensor:
-    """A tensor of a pickle, read by np.asarray; half precision becomes float32."""
+    """A tensor of a pickle, read by np.asarray, half precision as float32."""
 
     tensor: Any
     name: str
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As in the file."""
+        """The shape in the file."""
         return tuple(self.tensor.shape)
 
     @property
     def dtype(self) -> str:
-        """As in the file."""
+        """The dtype in the file."""
         return str(self.tensor.dtype).removeprefix("torch.")
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -119,16 +120,16 @@ def _one_line(error: BaseException) -> str:
 
 
 def _refusal(error: pickle.UnpicklingError) -> str:
-    """Why weights-only loading refused a pickle, with the class or function that it would have called."""
+    """Why weights-only loading refused a pickle, with the class or function that the pickle calls."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    if asked := re.search(r"GLOBAL `?([\w.]+)|unrecognized function ([^\n]+)", text):
+    if call := re.search(r"GLOBAL `?([\w.]+)|unrecognized function ([^\n]+)", text):
         return (
-            f"refused, the pickle asks for more than weights ({asked[1] or asked[2]}); get the weights as .safetensors "
+            f"refused, the pickle contains more than weights ({call[1] or call[2]}); get the weights as .safetensors "
             "from someone you trust"
         )
     reason = re.search(r"WeightsUnpickler error:\s*([^\n]+)", text)
-    told = reason[1].strip()[:200] if reason else _one_line(error)
-    return f"refused, it can't be read as a PyTorch file of weights ({told}); get it again, or as .safetensors"
+    message = reason[1].strip()[:200] if reason else _one_line(error)
+    return f"refused, it can't be read as a PyTorch file of weights ({message}); get it again, or as .safetensors"
 
 
 def _state_dict(loaded: Any, path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -140,7 +141,7 @@ def _state_dict(loaded: Any, path: pathlib.Path) -> tuple[dict[str, Any], dict[s
     tensors = {k: v for k, v in loaded.items() if isinstance(k, str) and hasattr(v, "is_floating_point")}
     if not tensors:
         raise WeightFileError(f"{path}: holds no tensors")
-    beside = getattr(loaded, "_metadata", None)
-    told = beside.get(OURS) if isinstance(beside, Mapping) else None
-    metadata = {k: v for k, v in told.items() if isinstance(v, str)} if isinstance(told, Mapping) else {}
+    modules = getattr(loaded, "_metadata", None)
+    ours = modules.get(OURS) if isinstance(modules, Mapping) else None
+    metadata = {k: v for k, v in ours.items() if isinstance(v, str)} if isinstance(ours, Mapping) else {}
     return {k: TorchTensor(v.detach(), k) for k, v in tensors.items()}, metadata

@@ -1,4 +1,4 @@
-"""What a converted checkpoint says of itself: about.json in its folder."""
+"""Provenance of a converted checkpoint: about.json in its folder."""
 
 import datetime
 import hashlib
@@ -18,7 +18,7 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def write_record(folder: str | os.PathLike, weights: str | os.PathLike, variant: str, source: str, license: str) -> str:
-    """Writes about.json beside the checkpoint; returns it as one line."""
+    """Writes about.json; returns its contents as one line."""
     record = {
         "variant": variant,
         "source": source or str(weights),

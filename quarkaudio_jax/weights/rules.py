@@ -1,15 +1,16 @@
-"""The engine behind the tables: rename, transpose, stack.
+"""Conversion rules between PyTorch state dicts and our variables: rename, transpose, stack.
 
-A rule pairs a PyTorch name with a path in our variables. In both, `{i}`-style fields stand
-for numbers and are carried over; `*` stands for a layer number that becomes the leading
-axis of one stacked array. Every tensor on both sides must be used exactly once.
+A rule pairs a pattern of PyTorch names with a pattern of our paths. Fields such as `{i}` match numbers and are carried
+over; `*` matches a layer number, which becomes the leading axis of a stacked array. Every tensor on both sides must be
+matched exactly once.
 """
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
+import flax.traverse_util
 import numpy as np
 
 from quarkaudio_jax.errors import QuarkAudioError
@@ -17,7 +18,7 @@ from quarkaudio_jax.errors import QuarkAudioError
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How one tensor's axes are laid out on both sides; the two functions are inverses."""
+    """Axis layout of a tensor on both sides; the two functions are inverses."""
 
     name: str
     to_jax: Callable[[np.ndarray], np.ndarray]
@@ -44,7 +45,7 @@ LEADING_ONE = Layout("(1, ...)", lambda x: x[0], lambda x: x[None])
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """PyTorch name pattern -> our path pattern ('/'-separated), with the axis layout."""
+    """A pattern of PyTorch names, the pattern of our '/'-separated paths, and the axis layout."""
 
     torch: str
     path: str
@@ -53,9 +54,9 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """A PyTorch entry that we compute: checked on the way in, made again on the way out.
+    """A PyTorch buffer that we compute: checked on import, computed on export.
 
-    value: called with the numbers of the pattern's fields; atol: how far the file's may be off.
+    value: called with the numbers of the pattern's fields. atol: absolute tolerance of the check.
     """
 
     torch: str
@@ -64,7 +65,7 @@ class Constant:
 
 
 class UnmatchedError(QuarkAudioError, ValueError):
-    """Names on one side that nothing on the other side corresponds to."""
+    """Tensors on one side without a counterpart on the other."""
 
 
 def _regex(pattern: str) -> re.Pattern:
@@ -85,13 +86,13 @@ def _fields(match: re.Match) -> dict[str, str]:
 
 
 def listed(names: Sequence[str], limit: int = 12) -> str:
-    """The first names in order, and how many more there are."""
+    """The first names in sorted order, and the number of the others."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(sorted(names)[:limit]) + more
 
 
 def match_torch(rules: Sequence[Rule], names: Sequence[str]) -> Iterator[tuple[str, str, int | None]]:
-    """(PyTorch name, our path, layer or None) of every name that a rule knows."""
+    """(PyTorch name, our path, layer or None) of every name that a rule matches."""
     compiled = [(rule, _regex(rule.torch)) for rule in rules]
     for name in names:
         for rule, regex in compiled:
@@ -101,18 +102,18 @@ def match_torch(rules: Sequence[Rule], names: Sequence[str]) -> Iterator[tuple[s
 
 def import_tensors(
     rules: Sequence[Rule | Constant],
-    tensors: Mapping[str, Any],
+    tensors: MutableMapping[str, Any],
     expected: Mapping[str, tuple[int, ...]],
     consume: bool = False,
     place: Callable[[np.ndarray], Any] = np.asarray,
 ) -> dict[str, Any]:
-    """A PyTorch state dict as flat variables {'params/encoder/...': array}.
+    """Converts a PyTorch state dict into flat variables {'params/encoder/...': array}.
 
-    tensors: name -> array. expected: our path -> shape (what the model needs). consume: take
-    each tensor out of `tensors` (a dict) once it is used. place: where each finished array goes,
-    one at a time. Raises UnmatchedError naming every tensor left over or missing on either side,
-    and every wrong shape or constant; nothing is returned then, nor taken out. The same error names
-    tensors that hold NaN or infinity, or no real numbers.
+    expected: shapes of the model's variables by path. consume: remove each tensor from `tensors` once it is used. place:
+    applied to each finished array, one at a time.
+
+    UnmatchedError names every tensor without a counterpart and every wrong shape or constant, before any tensor is
+    consumed; and tensors with NaN or infinity, or of a dtype that is not floating point.
     """
     compiled = [(rule, _regex(rule.torch)) for rule in rules]
     problems, unknown = [], []
@@ -126,7 +127,7 @@ def import_tensors(
             raise AssertionError(f"{name} matches several rules: {[r.torch for r, _ in found]}")
         (rule, match) = found[0]
         if isinstance(rule, Constant):
-            if not _agrees(tensor, rule.value(**_fields(match)), rule.atol):
+            if not _equals(tensor, rule.value(**_fields(match)), rule.atol):
                 problems.append(f"{name} is not the constant that this model computes there")
             continue
         layer = int(match["layer"]) if "*" in rule.torch else None
@@ -142,7 +143,8 @@ def import_tensors(
             problems.append(problem)
     if problems:
         raise UnmatchedError("; ".join(problems))
-    out, unusable = {}, []
+    out: dict[str, Any] = {}
+    unusable = []
     for path, layers in collected.items():
         arrays = []
         for _, (name, layout) in sorted(layers.items(), key=_layer):
@@ -162,11 +164,11 @@ def import_tensors(
 
 
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
-"""Half a unit in the last place, relative, of the dtypes that weights are stored in to save room."""
+"""Relative rounding error (half a ULP) of half-precision dtypes."""
 
 
-def _agrees(tensor, value: np.ndarray, atol: float) -> bool:
-    """Whether a file's tensor is that value, as its dtype can hold it."""
+def _equals(tensor, value: np.ndarray, atol: float) -> bool:
+    """Whether a tensor equals a value up to the tolerance and the rounding of its dtype."""
     rtol = ROUNDING.get(str(getattr(tensor, "dtype", "")), 0.0)
     return tuple(tensor.shape) == value.shape and np.allclose(np.asarray(tensor), value, rtol=rtol, atol=atol)
 
@@ -176,7 +178,7 @@ def _layer(item) -> int:
 
 
 def _misfit(path: str, layers: dict, tensors: Mapping[str, Any], shape: tuple[int, ...]) -> str | None:
-    """What is wrong with the tensors found for a path, in words."""
+    """Describes a mismatch of shape or layers between the tensors found for a path and the model; None without one."""
     try:
         found = {
             layout.to_jax(np.broadcast_to(np.float32(0), tensors[name].shape)).shape for name, layout in layers.values()
@@ -200,13 +202,14 @@ def export_tensors(
     constants: Mapping[str, tuple[str, ...]] = {},
     contiguous: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Flat variables as a PyTorch state dict; the inverse of `import_tensors`. Empties `variables`.
+    """Converts flat variables into a PyTorch state dict, the inverse of `import_tensors`. Empties `variables`.
 
-    constants: for each Constant whose pattern has fields, the names to write (patterns
-    without fields are always written). contiguous: False gives views, for shapes alone.
+    constants: names to write for each Constant whose pattern has fields; those without fields are always written.
+    contiguous: False returns views, for shapes alone.
     """
     compiled = [(rule, _regex(rule.path)) for rule in rules if isinstance(rule, Rule)]
-    out, unknown = {}, []
+    out: dict[str, np.ndarray] = {}
+    unknown = []
     finished = np.ascontiguousarray if contiguous else np.asarray
     for path in list(variables):
         value = variables.pop(path)
@@ -224,9 +227,21 @@ def export_tensors(
                 out[name] = finished(rule.layout.to_torch(array))
     if unknown:
         raise UnmatchedError(f"{len(unknown)} tensors of the model have no PyTorch name: {listed(unknown)}")
-    for rule in rules:
-        if isinstance(rule, Constant):
-            names = constants.get(rule.torch, ()) if "{" in rule.torch else (rule.torch,)
-            for name in names:
-                out[name] = rule.value(**_fields(_regex(rule.torch).fullmatch(name)))
+    for constant in (rule for rule in rules if isinstance(rule, Constant)):
+        names = constants.get(constant.torch, ()) if "{" in constant.torch else (constant.torch,)
+        for name in names:
+            fields = _regex(constant.torch).fullmatch(name)
+            assert fields is not None, name
+            out[name] = constant.value(**_fields(fields))
     return out
+
+
+def import_params(rules: Sequence[Rule | Constant], tensors: Mapping[str, Any], abstract: Any) -> dict[str, Any]:
+    """Nested parameters from a PyTorch state dict; abstract: their shapes. See `import_tensors`."""
+    shapes = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(abstract, sep="/").items()}
+    return flax.traverse_util.unflatten_dict(import_tensors(rules, dict(tensors), shapes), sep="/")
+
+
+def export_params(rules: Sequence[Rule | Constant], params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The PyTorch state dict of nested parameters; see `export_tensors`."""
+    return export_tensors(rules, flax.traverse_util.flatten_dict(params, sep="/"))

@@ -1,4 +1,4 @@
-"""Codecs out of checkpoints and weight files."""
+"""Reads codecs from checkpoints and weight files."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES, get_variant
 from quarkaudio_jax.config import CodecTrainConfig, FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import get_recipe
-from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_model, read_train_config
+from quarkaudio_jax.weights.checkpoint import CheckpointError, open_checkpoint, read_model
 from quarkaudio_jax.weights.files import Weights, is_weight_file, open_weights
 from quarkaudio_jax.weights.hcodec import import_hcodec, match_variant
 from quarkaudio_jax.weights.models import abstract_codec, eval_params
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def read_any_codec(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
-    """(configuration, variables, where its features come from) of what `load_codec` takes."""
+    """(configuration, variables, configuration of its features) of a checkpoint or weight file."""
     path = pathlib.Path(source).expanduser()
     if not is_weight_file(path):
         cfg, variables, trained = read_codec(path)
@@ -37,13 +37,13 @@ def read_any_codec(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, A
 
 
 def read_codec_config(source: str | os.PathLike) -> HCodecConfig:
-    """The configuration of what `read_any_codec` takes, without reading the weights."""
+    """The configuration of a checkpoint or weight file, without reading the weights."""
     path = pathlib.Path(source).expanduser()
-    return identify_variant(path, open_weights(path)) if is_weight_file(path) else _read_config(path)[1]
+    return identify_variant(path, open_weights(path)) if is_weight_file(path) else _open_codec(path)[1]
 
 
 def identify_variant(path: str | os.PathLike, weights: Weights) -> HCodecConfig:
-    """The variant of a file's tensors; UnmatchedError names the file."""
+    """The variant of a weight file; UnmatchedError names the file."""
     try:
         return match_variant(weights.tensors, weights.metadata.get("variant", ""))
     except UnmatchedError as error:
@@ -53,7 +53,7 @@ def identify_variant(path: str | os.PathLike, weights: Weights) -> HCodecConfig:
 def import_codec_weights(
     path: str | os.PathLike, cfg: HCodecConfig, weights: Weights, place=np.asarray
 ) -> dict[str, Any]:
-    """The variables of a file's tensors, which are taken out on the way; UnmatchedError names the file."""
+    """The variables of a weight file; empties `weights.tensors`. UnmatchedError names the file."""
     try:
         return import_hcodec(cfg, weights.tensors, consume=True, place=place)
     except UnmatchedError as error:
@@ -61,35 +61,34 @@ def import_codec_weights(
 
 
 def recorded_features(path: str | os.PathLike, weights: Weights, cfg: HCodecConfig) -> FeatureConfig:
-    """The features that a weight file says its codec was trained on; what is assumed where it says nothing is logged."""
+    """The features recorded in a weight file; without a record, those of the published codecs, with a warning."""
     recipe = weights.metadata.get("feature_recipe")
     if recipe is not None:
         return FeatureConfig(get_recipe(recipe).name, model=weights.metadata.get("feature_model", ""))
     assumed = get_recipe(UPSTREAM_FEATURES[cfg.semantic.feature_dim])
-    told = "%s does not say which features its codec was trained on; %s is assumed (%s), as for the published codecs"
-    log.warning(told, path, assumed.name, assumed.hub)
-    return FeatureConfig(assumed.name, model=assumed.hub)
+    message = "%s does not record the features its codec was trained on; assuming %s (%s), as for the published codecs"
+    log.warning(message, path, assumed.name, assumed.hub)
+    return FeatureConfig(assumed.name, model=assumed.hub or "")
 
 
 def feature_metadata(features: FeatureConfig) -> dict[str, str]:
-    """What an exported file says of the features; read by `recorded_features`."""
+    """Metadata of an exported file that records its features; read by `recorded_features`."""
     return {"feature_recipe": features.recipe, "feature_model": features.model}
 
 
-def read_codec(checkpoint: str | os.PathLike, averaged: bool = True):
-    """(codec configuration, variables, training configuration) of a checkpoint; averaged: prefer averaged weights."""
-    folder, cfg, trained = _read_config(checkpoint)
+def read_codec(
+    checkpoint: str | os.PathLike, averaged: bool = True
+) -> tuple[HCodecConfig, dict[str, Any], CodecTrainConfig]:
+    """(codec configuration, variables, training configuration) of a checkpoint; averaged: use `eval_params`."""
+    folder, cfg, trained = _open_codec(checkpoint)
     model = read_model(folder, meta.unbox(abstract_codec(trained)))
     params = eval_params(model) if averaged else model.params
     return cfg, {"params": params, "codebooks": model.codebooks}, trained
 
 
-def _read_config(checkpoint: str | os.PathLike) -> tuple[pathlib.Path, HCodecConfig, CodecTrainConfig]:
+def _open_codec(checkpoint: str | os.PathLike) -> tuple[pathlib.Path, HCodecConfig, CodecTrainConfig]:
     """(folder of the newest step, codec configuration, training configuration)."""
-    folder = find_checkpoint(checkpoint)
-    trained, _ = read_train_config(folder)
-    if not isinstance(trained, CodecTrainConfig):
-        raise CheckpointError(f"{folder} holds a language model, not a codec; name a codec's checkpoint")
+    folder, trained = open_checkpoint(checkpoint, CodecTrainConfig)
     try:
         return folder, get_variant(trained.codec.variant), trained
     except UserError as error:

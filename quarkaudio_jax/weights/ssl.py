@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints of HuBERT, wav2vec 2.0 and WavLM."""
+"""Conversion and loading of HuBERT, wav2vec 2.0 and WavLM from Hugging Face."""
 
 import functools
 import logging
@@ -19,16 +19,16 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import RECIPES, Extractor, get_recipe
 from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
 from quarkaudio_jax.weights import blocks, hub
-from quarkaudio_jax.weights.rules import CONV, HEADS, SAME, TAPS, Rule, export_tensors, import_tensors
+from quarkaudio_jax.weights.rules import CONV, HEADS, SAME, TAPS, Rule, export_params, import_params
 
 log = logging.getLogger(__name__)
 
 UNUSED = re.compile(r"masked_spec_embed|quantizer\..*|project_(hid|q)\..*|lm_head\..*|classifier\..*|label_embs_concat")
-"""What pre-training and fine-tuning heads leave in a file; feature extraction never reads it."""
+"""Tensors of heads of pre-training and fine-tuning, which feature extraction does not use."""
 
 
 def table(cfg: SSLConfig) -> list[Rule]:
-    """Every name of the encoder on both sides."""
+    """Rules of the encoder."""
     layer, ours = "encoder.layers.*", "blocks/layers"
     rules = [
         *blocks.norm("feature_projection.layer_norm", "project_norm"),
@@ -61,7 +61,7 @@ def table(cfg: SSLConfig) -> list[Rule]:
 
 
 def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> SSLConfig:
-    """The switches from a transformers configuration; UserError for what this encoder does not have."""
+    """Converts a transformers configuration; UserError for unsupported options."""
     kind = config.get("model_type")
     if kind not in ("hubert", "wav2vec2", "wavlm", None):
         raise UserError(f"{name}: model_type is {kind!r}, but should be hubert, wav2vec2 or wavlm")
@@ -97,7 +97,7 @@ def abstract_params(cfg: SSLConfig) -> dict[str, Any]:
 
 
 def import_ssl(cfg: SSLConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Our parameters from a transformers state dict, of the bare model or with a head around it."""
+    """Converts a transformers state dict, of the base model or of a model with a head."""
     renamed = {}
     for name, value in tensors.items():
         name = re.sub(r"^(hubert|wav2vec2|wavlm)\.", "", name)
@@ -105,25 +105,23 @@ def import_ssl(cfg: SSLConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
         name = re.sub(r"pos_conv_embed\.conv\.weight_v$", "pos_conv_embed.conv.parametrizations.weight.original1", name)
         if not UNUSED.fullmatch(name):
             renamed[name] = value
-    shapes = flax.traverse_util.flatten_dict(abstract_params(cfg), sep="/")
-    flat = import_tensors(table(cfg), renamed, {k: v.shape for k, v in shapes.items()})
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return import_params(table(cfg), renamed, abstract_params(cfg))
 
 
 def export_ssl(cfg: SSLConfig, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The transformers state dict of the bare model, without `masked_spec_embed`."""
-    return export_tensors(table(cfg), flax.traverse_util.flatten_dict(params, sep="/"))
+    """Converts the parameters to a transformers state dict of the base model, without `masked_spec_embed`."""
+    return export_params(table(cfg), params)
 
 
 def load_extractor(
     recipe: str, weights: str | os.PathLike = "", trained_on: str = "", named: bool = True, download: bool = False
 ) -> Extractor:
-    """The features of a recipe, with the weights it needs.
+    """Loads the extractor of a recipe, with the weights it needs.
 
-    weights: a Hugging Face directory or hub name, or the environment variable QUARKAUDIO_<RECIPE>; empty: the model that
-    the codec was trained on, else the recipe's own, as far as it is on disk. trained_on: that model, a hub name or what
-    `model_id` gives. Another one is refused unless the user named it (named), and then a line says so.
-    hub.MissingWeightsError says what to download and where to; nothing is downloaded unless `download`.
+    weights: Hugging Face folder or hub name; else the environment variable QUARKAUDIO_<RECIPE>, else `trained_on`, else
+    the recipe's own model. trained_on: the SSL model that the codec was trained on, a hub name or a `model_id`. UserError
+    for another model, unless the user chose it (named): then a warning. hub.MissingWeightsError says what to download,
+    and to where; nothing is downloaded unless `download`.
     """
     chosen = get_recipe(recipe)
     if chosen.hub is None:
@@ -134,16 +132,16 @@ def load_extractor(
         raise UserError(f"features {recipe!r} mix layers {chosen.layers}; {model.folder} has only {cfg.num_layers}")
     params = import_ssl(cfg, model.tensors())
     found = model_id(model, params)
-    sure, problem = compare_ids(found, trained_on or chosen.hub)
+    certain, problem = compare_ids(found, trained_on or chosen.hub)
     if problem:
-        told = f"features {recipe!r} from {model.source}: {problem}"
-        if sure and trained_on and not (named and weights):
-            raise UserError(f"{told}; name the right model, or this one if it is what you want, by {_how(recipe)}")
-        log.warning("%s", told)
+        message = f"features {recipe!r} from {model.source}: {problem}"
+        if certain and trained_on and not (named and weights):
+            raise UserError(f"{message}; choose the right model, or this one on purpose, by {_option(recipe)}")
+        log.warning("%s", message)
     return Extractor(chosen, params, cfg, found)
 
 
-def _how(recipe: str) -> str:
+def _option(recipe: str) -> str:
     return f"--features=FOLDER (train and prepare: --config.features.weights=FOLDER) or {_variable(recipe)}=FOLDER"
 
 
@@ -154,20 +152,21 @@ def _variable(recipe: str) -> str:
 def find_ssl(
     recipe: str, weights: str | os.PathLike = "", trained_on: str = "", download: bool = False
 ) -> hub.ModelFolder:
-    """The Hugging Face folder of a recipe's model; see `load_extractor`."""
-    usual = trained_on.split(" ")[0] if trained_on and not trained_on.startswith(UNKNOWN) else get_recipe(recipe).hub
-    source = str(weights or os.environ.get(_variable(recipe), "") or usual)
-    return hub.find_model(source, ["config.json"], f"features {recipe!r}", usual, _how(recipe), download)
+    """Finds the Hugging Face folder of a recipe's model; see `load_extractor`."""
+    default = trained_on.split(" ")[0] if trained_on and not trained_on.startswith(UNKNOWN) else get_recipe(recipe).hub
+    assert default is not None, recipe  # recipes without a model need no folder
+    source = str(weights or os.environ.get(_variable(recipe), "") or default)
+    return hub.find_model(source, ["config.json"], f"features {recipe!r}", default, _option(recipe), download)
 
 
 def codec_extractor(features: FeatureConfig, weights: str | os.PathLike = "", download: bool = False) -> Extractor:
-    """The features that a codec was trained on; weights: where the user says that their model is."""
+    """Loads the extractor of the features that a codec was trained on; weights: the user's folder or hub name."""
     recipe = get_recipe(features.recipe)
     weights = weights or ("" if features.weights else os.environ.get(_variable(recipe.name), ""))
     if recipe.hub == HUBERT_MODELS[0] and not (weights or features.weights or features.model):
         log.warning(
-            "the checkpoint does not say which HuBERT its features came from; %s is assumed. Before this was recorded, "
-            "training took %s: if it did, name that by --features",
+            "the checkpoint does not record which HuBERT its features came from; assuming %s. Before this was recorded, "
+            "training used %s: if it did, choose that by --features",
             *HUBERT_MODELS,
         )
     return load_extractor(
@@ -176,19 +175,20 @@ def codec_extractor(features: FeatureConfig, weights: str | os.PathLike = "", do
 
 
 HUBERT_MODELS = ("bosonai/hubert_base", "facebook/hubert-base-ls960")
-"""Two models of one architecture, with the same names and shapes of tensors, trained on different data."""
+"""Two models with the same names and shapes of tensors, trained on different data."""
 
 UNKNOWN = "-"
+"""Name of an unknown model in a `model_id`."""
 
 
 def model_id(model: hub.ModelFolder, params: Mapping[str, Any]) -> str:
-    """Which SSL model this is: `NAME crc32:CHECKSUM`, the checksum that of all weights as float32.
+    """Identifies an SSL model as `NAME crc32:CHECKSUM`, with the checksum of all weights in float32.
 
-    The name is the model's on the hub, as the Hugging Face cache or the name of the folder tells it, else `-`. The
-    folder's config.json is not asked: copies and fine-tuned models keep the name of what they began with.
+    NAME: the hub name, from the Hugging Face cache or from the folder's name, else `-`. The name in config.json is not
+    used, because copies and fine-tuned models keep the original's.
     """
     flat = flax.traverse_util.flatten_dict(params, sep="/")
-    crc = functools.reduce(lambda crc, name: zlib.crc32(np.ascontiguousarray(flat[name]), crc), sorted(flat), 0)
+    crc = functools.reduce(lambda crc, name: zlib.crc32(np.ascontiguousarray(flat[name]).data, crc), sorted(flat), 0)
     known = {name.split("/")[1]: name for name in (*HUBERT_MODELS, *(r.hub for r in RECIPES.values() if r.hub))}
     cached = next((part for part in reversed(model.folder.absolute().parts) if part.startswith("models--")), "")
     name = "/".join(cached.split("--")[1:]) or known.get(model.folder.absolute().name, UNKNOWN)
@@ -196,13 +196,13 @@ def model_id(model: hub.ModelFolder, params: Mapping[str, Any]) -> str:
 
 
 def compare_ids(found: str, wanted: str) -> tuple[bool, str]:
-    """(whether it is sure, how the model found is another than the one wanted, or nothing), of two identities.
+    """(whether the comparison is certain, description of the difference or ''), of a `model_id` and the wanted one.
 
-    The one that is wanted may be a hub name alone.
+    wanted: a `model_id`, or a hub name alone.
     """
-    (name, crc), (usual, _, expected) = found.split(" "), wanted.partition(" ")
+    (name, crc), (wanted_name, _, expected) = found.split(" "), wanted.partition(" ")
     if expected:
-        return True, "" if crc == expected else f"{name} ({crc}) is not the codec's, {usual} ({expected})"
+        return True, "" if crc == expected else f"{name} ({crc}) is not the codec's, {wanted_name} ({expected})"
     if name == UNKNOWN:
-        return False, f"which model it is can't be told; it should be {usual}"
-    return True, "" if name == usual else f"{name} is not {usual}; the features of the two differ"
+        return False, f"unknown model; it should be {wanted_name}"
+    return True, "" if name == wanted_name else f"{name} is not {wanted_name}; the features of the two differ"

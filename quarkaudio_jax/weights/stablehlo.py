@@ -1,7 +1,7 @@
-"""Codecs as StableHLO programs (jax.export), for runtimes without our code.
+"""Export of codecs as StableHLO programs (jax.export), which run without this package.
 
-A folder holds encode.bin and decode.bin, their weights as weights.safetensors and program.json,
-which lists the arguments. Programs take the weights first, as a list in the order that program.json gives.
+A folder holds encode.bin, decode.bin, weights.safetensors, and program.json, which lists the arguments. The first argument
+of a program is the list of weights in the order of program.json.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints of T5 and of CLAP's text side."""
+"""Conversion and loading of T5 and of CLAP's text encoder from Hugging Face."""
 
 import functools
 import os
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
@@ -16,17 +15,17 @@ from quarkaudio_jax.text.clap import ClapTextConfig, ClapTextEncoder
 from quarkaudio_jax.text.features import TextExtractor, get_recipe
 from quarkaudio_jax.text.t5 import T5Config, T5Encoder
 from quarkaudio_jax.weights import blocks, hub
-from quarkaudio_jax.weights.rules import SAME, Rule, import_tensors
+from quarkaudio_jax.weights.rules import SAME, Rule, import_params
 
 UNUSED = {
     "t5": re.compile(r"encoder\.embed_tokens\.weight|decoder\..*|lm_head\..*"),
     "clap": re.compile(r"audio_model\..*|audio_projection\..*|logit_scale_.*|.*\.position_ids|.*\.token_type_ids"),
 }
-"""What the text features do not read: a copy, the decoder; the audio side, counters."""
+"""Tensors that the text features do not use: a copy and the decoder; the audio encoder and counters."""
 
 
 def t5_table(cfg: T5Config) -> list[Rule]:
-    """Every name of the encoder on both sides."""
+    """Rules of the T5 encoder."""
     layer, ours = "encoder.block.*", "blocks/layers"
     attention, mlp = f"{layer}.layer.0", f"{layer}.layer.1"
     rules = [
@@ -46,7 +45,7 @@ def t5_table(cfg: T5Config) -> list[Rule]:
 
 
 def clap_table() -> list[Rule]:
-    """Every name of the text side on both sides."""
+    """Rules of CLAP's text encoder."""
     layer, ours = "text_model.encoder.layer.*", "blocks/layers"
     embeddings = "text_model.embeddings"
     rules = [
@@ -69,7 +68,7 @@ def clap_table() -> list[Rule]:
 
 
 def t5_config(config: Mapping[str, Any], name: str = "config.json") -> T5Config:
-    """The switches from a transformers configuration; UserError for what this encoder does not have."""
+    """Converts a transformers configuration; UserError for unsupported options."""
     kind = config.get("feed_forward_proj", "relu")
     if config.get("model_type", "t5") != "t5" or kind not in ("relu", "gated-gelu"):
         raise UserError(
@@ -90,7 +89,7 @@ def t5_config(config: Mapping[str, Any], name: str = "config.json") -> T5Config:
 
 
 def clap_config(config: Mapping[str, Any], name: str = "config.json") -> ClapTextConfig:
-    """The text side of a transformers CLAP configuration (or a configuration of that side alone)."""
+    """Converts a transformers configuration of CLAP or of its text encoder; UserError for unsupported options."""
     text = config.get("text_config", config)
     if "clap" not in str(config.get("model_type", "clap")) or text.get("hidden_act", "gelu") != "gelu":
         raise UserError(f"{name}: model_type is {config.get('model_type')!r}; only CLAP with gelu is supported")
@@ -109,22 +108,22 @@ def clap_config(config: Mapping[str, Any], name: str = "config.json") -> ClapTex
 
 
 def import_text(cfg: T5Config | ClapTextConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Our parameters from a transformers state dict, of the encoder alone or of the whole model."""
-    clap = isinstance(cfg, ClapTextConfig)
-    unused = UNUSED["clap" if clap else "t5"]
+    """Converts a transformers state dict of the encoder or of the full model."""
+    module: ClapTextEncoder | T5Encoder
+    if isinstance(cfg, ClapTextConfig):
+        module, rules, unused = ClapTextEncoder(cfg), clap_table(), UNUSED["clap"]
+    else:
+        module, rules, unused = T5Encoder(cfg), t5_table(cfg), UNUSED["t5"]
     kept = {name: value for name, value in tensors.items() if not unused.fullmatch(name)}
-    module = ClapTextEncoder(cfg) if clap else T5Encoder(cfg)
     ids, lengths = jax.ShapeDtypeStruct((1, 4), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
     abstract = nn.meta.unbox(jax.eval_shape(module.init, jax.random.key(0), ids, lengths))["params"]
-    shapes = {k: v.shape for k, v in flax.traverse_util.flatten_dict(abstract, sep="/").items()}
-    flat = import_tensors(clap_table() if clap else t5_table(cfg), kept, shapes)
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return import_params(rules, kept, abstract)
 
 
 def load_text_extractor(recipe: str, weights: str | os.PathLike = "") -> TextExtractor:
-    """The text features of a recipe, with weights and tokenizer (tokenizer.json) of a Hugging Face folder or hub name.
+    """Loads the text features of a recipe, with weights and tokenizer.json of a Hugging Face folder or hub name.
 
-    hub.MissingWeightsError says what to download and where to.
+    hub.MissingWeightsError says what to download, and to where.
     """
     chosen = get_recipe(recipe)
     if chosen.hub is None:
@@ -151,5 +150,5 @@ def load_text_extractor(recipe: str, weights: str | os.PathLike = "") -> TextExt
 
 
 def _token_ids(tokenizer: Any, text: str) -> list[int]:
-    """A function by name, so that a `TextExtractor` can be pickled."""
+    """Token ids of a text; a module-level function, so that a `TextExtractor` can be pickled."""
     return tokenizer.encode(text).ids

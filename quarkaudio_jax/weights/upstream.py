@@ -1,4 +1,4 @@
-"""The models of a checkout of the public PyTorch code: imported, built, and given our weights."""
+"""Runs the models of a checkout of the public PyTorch code with our weights."""
 
 import contextlib
 import importlib
@@ -15,18 +15,20 @@ import jax
 import numpy as np
 
 from quarkaudio_jax.codec.hcodec import HCodecConfig
+from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
+from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.weights.hcodec import export_hcodec
 
 UNUSED = ("dac", "audiotools", "funasr", "easydict")
-"""Packages that the public code imports and inference does not use; where they are missing, nothing stands in."""
+"""Packages that the public code imports but inference does not use; missing ones are replaced by stubs."""
 
 
 class UpstreamError(QuarkAudioError, ValueError):
     """A checkout that can't be used."""
 
 
-def place(cfg: HCodecConfig) -> tuple[str, str]:
+def module_location(cfg: HCodecConfig) -> tuple[str, str]:
     """(folder in the repository, module) of the original's class."""
     if cfg.sample_rate == 48000:
         return "QuarkAudio-HCodec/HCodec-2.0", "vq.codec"
@@ -35,16 +37,18 @@ def place(cfg: HCodecConfig) -> tuple[str, str]:
     return "QuarkAudio-HCodec/HCodec-1.0", "vq.codec"
 
 
-def arguments(cfg: HCodecConfig) -> dict[str, Any]:
-    """The original's constructor arguments for this codec (1.0 has none that it reads)."""
+def constructor_arguments(cfg: HCodecConfig) -> dict[str, Any]:
+    """Arguments of the original's constructor for a codec; 1.0 reads none."""
     quantizer, semantic = cfg.acoustic_quantizer, cfg.semantic
-    vq = dict(dim=quantizer.dim, codebook_size=quantizer.codebook_size, num_quantizers=quantizer.num_codebooks)
+    vq: dict[str, Any] = dict(
+        dim=quantizer.dim, codebook_size=quantizer.codebook_size, num_quantizers=quantizer.num_codebooks
+    )
     vq |= dict(decay=quantizer.decay, kmeans_init=True, kmeans_iters=quantizer.kmeans_iters)
     branch = dict(channel_ratios=list(semantic.channel_ratios), strides=list(semantic.strides))
     into = dict(input_channels=semantic.feature_dim, encode_channels=semantic.channels, out_channels=semantic.dim)
     back = dict(code_dim=semantic.dim, output_channels=semantic.feature_dim, decode_channels=semantic.channels)
     decoder = dict(input_channels=2 * semantic.dim, dim=cfg.decoder.dim, intermediate_dim=cfg.decoder.hidden)
-    if cfg.sample_rate == 48000:
+    if isinstance(cfg.encoder, SpectralEncoderConfig):
         stft = dict(n_fft=cfg.encoder.n_fft, hop_length=cfg.encoder.hop, target_frame_rate=cfg.frame_rate, causal=False)
         encoder = dict(dim=cfg.encoder.dim, intermediate_dim=cfg.encoder.hidden, dimension=cfg.encoder.out_dim)
         layers = dict(transformer_layers=cfg.encoder.transformer_layers)
@@ -57,15 +61,22 @@ def arguments(cfg: HCodecConfig) -> dict[str, Any]:
         }
     if cfg.aggregation is None:
         return {}
+    assert isinstance(cfg.encoder, SeanetEncoderConfig)
     vq |= {"quantize_dropout": True}
     strides = list(reversed(cfg.encoder.strides))
-    seanet = dict(causal=False, n_residual_layers=1, norm="weight_norm", pad_mode="reflect", channels=1, ratios=strides)
+    seanet: dict[str, Any] = dict(
+        causal=False, n_residual_layers=1, norm="weight_norm", pad_mode="reflect", channels=1, ratios=strides
+    )
     seanet |= dict(dimension=cfg.encoder.out_dim, n_filters=cfg.encoder.filters, activation="ELU", kernel_size=7)
     seanet |= dict(residual_kernel_size=3, last_kernel_size=7, dilation_base=2, true_skip=False, compress=2, lstm=6)
     pool, mix = cfg.aggregation.aggregator, cfg.aggregation.bottleneck
-    query = dict(dim=pool.dim, in_out_dim=semantic.dim, num_heads=pool.num_heads, num_layers=pool.num_layers)
+    query: dict[str, Any] = dict(
+        dim=pool.dim, in_out_dim=semantic.dim, num_heads=pool.num_heads, num_layers=pool.num_layers
+    )
     query |= dict(dim_feedforward=pool.hidden, causal=False, use_mean_pooling_init=True, context_frames=16)
-    transformer = dict(d_model=mix.dim, num_heads=mix.num_heads, num_layers=mix.num_layers, causal=False, context=16)
+    transformer: dict[str, Any] = dict(
+        d_model=mix.dim, num_heads=mix.num_heads, num_layers=mix.num_layers, causal=False, context=16
+    )
     transformer |= dict(layer_scale=mix.layer_scale, conv_layout=True, max_period=10000, gating="none")
     transformer |= dict(norm="layer_norm", positional_embedding="rope", dim_feedforward=mix.hidden)
     transformer |= dict(input_dimension=mix.dim, output_dimensions=[mix.dim])
@@ -96,8 +107,8 @@ def arguments(cfg: HCodecConfig) -> dict[str, Any]:
     }
 
 
-class _Nothing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds any module of a package that is not installed; every name in it is a class that does nothing."""
+class _StubFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds stubs for all modules of a package; every name in them is an empty class."""
 
     def __init__(self, package: str):
         self.package = package
@@ -108,13 +119,13 @@ class _Nothing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def create_module(self, spec):
-        return _NothingModule(spec.name)
+        return _StubModule(spec.name)
 
     def exec_module(self, module):
         pass
 
 
-class _NothingModule(types.ModuleType):
+class _StubModule(types.ModuleType):
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
@@ -122,17 +133,17 @@ class _NothingModule(types.ModuleType):
 
 
 def import_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig) -> tuple[types.ModuleType, list[str]]:
-    """(the module of the original's class, packages of `UNUSED` that are missing).
+    """(module of the original's class, packages of `UNUSED` that are missing).
 
-    UpstreamError if there is no such module in the checkout, or if it can't be imported.
+    UpstreamError if the checkout has no such module or it can't be imported.
     """
-    folder, name = place(cfg)
+    folder, name = module_location(cfg)
     root = pathlib.Path(checkout).absolute()
     root = root / folder if (root / folder).is_dir() else root
     path = root / (name.replace(".", "/") + ".py")
     if not path.is_file():
         raise UpstreamError(f"{path}: no such file; --upstream should be a checkout of alibaba/unified-audio")
-    finders: list[_Nothing] = []
+    finders: list[_StubFinder] = []
     _forget(root.parent)
     sys.path.insert(0, str(root))
     try:
@@ -143,14 +154,14 @@ def import_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig) -> tuple[ty
                 package = (error.name or "").split(".")[0]
                 if package not in UNUSED or any(f.package == package for f in finders):
                     raise UpstreamError(
-                        f"{path} needs the package {package} ({error}); install what the checkout asks for"
+                        f"{path} needs the package {package} ({error}); install what the checkout requires"
                     ) from error
-                finders.append(_Nothing(package))
+                finders.append(_StubFinder(package))
                 sys.meta_path.append(finders[-1])
                 _forget(root)
             except Exception as error:  # whatever another project's module raises
-                told = str(error).strip().splitlines() or [""]
-                raise UpstreamError(f"{path} can't be imported ({type(error).__name__}: {told[0]})") from error
+                lines = str(error).strip().splitlines() or [""]
+                raise UpstreamError(f"{path} can't be imported ({type(error).__name__}: {lines[0]})") from error
     finally:
         sys.path.remove(str(root))
         for finder in finders:
@@ -159,8 +170,8 @@ def import_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig) -> tuple[ty
                 del sys.modules[module]
 
 
-def _let_go(model) -> None:
-    """Frees the values that a model was made with; their shapes stay until weights are assigned."""
+def _free_values(model: Any) -> None:
+    """Frees the initial values of a model; the shapes stay until weights are assigned."""
     import torch
 
     kept = set(model.state_dict())
@@ -172,21 +183,21 @@ def _let_go(model) -> None:
 
 
 def _forget(root: pathlib.Path) -> None:
-    """Lets the modules below a folder be imported anew: the versions of the public code share their names."""
+    """Removes the modules below a folder from sys.modules: the versions of the public code share module names."""
     below = [n for n, m in sys.modules.items() if str(getattr(m, "__file__", None) or "").startswith(f"{root}/")]
     packages = {name.split(".")[0] for name in below}
     for name in [n for n in sys.modules if n.split(".")[0] in packages]:  # folders without __init__.py have no file
         del sys.modules[name]
 
 
-def load_upstream(module: types.ModuleType, cfg: HCodecConfig, variables: Mapping[str, Any]):
-    """The original's model in evaluation mode, with our weights loaded strictly.
+def load_upstream(module: types.ModuleType, cfg: HCodecConfig, variables: Mapping[str, Any]) -> Any:
+    """Builds the original's model in evaluation mode with our weights, loaded strictly.
 
-    The class is the one of its module with an encoder and a decoder; UpstreamError if none takes the weights.
+    Its class is the one in the module with an encoder and a decoder; UpstreamError if none accepts the weights.
     """
     import torch
 
-    known, reasons = arguments(cfg), []
+    known, reasons = constructor_arguments(cfg), []
     for kind in vars(module).values():
         if not (inspect.isclass(kind) and issubclass(kind, torch.nn.Module) and kind.__module__ == module.__name__):
             continue
@@ -200,7 +211,7 @@ def load_upstream(module: types.ModuleType, cfg: HCodecConfig, variables: Mappin
             continue
         if not (hasattr(model, "encoder") and hasattr(model, "decoder")):
             continue
-        _let_go(model)
+        _free_values(model)
         # Copies, so that nothing the original does to its weights reaches ours.
         tensors = export_hcodec(cfg, variables).items()
         state = {k: torch.from_numpy(v if v.flags.owndata else v.copy()) for k, v in tensors}
@@ -211,46 +222,48 @@ def load_upstream(module: types.ModuleType, cfg: HCodecConfig, variables: Mappin
             continue
         return model.eval()
     raise UpstreamError(
-        f"{module.__file__}: no class took the weights of {cfg.name} ({'; '.join(reasons) or 'none found'})"
+        f"{module.__file__}: no class accepts the weights of {cfg.name} ({'; '.join(reasons) or 'none found'})"
     )
 
 
-def first(output):
+def first(output: Any) -> Any:
+    """The first tensor of a nested list or tuple."""
     while isinstance(output, list | tuple):
         output = output[0]
     return output
 
 
 class RecordedModel:
-    """Runs parts of the original and keeps every submodule's first output, in order."""
+    """The original's model; records the first output of every submodule, in order of execution."""
 
-    def __init__(self, model):
+    def __init__(self, model: Any):
         import torch
 
-        self._torch, self.model, self.outputs = torch, model, {}
+        self._torch, self.model = torch, model
+        self.outputs: dict[str, np.ndarray] = {}
         self._hooks = [
-            module.register_forward_hook(lambda _, __, out, name=name: self._keep(name, first(out)))
+            module.register_forward_hook(lambda _, __, out, name=name: self._record(name, first(out)))
             for name, module in model.named_modules()
         ]
 
-    def _keep(self, name: str, output) -> None:
+    def _record(self, name: str, output: Any) -> None:
         if hasattr(output, "detach") and name not in self.outputs:
             self.outputs[name] = output.detach().numpy()
 
     def close(self) -> None:
-        """Stops watching."""
+        """Stops recording."""
         for hook in self._hooks:
             hook.remove()
 
     def __call__(self, part: str, *inputs, method: str = "__call__") -> Any:
-        """What a part, or a method of it, gives for NumPy inputs."""
+        """Calls a submodule, or a method of it, on NumPy inputs."""
         tensors = [self._torch.from_numpy(np.array(x)) if isinstance(x, np.ndarray | jax.Array) else x for x in inputs]
         with self._torch.inference_mode():
             return getattr(self.model.get_submodule(part), method)(*tensors)
 
     @contextlib.contextmanager
     def spectrum(self, given_BxFxT: np.ndarray) -> Iterator[None]:
-        """Within, the encoder's STFT gives this spectrum."""
+        """Context in which the encoder's STFT returns a given spectrum."""
         value = self._torch.from_numpy(np.array(given_BxFxT))
         hook = self.model.encoder.stft.register_forward_hook(lambda *_: value)
         try:
@@ -260,7 +273,7 @@ class RecordedModel:
 
     @contextlib.contextmanager
     def double_stft(self) -> Iterator[None]:
-        """Within, the encoder's STFT is computed in float64."""
+        """Context in which the encoder's STFT computes in float64."""
         module = self.model.encoder.stft
         before = module.register_forward_pre_hook(lambda _, inputs: tuple(x.double() for x in inputs))
         after = module.register_forward_hook(lambda _, __, out: out.to(self._torch.complex64))

@@ -1,7 +1,7 @@
-"""The public PyTorch code beside ours: the same weights, the same audio, output by output.
+"""Comparison with the public PyTorch code on the same weights and audio, output by output.
 
-The original's parts are driven by the names of its state dict (encoder, semantic_encoder,
-quantizer, ...), so nothing of its top-level class is relied on but that it can be built.
+The original's submodules are called by the names in its state dict (encoder, semantic_encoder, quantizer, ...), so that the
+interface of its top-level class does not matter.
 """
 
 import dataclasses
@@ -24,20 +24,21 @@ from quarkaudio_jax.weights.rules import Rule, match_torch
 from quarkaudio_jax.weights.upstream import RecordedModel, first
 
 OWN_OUTPUT = ("qkv", "scale1", "scale2")
-"""Parameters that we hold in a module larger than PyTorch's: their outputs are not comparable."""
+"""Parameters that are in a larger module here than in PyTorch, so that the modules' outputs are not comparable."""
 
 STREAMS = (("acoustic", "quantizer"), ("semantic", "semantic_quantizer"))
 SLACK = 2.0
-"""How many times as far from the original, as it is from itself with its STFT in float64, an output may be."""
+"""Maximum difference, as a multiple of the original's own difference from its float64 result."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One output. difference: largest, as a share of the largest value; equal: share of equal codes, or None.
+    """The comparison of one output.
 
-    part: the original's module it comes from. own: the same figure (a difference, or a share of equal codes) of the
-    original beside float64, where the output hangs on rounding: on that of its STFT (the original with its STFT in
-    float64) or on that of distances (`exact_codes`). exact: both sides only look values up.
+    difference: maximum, relative to the largest value. equal: share of equal codes, or None. part: the original's
+    module. own: the difference or share of equal codes of the original and its float64 result, for outputs that depend
+    on rounding: of the STFT (computed in float64) or of distances (`exact_codes`). exact: must be equal, as both sides
+    only look values up.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Comparison:
     exact: bool = False
 
     def holds(self, tolerance: float, min_equal: float) -> bool:
-        """Whether both sides agree, or part no further than the original parts from itself."""
+        """Whether both sides agree, within the tolerance or within `SLACK` times `own`."""
         if self.exact:
             return self.difference == 0
         if self.equal is None:
@@ -57,16 +58,17 @@ class Comparison:
 
 
 class RecordedCodec:
-    """Our codec, and every submodule's first output by its path."""
+    """Our codec; records the first output of every submodule by path."""
 
     def __init__(self, cfg: HCodecConfig, variables: Mapping[str, Any]):
-        self.codec, self.outputs = HCodec(cfg, scan=False), {}
-        self.variables = variables
+        self.codec, self.variables = HCodec(cfg, scan=False), variables
+        self.outputs: dict[str, Any] = {}
 
     def __call__(self, method: str, *args) -> Any:
-        """What a method gives."""
-        captured = dict(capture_intermediates=True, mutable=["intermediates"])
-        out, found = self.codec.apply(self.variables, *args, method=method, **captured)
+        """Calls a method of the codec."""
+        out, found = self.codec.apply(
+            self.variables, *args, method=method, capture_intermediates=True, mutable=["intermediates"]
+        )
         for path, leaf in jax.tree_util.tree_leaves_with_path(found.get("intermediates", {})):
             name = "/".join(str(getattr(k, "key", k)) for k in path if getattr(k, "key", "") != "__call__")
             self.outputs.setdefault(name.rsplit("/[", 1)[0].removesuffix("/0"), leaf)
@@ -87,7 +89,7 @@ def _relative(ours, theirs) -> float:
 
 
 def unstacked(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables with each layer's parameters by themselves, as the original has them."""
+    """Variables with the parameters of stacked layers split by layer, as in the original."""
     return {**variables, "params": unstack_params(variables["params"])}
 
 
@@ -99,7 +101,7 @@ def compare(
     features_BxTxD: np.ndarray,
     tolerance: float,
 ) -> list[Comparison]:
-    """Every output of one recording; `part` says where the two sides part by more than `tolerance`, if they do.
+    """Compares all outputs of one recording; `part` names the first module that differs by more than `tolerance`.
 
     variables: with `unstacked` parameters.
     """
@@ -115,7 +117,8 @@ def compare(
     semantic = _channels_last(watched("semantic_encoder", _channels_first(features_BxTxD)))
     difference = _relative(frames.semantic_BxTxD, semantic)
     results.append(Comparison("semantic embedding", difference, part="semantic_encoder"))
-    emb, streams = frames, (acoustic, semantic)
+    emb = frames
+    streams: tuple[np.ndarray, ...] = (acoustic, semantic)
     mine = frames.acoustic_BxTxD, frames.semantic_BxTxD
     if cfg.aggregation is not None:
         emb = ours("embed", wave_BxS, features_BxTxD)
@@ -156,22 +159,22 @@ def compare(
     results.append(Comparison("features of the same codes", difference, part="semantic_decoder"))
     watched.close()
     off = differences(cfg, watched.outputs, ours.outputs)
-    found = {name: told for name, (difference, told) in off.items() if not difference <= tolerance}
+    found = {name: text for name, (difference, text) in off.items() if not difference <= tolerance}
     worst = max((difference for difference, _ in off.values()), default=0.0)
     results.append(Comparison(f"each of {len(off)} modules", worst, part=next(iter(found.values()), "")))
     return [row if row.exact else dataclasses.replace(row, part=_located(row.part, found)) for row in results]
 
 
 def _located(part: str, found: Mapping[str, str]) -> str:
-    """The first module within a part of the original that gives something else; else the first of all, or the part."""
-    within = (told for name, told in found.items() if name == part or name.startswith(f"{part}."))
+    """The first differing module within a part of the original; else the first of all, or the part."""
+    within = (text for name, text in found.items() if name == part or name.startswith(f"{part}."))
     return next(
         within, next(iter(found.values()), part) if part.startswith(("quantizer", "semantic_quantizer")) else part
     )
 
 
 def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: RecordedModel) -> list[Comparison]:
-    """Every entry of every codebook, as the original looks it up; the part is the first codebook that differs."""
+    """Compares every entry of every codebook by the original's lookup; the part is the first codebook that differs."""
     rows = []
     sizes = cfg.acoustic_quantizer, cfg.semantic_quantizer
     for (stream, part), size in zip(STREAMS, sizes, strict=True):
@@ -195,8 +198,9 @@ def _codes(watched: RecordedModel, part: str, x_BxTxD: np.ndarray) -> np.ndarray
 
 
 def exact_codes(books_KxVxD, x_BxTxD) -> np.ndarray:
-    """The codes (B, T, K) of a residual search for the nearest entries, in float64: where two entries are equally near
-    to float32's precision, either code is right.
+    """Codes (B, T, K) of a residual nearest-neighbor search in float64.
+
+    Where two entries are equally near in float32's precision, either code is right.
     """
     residual, codes = np.asarray(x_BxTxD, np.float64), []
     for book_VxD in np.asarray(books_KxVxD, np.float64):
@@ -206,7 +210,7 @@ def exact_codes(books_KxVxD, x_BxTxD) -> np.ndarray:
 
 
 def _compare_codes(name: str, part: str, ours, theirs: np.ndarray, own: float | None = None) -> Comparison:
-    """The part is the first codebook that chose otherwise; those after it code another residual."""
+    """Compares codes; the part is the first codebook that differs, after which the residuals differ."""
     same = np.asarray(ours)[:, : theirs.shape[1]] == theirs
     first = next((k for k in range(same.shape[-1]) if not same[..., k].all()), None)
     return Comparison(
@@ -215,11 +219,12 @@ def _compare_codes(name: str, part: str, ours, theirs: np.ndarray, own: float | 
 
 
 def _compare_spectral(cfg: HCodecConfig, watched: RecordedModel, wave_BxS, acoustic_BxTxD, results: list) -> np.ndarray:
-    """H-Codec 2.0's acoustic encoder: on our spectrum, where it must agree; and on its own.
+    """Compares H-Codec 2.0's acoustic encoder on our spectrum, where it must agree, and on its own.
 
-    Where a recording has no energy the phases that the encoder reads are rounding, so its own spectrum is judged beside
-    what the original gives with its STFT in float64. Returns its embedding of our spectrum.
+    Phases of bins without energy are rounding noise, so the result on its own spectrum is compared with the original's
+    with its STFT in float64. Returns the original's embedding of our spectrum.
     """
+    assert isinstance(cfg.encoder, SpectralEncoderConfig)
     pad = (cfg.encoder.n_fft - cfg.encoder.hop) // 2
     spectrum = stft(jnp.pad(jnp.asarray(wave_BxS), ((0, 0), (pad, pad))), cfg.encoder.n_fft, cfg.encoder.hop)
     with watched.spectrum(_channels_first(spectrum)):
@@ -244,7 +249,7 @@ def _compare_spectral(cfg: HCodecConfig, watched: RecordedModel, wave_BxS, acous
 
 
 def differences(cfg: HCodecConfig, theirs: Mapping, ours: Mapping) -> dict[str, tuple[float, str]]:
-    """How far the output of each of the original's modules is from ours, and how to say it, in order of execution."""
+    """(relative difference, description) of the outputs of each of the original's modules, in order of execution."""
     pairs, found = {}, {}
     rules = [rule for rule in table(cfg) if isinstance(rule, Rule)]
     for name, path, layer in match_torch(rules, list(torch_shapes(cfg))):
@@ -263,7 +268,7 @@ def differences(cfg: HCodecConfig, theirs: Mapping, ours: Mapping) -> dict[str, 
 
 
 def _fitted(mine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Our output in the original's layout, without the slots of groups that are not in use; None if it does not fit."""
+    """Our output in the original's layout without unused groups; None if the shapes do not match."""
     if mine.ndim == 3:
         for x in (mine, mine.swapaxes(1, 2)):
             cut = x[:, : shape[1], : shape[2]] if len(shape) == 3 else x
@@ -275,13 +280,15 @@ def _fitted(mine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
 def compare_features(
     extractor: Extractor, folder: pathlib.Path, wave_S: np.ndarray, sample_rate: int, hop: int
 ) -> Comparison:
-    """The SSL features of one recording, with its length given as an encoder gives it, beside transformers' model."""
+    """Compares the SSL features of one recording, with its length as an argument, with transformers' model."""
     import torch
     import transformers
 
     model = transformers.AutoModel.from_pretrained(folder).eval().float()
-    recipe, lengths = extractor.recipe, np.asarray([len(wave_S)], np.int32)
-    mine = extractor(extractor.params, wave_S[None], sample_rate, hop, extractor.cfg.dim, lengths_B=lengths)
+    assert extractor.cfg is not None
+    recipe, lengths = extractor.recipe, jnp.asarray([len(wave_S)], jnp.int32)
+    wave_BxS = jnp.asarray(wave_S)[None]
+    ours = extractor(extractor.params, wave_BxS, sample_rate, hop, extractor.cfg.dim, lengths_B=lengths)
     wave = torch.from_numpy(np.array(wave_S))[None]
     if sample_rate != SSL_RATE:
         import torchaudio
@@ -292,7 +299,7 @@ def compare_features(
         states = model(padded, output_hidden_states=True).hidden_states
     chosen = torch.stack([states[i] for i in recipe.layers or range(len(states))]).mean(0)
     # Comparison before the compression, which is steep at 0.
-    mine, theirs = np.asarray(mine), chosen.numpy()
+    mine, theirs = np.asarray(ours), chosen.numpy()
     mine = np.sign(mine) * np.abs(mine) ** (1 / 0.3) if recipe.compress else mine
     return Comparison(
         f"SSL features of {len(wave_S) / sample_rate:.1f} s", _relative(mine, theirs), part="the SSL model"

@@ -12,7 +12,7 @@ import soundfile
 
 from quarkaudio_jax.codec.variants import HCODEC_16K_TINY, get_variant
 from quarkaudio_jax.weights.files import write_tensors
-from quarkaudio_jax.weights.upstream import UpstreamError, arguments, import_upstream
+from quarkaudio_jax.weights.upstream import UpstreamError, constructor_arguments, import_upstream
 from tests.parity.codecs import golden_state_dict
 
 pytestmark = pytest.mark.slow
@@ -79,9 +79,9 @@ def test_a_missing_package_is_said_before_weights_are_read(folder):
 def test_constructors_get_the_arguments_that_they_name():
     """The parameters of the public classes, which a dict by another name would leave without a value."""
     common = {"encoder_kwargs", "decoder_kwargs", "quantizer_kwargs"}
-    assert arguments(get_variant("hcodec_16k_adaptive")).keys() == common | {"adaptive_kwargs"}
+    assert constructor_arguments(get_variant("hcodec_16k_adaptive")).keys() == common | {"adaptive_kwargs"}
     semantic = {"semantic_encoder_kwargs", "semantic_decoder_kwargs"}
-    assert arguments(get_variant("hcodec_48k")).keys() == common | semantic
+    assert constructor_arguments(get_variant("hcodec_48k")).keys() == common | semantic
 
 
 def test_a_folder_that_is_no_checkout(folder):

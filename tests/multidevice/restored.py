@@ -13,7 +13,7 @@ import numpy as np
 from quarkaudio_jax.sharding.mesh import make_mesh
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lowering import lower_train_step
-from quarkaudio_jax.weights.checkpoint import Checkpoints
+from quarkaudio_jax.weights.checkpoint_manager import Checkpoints
 
 
 def main() -> None:

@@ -142,5 +142,5 @@ def test_what_the_model_does_not_have_is_refused(part, field, value):
     config[part][field] = value
     with pytest.raises(WeightFileError, match=f"{part}.{field} is"):
         config_from_yaml(config_text(config))
-    with pytest.raises(WeightFileError, match="not the configuration of a BiCodec"):
+    with pytest.raises(WeightFileError, match="not the configuration of BiCodec"):
         config_from_yaml("a: [1, 2")

@@ -10,12 +10,12 @@ import pytest
 
 from quarkaudio_jax.weights.checkpoint import (
     CheckpointError,
-    Checkpoints,
     find_checkpoint,
     read_initial_model,
     read_train_config,
 )
-from quarkaudio_jax.weights.damage import MODEL, damage, newest_intact
+from quarkaudio_jax.weights.checkpoint_manager import Checkpoints
+from quarkaudio_jax.weights.integrity import MODEL, damage, newest_intact
 from quarkaudio_jax.weights.saved_codec import read_codec
 
 
@@ -79,7 +79,7 @@ def test_damage_is_seen_and_the_newest_whole_step_used(steps, kind, caplog):
         assert find_checkpoint(steps.parent).name == find_checkpoint(steps).name == "4"
         assert "step 10 is damaged" in caplog.text and "using step 4" in caplog.text
         with pytest.raises(
-            CheckpointError, match=r"10 is damaged \(.*\): move it away. Whole in .*: step 4, step 2$"
+            CheckpointError, match=r"10 is damaged \(.*\): move it away. Intact in .*: step 4, step 2$"
         ) as error:
             find_checkpoint(steps / "10")
         assert "\n" not in str(error.value)
@@ -91,7 +91,7 @@ def test_no_whole_step_is_said(steps):
     for step in steps.iterdir():
         emptied(step)
     for use in (lambda: Checkpoints(steps.parent), lambda: find_checkpoint(steps)):
-        with pytest.raises(CheckpointError, match=r"whole \(step 10|complete checkpoint.*step 10 is damaged"):
+        with pytest.raises(CheckpointError, match=r"intact \(step 10|complete checkpoint.*step 10 is damaged"):
             use()
     assert sorted(path.name for path in steps.iterdir()) == ["10", "2", "4"]
 
@@ -102,7 +102,7 @@ def test_values_that_are_damaged_inside_are_one_line(steps):
     garbage(path)
     assert damage(steps / "4") == ""
     with pytest.raises(
-        CheckpointError, match=r"4 is damaged \(.*\): move it away. Whole in .*: step 10, step 2$"
+        CheckpointError, match=r"4 is damaged \(.*\): move it away. Intact in .*: step 10, step 2$"
     ) as error:
         read_codec(steps / "4")
     assert "\n" not in str(error.value) and len(str(error.value)) < 800
@@ -111,10 +111,9 @@ def test_values_that_are_damaged_inside_are_one_line(steps):
 def test_what_is_no_checkpoint_is_told_what_is(steps, tmp_path):
     weights = tmp_path / "x.safetensors"
     weights.write_bytes(pickle.dumps({}))
-    with pytest.raises(CheckpointError, match="is a file, but takes a checkpoint: .*convert import"):
-        read_initial_model(str(weights), None)
-    with pytest.raises(CheckpointError, match="is a file, not a checkpoint"):
-        find_checkpoint(weights)
+    for read in (find_checkpoint, lambda path: read_initial_model(str(path), None)):
+        with pytest.raises(CheckpointError, match="is a file, not a checkpoint; .*convert import"):
+            read(weights)
     path = steps / "2" / "config" / "metadata"
     for changes, message in (
         ({"codec": {"variant": "hcodec_9"}}, "2: codec 'hcodec_9' is not known; choose one of"),

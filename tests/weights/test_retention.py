@@ -10,7 +10,8 @@ import pytest
 from quarkaudio_jax.config import CodecTrainConfig
 from quarkaudio_jax.training.guard import BadSteps
 from quarkaudio_jax.training.program import State
-from quarkaudio_jax.weights.checkpoint import CheckpointError, Checkpoints
+from quarkaudio_jax.weights.checkpoint import CheckpointError
+from quarkaudio_jax.weights.checkpoint_manager import Checkpoints
 
 
 def save(checkpoints, step):
@@ -33,7 +34,7 @@ def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     save(checkpoints, 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: collections.namedtuple("Usage", "free")(10))
-    with pytest.raises(CheckpointError, match="no room for step 2: .* are free; make room.*Whole in .*: step 1"):
+    with pytest.raises(CheckpointError, match="no room for step 2: .* are free; make room.*Intact in .*: step 1"):
         save(checkpoints, 2)
     checkpoints.close()
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]

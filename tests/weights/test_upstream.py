@@ -78,7 +78,7 @@ def test_a_class_may_call_its_arguments_kwargs(tmp_path, monkeypatch):
     for name in ("vq", "vq.codec"):
         monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(UpstreamError, match="no class took the weights.*Codec: Error.* in loading state_dict"):
+    with pytest.raises(UpstreamError, match="no class accepts the weights.*Codec: Error.* in loading state_dict"):
         load_upstream(
             import_upstream(tmp_path, HCODEC_48K_TINY)[0], HCODEC_48K_TINY, zeros_like_abstract(HCODEC_48K_TINY)
         )

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is whole, told from its files' names and sizes without reading its arrays."""
+"""Integrity of checkpoints, from names and sizes of their files without reading arrays."""
 
 import json
 import pathlib
@@ -9,41 +9,41 @@ from typing import Any
 import tensorstore as ts
 
 MARKER = "_CHECKPOINT_METADATA"
-"""What Orbax writes last."""
+"""The file that Orbax writes last."""
 
 MODEL = ("model", "config")
 ITEMS = (*MODEL, "training", "data")
 
-_PLACE = re.compile(r"(value|btreenode):([^:]*):([^:]*):(\d+):(\d+)")
+_LOCATION = re.compile(r"(value|btreenode):([^:]*):([^:]*):(\d+):(\d+)")
 
 
 def numbered(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The folders of all steps, the newest first."""
+    """Folders of all steps, newest first."""
     return sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
 
 
 def newest_intact(
     folder: pathlib.Path, items: Collection[str] = ITEMS
 ) -> tuple[pathlib.Path | None, dict[pathlib.Path, str]]:
-    """(the newest step whose `items` are whole, the newer ones and what they lack)."""
+    """(the newest step whose `items` are intact, or None; the newer steps and their damage)."""
     damaged: dict[pathlib.Path, str] = {}
     for path in numbered(folder):
-        lack = damage(path, items)
-        if not lack:
+        found = damage(path, items)
+        if not found:
             return path, damaged
-        damaged[path] = lack
+        damaged[path] = found
     return None, damaged
 
 
 def intact_steps(damaged: pathlib.Path) -> str:
-    """The steps beside a damaged one whose model is whole, in words."""
+    """Lists the steps with intact models beside a damaged one, for an error message."""
     folder = damaged.parent
     found = [path.name for path in numbered(folder) if path != damaged and not damage(path, MODEL)]
-    return f"Whole in {folder}: {', '.join(f'step {name}' for name in found) or 'none'}"
+    return f"Intact in {folder}: {', '.join(f'step {name}' for name in found) or 'none'}"
 
 
 def damage(step: pathlib.Path, items: Collection[str] = ITEMS) -> str:
-    """What a checkpoint lacks of those of `items` that were saved; '' if it is whole."""
+    """Describes the damage to those of `items` that were saved; '' if they are intact."""
     try:
         return _damage(step, items)
     except OSError as error:
@@ -53,14 +53,14 @@ def damage(step: pathlib.Path, items: Collection[str] = ITEMS) -> str:
 def _damage(step: pathlib.Path, wanted: Collection[str]) -> str:
     marker = _json(step / MARKER)
     if not isinstance(marker, dict) or not marker.get("commit_timestamp_nsecs"):
-        return f"{MARKER} is missing or damaged: it was not copied or saved to its end"
+        return f"{MARKER} is missing or damaged: saving or copying was not finished"
     items = (set(marker.get("item_handlers") or ()) | set(MODEL)) & set(wanted)
     if not isinstance(_json(step / "config" / "metadata"), dict):
         return "config/metadata is missing or damaged"
     for item in sorted(items & {"model", "training"}):
-        lacking = next(_lacking(step / item), None)
-        if lacking:
-            return f"{item}/{lacking}".replace("/:", ":")
+        found = next(_array_damage(step / item), None)
+        if found:
+            return f"{item}/{found}".replace("/:", ":")
     return _data_damage(step / "data") if "data" in items else ""
 
 
@@ -75,15 +75,15 @@ def _data_damage(folder: pathlib.Path) -> str:
 
 
 def _json(path: pathlib.Path) -> Any:
-    """What a JSON file holds; None if it is missing or damaged."""
+    """The contents of a JSON file; None if it is missing or damaged."""
     try:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
-def _lacking(item: pathlib.Path) -> Iterator[str]:
-    """What arrays saved in `item` lack."""
+def _array_damage(item: pathlib.Path) -> Iterator[str]:
+    """Describes each damage to the arrays of an item."""
     if not isinstance(_json(item / "_METADATA"), dict):
         yield "_METADATA is missing or damaged"
     for path in sorted((item / "array_metadatas").glob("*")):
@@ -99,24 +99,27 @@ def _lacking(item: pathlib.Path) -> Iterator[str]:
         if not todo:
             yield "manifest.ocdbt is empty"
         while todo:
-            place = todo.pop()
-            kind, base, name, offset, length = _PLACE.fullmatch(place).groups()
+            location = todo.pop()
+            match = _LOCATION.fullmatch(location)
+            if match is None:
+                raise ValueError(f"unknown location {location}")
+            kind, base, name, offset, length = match.groups()
             path = item / base / name
             size = path.stat().st_size if path.is_file() else -1
             if size < int(offset) + int(length):
                 yield f"{base}{name} " + ("is missing" if size < 0 else f"is cut off after {size} bytes")
             elif kind == "btreenode":
-                todo += _places(ts.ocdbt.dump(store, node=place).result())
-    except ValueError as error:  # what TensorStore raises for bytes that it can't decode
+                todo += _locations(ts.ocdbt.dump(store, node=location).result())
+    except ValueError as error:  # raised by TensorStore for bytes that it can't decode
         yield f": {str(error).splitlines()[0][:200]}"
 
 
-def _places(node: Any) -> Iterator[str]:
-    """Every place that a decoded node refers to."""
+def _locations(node: Any) -> Iterator[str]:
+    """All locations that a decoded node refers to."""
     if isinstance(node, dict):
         node = list(node.values())
     for value in node if isinstance(node, list) else [node]:
-        if isinstance(value, str) and _PLACE.fullmatch(value):
+        if isinstance(value, str) and _LOCATION.fullmatch(value):
             yield value
         elif isinstance(value, dict | list):
-            yield from _places(value)
+            yield from _locations(value)
