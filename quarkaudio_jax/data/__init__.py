@@ -1,1 +1,1 @@
-"""Audio for training: NumPy only, safe in Grain workers."""
+"""Training data: audio sources, manifests, simulation, prepared records and batches. NumPy only, no JAX."""

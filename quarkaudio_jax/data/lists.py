@@ -1,4 +1,4 @@
-"""Lists of files as people have them, and lists of sources on a command line."""
+"""Parsing of text lists of files, and of comma-separated lists of sources."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ from quarkaudio_jax.data.crops import SourceError
 
 
 def list_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines of a UTF-8 list, without empty ones and comments (#). SourceError names a bad line."""
+    """Yields (number, text) of the lines of a UTF-8 list, without empty lines and comments (#). SourceError: a bad line."""
     try:
         data = pathlib.Path(path).read_bytes()
     except OSError as error:
@@ -27,7 +27,7 @@ def list_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
 
 
 def split_specs(specs: str) -> list[str]:
-    """The parts of a comma-separated list of sources. What exists as a path is one part, commas in it or not."""
+    """Splits a comma-separated list of sources, but not inside the paths of existing files."""
     pieces, out, begin = specs.split(","), [], 0
     while begin < len(pieces):
         for end in range(len(pieces), begin, -1):

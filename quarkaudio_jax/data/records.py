@@ -1,9 +1,9 @@
-"""Prepared data on disk: TFDS-readable ArrayRecord, written shard by shard, read without TensorFlow.
+"""Prepared data on disk: ArrayRecord files that TFDS can open, written shard by shard, read without TensorFlow.
 
     OUTPUT/<part>/1.0.0/<part>-train.array_record-00000-of-00010, features.json, dataset_info.json
 
-A part is a task of the language model or a domain of codec training. Arrays are stored as raw
-bytes of their type (`encoding="bytes"` in TFDS), shapes without their first axis in features.json.
+A part is a task of the language model or a domain of codec training. Arrays are stored as raw bytes of their type
+(`encoding="bytes"` in TFDS), their shapes except for the first axis in features.json.
 """
 
 import bisect
@@ -27,19 +27,18 @@ from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES
 
 VERSION = "1.0.0"
 OPTIONS = "group_size:1,zstd:1"
-"""Of ArrayRecord: each record is compressed by itself, so that any one is read alone, and fast to read."""
+"""Options of ArrayRecord: records are compressed one by one, for random access."""
 
 
 class RecordError(AudioError):
-    """A prepared file that is missing, cut off or corrupt; the message names it and the record."""
+    """A prepared file that is missing, truncated or corrupt; the message names it and the record."""
 
 
 def task_features(width: int, dtype: str, codebooks: tuple[int, int], text_width: int):
     """TFDS features of an example of a task.
 
-    source, reference: SSL features (T, width), reference with T = 0 where there is none.
-    acoustic, semantic: codes of the target (T, K); durations (T,): frames each stands for, empty
-    for a codec with a fixed rate. text_features (T, text_width). meta: JSON.
+    source, reference: SSL features (T, width), T = 0 for no reference. acoustic, semantic: codes of the target (T, K).
+    durations (T,): frames per code, empty for a codec with a fixed rate. text_features (T, text_width). meta: JSON.
     """
     from tensorflow_datasets import features as f
 
@@ -63,7 +62,7 @@ def task_features(width: int, dtype: str, codebooks: tuple[int, int], text_width
 
 
 def audio_features(width: int, dtype: str):
-    """TFDS features of a clip for codec training: wave (S,) int16 and, frame for frame of 20 ms, features (T, width)."""
+    """TFDS features of a clip for codec training: wave (S,) int16 and features (T, width), one per 20 ms."""
     from tensorflow_datasets import features as f
 
     return f.FeaturesDict(
@@ -78,12 +77,12 @@ def audio_features(width: int, dtype: str):
 
 
 def shard_path(root: pathlib.Path, part: str, number: int, count: int) -> pathlib.Path:
-    """Where a shard of a part lies."""
+    """Path of a shard of a part."""
     return root / part / VERSION / f"{part}-train.array_record-{number:05d}-of-{count:05d}"
 
 
 class ShardWriter:
-    """One file of records; under its own name only when finished without an error. bytes: of the finished file."""
+    """Writes one file of records, which gets its name when it is finished. bytes: size of the finished file."""
 
     def __init__(self, path: pathlib.Path, features: Any):
         from array_record.python.array_record_module import ArrayRecordWriter
@@ -98,18 +97,18 @@ class ShardWriter:
     def write(self, example: Mapping[str, Any]) -> None:
         """Appends an example."""
         proto = self._serializer.get_tf_example(self._features.encode_example(dict(example)))
-        data = proto.SerializeToString(deterministic=True)  # TFDS's own order of fields differs between processes
+        data = proto.SerializeToString(deterministic=True)  # the order of TFDS differs between processes
         self._writer.write(data)
         self.count += 1
 
     def finish(self) -> None:
-        """Closes the file, makes sure that it is whole on disk, and gives it its name."""
+        """Closes the file, verifies that it is complete on disk, and gives it its name."""
         from array_record.python.array_record_module import ArrayRecordReader
 
         self._writer.close()
         with open(self._temporary, "rb+") as file:
             os.fsync(file.fileno())
-        reader = ArrayRecordReader(str(self._temporary))  # raises if the file was cut off by a full disk
+        reader = ArrayRecordReader(str(self._temporary))  # raises if a full disk truncated the file
         found = reader.num_records()
         reader.close()
         if found != self.count:
@@ -118,7 +117,7 @@ class ShardWriter:
         os.replace(self._temporary, self.path)
 
     def discard(self) -> None:
-        """Removes what was written so far."""
+        """Removes the unfinished file."""
         self._temporary.unlink(missing_ok=True)
 
 
@@ -139,7 +138,7 @@ def write_metadata(
 
 
 class Readers:
-    """Open shards of this process, the `limit` that were used last; several threads may read. Forked processes open theirs."""
+    """Cache of the `limit` most recently used open shards, thread-safe; forked processes open their own."""
 
     def __init__(self, limit: int):
         self._limit, self._lock, self._pid = limit, threading.Lock(), os.getpid()
@@ -149,7 +148,7 @@ class Readers:
         return len(self._open)
 
     def read(self, path: str, index: int) -> bytes:
-        """Record `index` of a shard; what ArrayRecord raises, or OSError where descriptors or memory have run out."""
+        """Reads record `index` of a shard; raises what ArrayRecord raises, or OSError without descriptors or memory."""
         with self._lock:
             if self._pid != os.getpid():
                 self._pid, self._open = os.getpid(), collections.OrderedDict()
@@ -164,7 +163,7 @@ class Readers:
     def _opened(path: str) -> Any:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-        with open(path, "rb"):  # says why a file can't be opened, in Python's own errors
+        with open(path, "rb"):  # raises an OSError with the reason if it can't be opened
             pass
         return ArrayRecordDataSource(path)
 
@@ -173,7 +172,7 @@ _READERS = Readers(64)
 
 
 class Records:
-    """The records of one prepared part, by index; picklable. RecordError for what is missing or corrupt."""
+    """The records of one prepared part, by index; picklable. RecordError: a file is missing or corrupt."""
 
     def __init__(self, folder: str | os.PathLike):
         import tensorflow_datasets as tfds
@@ -198,18 +197,18 @@ class Records:
         return self._ends[-1] if self._ends else 0
 
     def width(self, field: str) -> int:
-        """The last axis of a field."""
+        """Size of the last axis of a field."""
         return self._features[field].shape[-1]
 
     def locate(self, index: int) -> tuple[int, int]:
-        """(shard, record in it) of an index."""
+        """(shard, index in it) of a record."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.folder} has {len(self)} records, not a record {index}")
         shard = bisect.bisect_right(self._ends, index)
         return shard, index - (self._ends[shard - 1] if shard else 0)
 
     def raw(self, index: int) -> bytes:
-        """A record as it is stored."""
+        """The stored bytes of a record."""
         shard, inner = self.locate(index)
         try:
             return _READERS.read(self._paths[shard], inner)
@@ -219,7 +218,7 @@ class Records:
             raise RecordError(f"{self._paths[shard]}, record {inner}: can't be read ({_first_line(error)})") from error
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The fields of a record; texts as str."""
+        """The fields of a record, texts as str."""
         data = self.raw(index)
         try:
             return self._decoded(data)
@@ -229,7 +228,7 @@ class Records:
             raise RecordError(message) from error
 
     def _decoded(self, data: bytes) -> dict[str, Any]:
-        """What `deserialize_example_np` of TFDS gives, without a copy of the arrays and several times faster."""
+        """Decodes as TFDS's `deserialize_example_np` does, without copying arrays and several times faster."""
         stored = _example_class().FromString(data).features.feature
         out: dict[str, Any] = {}
         for name, (kind, shape) in self._fields.items():
@@ -252,7 +251,7 @@ def _example_class():
 
 
 def _field(feature: Any) -> tuple[Any, tuple[int, ...]]:
-    """(type of an array, "text" or "number"; shape behind the first axis)."""
+    """(type of an array, "text" or "number"; shape after the first axis)."""
     if np.dtype(feature.np_dtype) == np.object_ or feature.np_dtype is np.str_:
         return "text", ()
     if feature.shape == ():
@@ -265,5 +264,5 @@ def _first_line(error: Exception) -> str:
 
 
 def parts_of(root: str | os.PathLike) -> list[str]:
-    """The parts that are finished below a folder that `prepare` wrote."""
+    """The finished parts of an output folder of `prepare`."""
     return sorted(p.parent.parent.name for p in pathlib.Path(root).glob(f"*/{VERSION}/dataset_info.json"))

@@ -102,7 +102,7 @@ def _text(value: Any) -> str:
 
 
 def _latest(folder: pathlib.Path) -> pathlib.Path | None:
-    """The folder itself if it is a version, else its newest version."""
+    """The folder itself if it is a version, else that of its newest version."""
     if (folder / "features.json").is_file():
         return folder
     versions = [p.parent for p in folder.glob("*/features.json") if p.parent.name.replace(".", "").isdigit()]

@@ -1,15 +1,15 @@
-"""What is known of a stretch of audio: who speaks which words when, or what is heard."""
+"""Description of a segment of audio: speaker, words and their times, or a caption."""
 
 import dataclasses
 from typing import Any
 
 DOMAINS = ("speech", "music", "events", "noise", "rir")
-"""Kinds of audio; noise and rir serve simulation alone."""
+"""Kinds of audio; noise and rir (room impulse responses) are for simulation alone."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-    """A word, or a pair that is spoken as one ("on the"), and when it is spoken, in seconds."""
+    """A word, or several spoken as one ("on the"), with its start and end in seconds."""
 
     text: str
     start: float
@@ -18,12 +18,11 @@ class Word:
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """One line of a manifest.
+    """A segment of audio and its description: one line of a manifest.
 
-    audio: a path, `tfds:NAME:SPLIT#INDEX` or `embedded:KIND#INDEX`. start: seconds into it.
-    duration: seconds (0: up to its end). words: times from `start`. caption: what is heard;
-    paraphrases: other ways of saying it,
-    the first a noun phrase.
+    audio: a path, `tfds:NAME:SPLIT#INDEX` or `embedded:KIND#INDEX`. start: seconds from its beginning. duration: seconds
+    (0: up to its end). words: with times relative to `start`. caption: description of a sound. paraphrases: of the
+    caption, the first one a noun phrase.
     """
 
     id: str
@@ -39,7 +38,7 @@ class Utterance:
 
 
 def to_json(utterance: Utterance) -> dict[str, Any]:
-    """An utterance as what a manifest line holds; fields with their default are left out."""
+    """Encodes an utterance as JSON for a manifest, without fields that have their default."""
     out = {}
     for field in dataclasses.fields(Utterance):
         value = getattr(utterance, field.name)
@@ -53,7 +52,7 @@ def to_json(utterance: Utterance) -> dict[str, Any]:
 
 
 MOST_SECONDS = 1e9
-"""Of any recording; more is a mistake."""
+"""Longest time that is accepted."""
 
 
 def _number(value: Any, name: str) -> float:
@@ -77,7 +76,7 @@ def _words(value: Any) -> tuple[Word, ...]:
 
 
 def from_json(line: Any) -> Utterance:
-    """The utterance of a manifest line; ValueError says which field is wrong."""
+    """Decodes a manifest line; ValueError names the wrong field."""
     if not isinstance(line, dict):
         raise ValueError(f"{str(line)[:40]!r} is not an object")
     fields = {f.name: f for f in dataclasses.fields(Utterance)}

@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all, also when several processes write the same one at once.
+"""Atomic writes: a file is complete or absent, also if several processes write it at once.
 
-A file is written under a hidden name of the writer's own, `.<checksum of its name>-<random>.part`, and renamed when it
-is complete. Only a process that is killed leaves such a name behind.
+A file is written under a unique hidden name, `.<checksum of its name>-<random>.part`, and renamed when it is complete.
+Only a killed process leaves such a file.
 """
 
 import contextlib
@@ -13,26 +13,26 @@ from collections.abc import Iterator
 
 
 def temporary_path(path: str | os.PathLike) -> pathlib.Path:
-    """A hidden name in the folder of `path`, made if need be, that no other writer has."""
+    """A unique hidden name in the folder of `path`, which is created."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{_mark(path)}-{uuid.uuid4().hex[:12]}.part")
 
 
 def leftovers(path: str | os.PathLike) -> list[pathlib.Path]:
-    """What writers of `path` that were killed, or that are still at work, have written so far."""
+    """Temporary files of `path`, of killed or running writers."""
     path = pathlib.Path(path)
     return sorted(path.parent.glob(f".{_mark(path)}-*.part"))
 
 
 def _mark(path: pathlib.Path) -> str:
-    """Short, so that a file's temporary name is allowed wherever its own is."""
+    """Checksum of a file's name, which is short enough for any file system."""
     return f"{zlib.crc32(os.fsencode(path.name)):08x}"
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """The name to write to; the file becomes `path` at the end of the block, or goes away if the block raises."""
+    """Yields a name to write to; the file is renamed to `path` at the end of the block, or removed if it raises."""
     temporary = temporary_path(path)
     try:
         yield temporary
@@ -42,15 +42,15 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text as UTF-8, in place of what is there."""
+    """Writes a text as UTF-8, replacing an existing file."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, "utf-8")
 
 
 def create_exclusive(path: str | os.PathLike, text: str) -> str:
-    """Writes a text as UTF-8 unless the file is there; of several processes the first one's counts for all.
+    """Writes a text as UTF-8 unless the file exists; of several processes, one succeeds.
 
-    Returns what the file holds.
+    Returns the contents of the file.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -64,9 +64,9 @@ def create_exclusive(path: str | os.PathLike, text: str) -> str:
 
 
 def _link(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Gives a file its name unless the name is taken.
+    """Renames a file unless the new name exists.
 
-    Without hard links (buckets mounted as folders) the last of those who begin at the same moment counts.
+    Without hard links (buckets mounted as folders), the last of several simultaneous processes succeeds.
     """
     try:
         os.link(temporary, path)
@@ -78,9 +78,9 @@ def _link(temporary: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def drop_unfinished_line(path: pathlib.Path) -> None:
-    """Cuts a last line that a killed run did not finish."""
+    """Removes an unfinished last line of a killed run."""
     if path.exists():
         text = path.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            os.truncate(path, len(whole))
+        size = text.rfind(b"\n") + 1
+        if size != len(text):
+            os.truncate(path, size)

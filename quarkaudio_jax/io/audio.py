@@ -1,4 +1,4 @@
-"""Reading and writing audio files: what libsndfile reads, and through ffmpeg, if it is installed, the rest."""
+"""Reading and writing of audio files, by libsndfile and, for other formats, by ffmpeg if it is installed."""
 
 import bisect
 import collections
@@ -25,28 +25,34 @@ EXTENSIONS = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".aifc"),
     *(".au", ".snd", ".caf", ".w64", ".rf64", ".mp2"),
 )
-"""Names of files that libsndfile reads."""
+"""Extensions of files that libsndfile reads."""
 
 COMPRESSED = ("FLAC", "MP3", "OGG", "MPEG")
-"""Formats whose damage shows only when they are decoded."""
+"""Formats in which damage shows only when they are decoded."""
 
 PROBE_BYTES = 1 << 20
-"""Written to learn why libsndfile could not write."""
+"""Bytes that are written to find out why libsndfile failed to write."""
 
 MP3_WARM_UP = 16 * 1152
+"""Samples that an mp3 decoder needs before its output is right."""
+
 BLOCK = 1 << 18
+"""Samples that are read at once."""
 
 
 class AudioError(QuarkAudioError, ValueError):
-    """A file that is no readable, whole audio; the message names it and the reason."""
+    """A file that is not complete, readable audio; the message names it and the reason."""
 
 
 class UnreadableError(AudioError):
-    """A file that can't be opened at all (missing, forbidden, a disk that fails): another try may well succeed."""
+    """A file that can't be opened (missing, forbidden, a failing disk), so that another attempt may succeed."""
 
 
 class Sound:
-    """An open file, read as float32 (S, C): frames, samplerate, channels, format. AudioError names what is wrong with it."""
+    """An open file, read as float32 (S, C), with frames, samplerate, channels and format. AudioError: it is invalid.
+
+    views: what to decode of the file; see `containers.Layout`.
+    """
 
     def __init__(self, path: str, views: tuple = ()):
         import soundfile
@@ -73,17 +79,17 @@ class Sound:
         self.close()
 
     def close(self) -> None:
-        """Closes what was opened."""
+        """Closes the file."""
         for file in (*self._files, *(f for f in self._raw if not isinstance(f, bytes))):
             file.close()
 
     @property
     def uniform(self) -> bool:
-        """Whether all chained streams have the same rate and number of channels."""
+        """Whether all chained streams have the same sample rate and number of channels."""
         return len({(file.samplerate, file.channels) for file in self._files}) == 1
 
     def seek(self, frame: int) -> None:
-        """Goes to a sample."""
+        """Moves to a sample."""
         self._position = frame
         which = min(bisect.bisect_right(self._ends, frame), len(self._files) - 1)
         try:
@@ -93,7 +99,7 @@ class Sound:
             raise _as_audio_error(self._path, error) from error
 
     def read(self, count: int = -1, finite: bool = True) -> np.ndarray:
-        """The next `count` samples (-1: all that are left), fewer at the end; AudioError if some can't be decoded.
+        """Reads the next `count` samples (-1: all), fewer at the end; AudioError if they can't be decoded.
 
         finite: refuse NaN and infinity.
         """
@@ -119,7 +125,7 @@ class Sound:
 
 
 def _as_audio_error(path: str, error: BaseException) -> BaseException:
-    """What an error of the decoder means: a bad file, a file that can't be opened, or no fault of the file at all."""
+    """Converts an error of the decoder to AudioError or UnreadableError, unless the file is not its cause."""
     import soundfile
 
     if isinstance(error, AudioError) or is_exhausted(error):
@@ -135,7 +141,7 @@ def _as_audio_error(path: str, error: BaseException) -> BaseException:
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """What is known of a whole file, or what is wrong with it. views: what to decode of it; see `containers.Layout`."""
+    """Properties of a file, or its problem. views: what to decode of it; see `containers.Layout`."""
 
     problem: str = ""
     views: tuple = ()
@@ -145,7 +151,7 @@ class _Found:
 
 
 def _decodable(path: str, mtime_ns: int, size: int) -> str:
-    """The file that libsndfile decodes: the file itself, or what ffmpeg made of it."""
+    """Path of the file that libsndfile decodes: the file itself, or its conversion by ffmpeg."""
     if pathlib.PurePath(path).suffix.lower() not in foreign.EXTENSIONS:
         return path
     return foreign.decoded(path, mtime_ns, size)
@@ -153,7 +159,7 @@ def _decodable(path: str, mtime_ns: int, size: int) -> str:
 
 @functools.lru_cache(maxsize=65536)
 def _found(path: str, mtime_ns: int, size: int) -> _Found:
-    """What a file holds, remembered per path and modification time. UnreadableError if it can't be opened."""
+    """Inspects a file, cached by path, modification time and size. UnreadableError: it can't be opened."""
     if size == 0:
         return _Found("the file is empty")
     try:
@@ -169,7 +175,7 @@ def _found(path: str, mtime_ns: int, size: int) -> _Found:
                 return _Found("its chained streams differ in sample rate or channels: split it into files")
             if sound.frames <= 0:
                 return _Found("the file holds no samples")
-            # The first samples come first: seeking in some damaged files before anything was read crashes libsndfile.
+            # Reads the beginning first: in some damaged files, seeking before any read crashes libsndfile.
             sound.read(min(sound.frames, 64), finite=False)
             sound.seek(max(sound.frames - 1024, 0))
             sound.read(finite=False)
@@ -185,7 +191,7 @@ def _found(path: str, mtime_ns: int, size: int) -> _Found:
 
 
 def _look(path: str | os.PathLike) -> tuple[_Found, tuple[str, int, int]]:
-    """`_found` and what it was asked, or the AudioError that it amounts to."""
+    """Inspects a file: (properties, key for `_decodable`); AudioError if it has a problem."""
     name = os.fspath(path)
     try:
         status = os.stat(name)
@@ -205,9 +211,9 @@ def _look(path: str | os.PathLike) -> tuple[_Found, tuple[str, int, int]]:
 
 
 def check(path: str | os.PathLike, thorough: bool = False) -> None:
-    """UnreadableError if the file can't be opened, AudioError if it is empty, not audio or truncated.
+    """Raises UnreadableError if a file can't be opened, AudioError if it is empty, not audio or truncated.
 
-    thorough: decode compressed files to their end, which alone shows damage in their middle.
+    thorough: decode compressed files to their end, which finds damage in the middle.
     """
     _look(path)
     if thorough:
@@ -217,21 +223,20 @@ def check(path: str | os.PathLike, thorough: bool = False) -> None:
 
 
 def info(path: str | os.PathLike) -> tuple[int, int, int]:
-    """(samples, sample rate in Hz, channels) of a whole file; AudioError otherwise."""
+    """(samples, sample rate in Hz, channels) of a file; AudioError if it is not complete audio."""
     found, _ = _look(path)
     return found.frames, found.rate, found.channels
 
 
 def open_sound(path: str | os.PathLike) -> Sound:
-    """A whole file to read from; AudioError otherwise."""
+    """Opens a file for reading; AudioError if it is not complete audio."""
     found, key = _look(path)
     return Sound(_decodable(*key), found.views)
 
 
 def read(path: str | os.PathLike, start: int = 0, count: int = -1) -> tuple[np.ndarray, int]:
-    """`count` samples from `start` (-1: all), (S, C) float32, and the rate; AudioError for bad files or values."""
+    """Reads `count` samples from `start` (-1: all): ((S, C) float32, sample rate); AudioError for bad files or values."""
     with open_sound(path) as sound:
-        # An mp3 decoder that starts in the middle needs some frames before its output is right.
         early = min(start, MP3_WARM_UP) if sound.format in ("MP3", "MPEG") else 0
         if start > early:
             sound.seek(start - early)
@@ -240,7 +245,7 @@ def read(path: str | os.PathLike, start: int = 0, count: int = -1) -> tuple[np.n
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Raises an OSError where libsndfile says no more than that it could not write; AudioError if the system could."""
+    """Converts libsndfile's errors of writing: to OSError if the system can't write either, else to AudioError."""
     import soundfile
 
     try:
@@ -252,7 +257,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 
 def write(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
-    """Writes (S,) or (S, C) as 16-bit wav or flac by the name's extension; whole or not at all."""
+    """Writes (S,) or (S, C) atomically, as 16-bit wav or flac by the extension."""
     import soundfile
 
     with atomic.atomic_write(path) as temporary, writing(path):
@@ -262,14 +267,14 @@ def write(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
 
 
 def file_format(path: str | os.PathLike) -> str:
-    """What libsndfile calls the format of a file of that name."""
+    """Name of a file's format in libsndfile, by the extension."""
     return pathlib.Path(path).suffix[1:].upper()
 
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
-    """Every audio file below a folder that can be read here, by extension, sorted; see `walk`.
+    """Lists the audio files below a folder, by extension, sorted; see `walk`.
 
-    Files that only ffmpeg reads are named in the log where it is not installed.
+    Without ffmpeg, files that need it are left out and logged.
     """
     found = sorted(path for path in walk(folder) if path.suffix.lower() in (*EXTENSIONS, *foreign.EXTENSIONS))
     if foreign.available():
@@ -282,10 +287,10 @@ def find(folder: str | os.PathLike) -> list[pathlib.Path]:
 
 
 def walk(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Every file below a folder. Hidden files and folders are left out; folders that are links are followed, each once."""
+    """Yields every file below a folder, except hidden ones; links to folders are followed, each folder once."""
     top = os.stat(folder)
     seen = {(top.st_dev, top.st_ino)}
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(os.fspath(folder), followlinks=True):
         kept = []
         for name in sorted(folders):
             try:
@@ -302,12 +307,12 @@ def walk(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def printable(name: str) -> str:
-    r"""A file's name as text that every file can hold: bytes that are not UTF-8 as \udc.."""
+    r"""Converts a file's name to valid UTF-8, with other bytes as \udc.. escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_mono(path: pathlib.Path, rate: int = 0) -> tuple[np.ndarray, int]:
-    """(samples, rate) of a recording, its channels mixed; rate: what it is to be brought to (0: its own)."""
+    """Reads a recording with channels averaged: (samples (S,), rate). rate: resample to it (0: keep the rate)."""
     samples, own = read(path)
     if not len(samples):
         raise AudioError(f"{path}: holds no samples")
@@ -316,7 +321,7 @@ def read_mono(path: pathlib.Path, rate: int = 0) -> tuple[np.ndarray, int]:
 
 
 def by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The audio of a folder by path without extension; with it, where two files differ by it alone."""
+    """Maps the audio files of a folder by path without extension, or with it if two files differ by it alone."""
     found = [(path, path.relative_to(folder)) for path in find(folder)]
     stems = collections.Counter(inner.with_suffix("") for _, inner in found)
     return {

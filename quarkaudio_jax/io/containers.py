@@ -1,8 +1,8 @@
-"""What the bytes of an audio file say of its length: whether it is whole, and what a decoder must see to read all of it.
+"""Inspection of audio containers: whether a file is complete, and its true length.
 
 Decoders trust the length that a file states. Programs that write into a pipe can't state it, some encoders never do, and
-files are put together without correcting it. Here the length is found from the data, and the file is shown to the decoder
-with the right length in its place.
+concatenated files have a wrong one. Here the length is found from the data, and decoders see the file with the right length
+patched in.
 """
 
 import dataclasses
@@ -11,34 +11,35 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from quarkaudio_jax.io import mpeg
 
 Piece = bytes | tuple[int, int]
-"""A part of what a decoder sees: bytes themselves, or a range [start, stop) of the file."""
+"""A piece of a view: bytes, or a range [start, stop) of the file."""
 
 UNKNOWN = 0x7FFFF000
-"""Sizes from here on, past the end of the file, are what programs write that don't know the length."""
+"""Sizes from here on, if beyond the end of the file, stand for an unknown length."""
 
 TRUNCATED = "the file is truncated"
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """problem: why the file is not whole, '' if it is. views: what to decode, one after the other; () for the file itself."""
+    """Layout of a file. problem: why it is not complete, or ''. views: what to decode in sequence; (): the file itself."""
 
     problem: str = ""
     views: tuple[tuple[Piece, ...], ...] = ()
 
 
 def patched(size: int, position: int, data: bytes, replaced: int | None = None) -> tuple[Piece, ...]:
-    """A file of `size` bytes with `data` at `position`, instead of `replaced` bytes there (default: as many)."""
+    """A view of a file of `size` bytes with `data` in place of `replaced` bytes at `position` (default: as many)."""
     after = position + (len(data) if replaced is None else replaced)
     return (0, position), data, (after, size)
 
 
 class SplicedFile(io.RawIOBase):
-    """A file that a decoder sees in pieces of another one, with other bytes between them."""
+    """A read-only file made of pieces of another file and of other bytes."""
 
     def __init__(self, path: str | bytes, pieces: Sequence[Piece]):
         super().__init__()
@@ -50,23 +51,29 @@ class SplicedFile(io.RawIOBase):
         self._size, self._position = start, 0
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
         super().close()
 
     def readable(self) -> bool:
+        """Always True."""
         return True
 
     def seekable(self) -> bool:
+        """Always True."""
         return True
 
     def tell(self) -> int:
+        """The position in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to a position and returns it."""
         self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         return self._position
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
+        """Reads bytes into a buffer and returns their number."""
         view, done = memoryview(buffer).cast("B"), 0
         while done < len(view) and 0 <= self._position < self._size:
             found = self._read(len(view) - done)
@@ -78,7 +85,7 @@ class SplicedFile(io.RawIOBase):
         return done
 
     def _read(self, count: int) -> bytes:
-        """At most `count` bytes from where it stands, of one piece."""
+        """Reads at most `count` bytes at the position, of one piece."""
         which = max(i for i, start in enumerate(self._starts) if start <= self._position)
         piece, offset = self._pieces[which], self._position - self._starts[which]
         if isinstance(piece, bytes):
@@ -88,7 +95,7 @@ class SplicedFile(io.RawIOBase):
 
 
 def inspect(path: str | bytes) -> Layout:
-    """The layout of a file, by its first bytes; OSError if it can't be opened."""
+    """Inspects a file, in a format given by its first bytes; OSError if it can't be opened."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < 12:
@@ -103,7 +110,7 @@ def inspect(path: str | bytes) -> Layout:
 
 
 def _stated(stated: int, begin: int, size: int, position: int, form: str, empty: bool) -> Layout:
-    """The layout of a file whose samples begin at `begin`, `stated` bytes as said at `position` in `form`."""
+    """The layout of a file with samples from `begin`, `stated` bytes according to the field at `position` of format `form`."""
     if begin + stated <= size and stated:
         return Layout()
     if stated >= UNKNOWN:
@@ -114,7 +121,7 @@ def _stated(stated: int, begin: int, size: int, position: int, form: str, empty:
 
 
 def _chunks_end(data, position: int, size: int, form: str) -> bool:
-    """Whether chunks, and nothing else, fill the file from `position` on."""
+    """Whether the file from `position` on consists of valid chunks."""
     while position + 8 <= size:
         tag, length = struct.unpack_from(form, data, position)
         if not tag.isascii() or not tag.decode().isprintable():
@@ -180,7 +187,7 @@ def _w64(data, size: int) -> Layout:
 
 
 def _ogg(data, size: int) -> Layout:
-    """Ogg: pages in order, the last one ending its stream; each of chained streams is a view."""
+    """Ogg: checks that pages are consecutive and the last one ends its stream; every chained stream is a view."""
     position, links, pages, last, opening = 0, [], {}, 0, False
     while position < size:
         if data[position : position + 4] != b"OggS":
@@ -213,7 +220,7 @@ FLAC_BLOCKS = (0, 192, *(576 << i for i in range(4)), 0, 0, *(256 << i for i in 
 
 
 def _flac(data, size: int) -> Layout:
-    """FLAC states its length in its first block; 0 there means that whoever wrote it did not know."""
+    """FLAC: replaces a length of 0 in its first block, which stands for an unknown length."""
     if size < 42 or int.from_bytes(data[18:26], "big") & _FLAC_TOTAL:
         return Layout()
     field = int.from_bytes(data[18:26], "big") | _flac_end(data, size)
@@ -221,7 +228,7 @@ def _flac(data, size: int) -> Layout:
 
 
 def _flac_end(data, size: int) -> int:
-    """The sample behind the last frame of a FLAC (RFC 9639, section 9.1), found from the end; 0 if there is none."""
+    """Length of a FLAC by its last frame (RFC 9639, section 9.1), searched from the end; 0 if there is none."""
     position = size
     while (position := data.rfind(b"\xff", 0, position)) > 42:
         header = data[position : position + 16]
@@ -243,7 +250,7 @@ def _flac_end(data, size: int) -> int:
 
 
 def _crc8(data: bytes) -> int:
-    """CRC-8 of polynomial 7, as FLAC's frame headers have."""
+    """CRC-8 with polynomial 7, of FLAC frame headers."""
     crc = 0
     for byte in data:
         crc ^= byte
@@ -268,4 +275,4 @@ WALKERS: dict[bytes, Callable] = {
     b"OggS": _ogg,
     b"fLaC": _flac,
 }
-"""First bytes of a file -> what finds out its layout."""
+"""First bytes of a file -> function that inspects it."""

@@ -1,4 +1,4 @@
-"""Formats that libsndfile does not know, decoded by ffmpeg where it is installed."""
+"""Decoding by ffmpeg of formats that libsndfile does not know."""
 
 import atexit
 import collections
@@ -15,14 +15,14 @@ EXTENSIONS = (
 )
 
 KEPT = 4
-"""Decoded files that a process keeps; a training that reads such files at random should convert them once instead."""
+"""Decoded files that a process keeps; for random access in training, convert such files beforehand."""
 
 _cache: collections.OrderedDict[tuple[str, int, int], pathlib.Path] = collections.OrderedDict()
 _folder: dict[int, str] = {}
 
 
 class ForeignError(ValueError):
-    """Why a file can't be decoded, without its name."""
+    """The reason why a file can't be decoded, without its name."""
 
 
 def available() -> bool:
@@ -31,7 +31,7 @@ def available() -> bool:
 
 
 def decoded(path: str, mtime_ns: int, size: int) -> str:
-    """A temporary wav file (float32) of the first audio stream of a file, removed at the end of the process."""
+    """Decodes the first audio stream of a file to a temporary float32 wav file, removed at the end of the process."""
     key = (path, mtime_ns, size)
     if key in _cache and _cache[key].exists():
         _cache.move_to_end(key)
@@ -57,7 +57,7 @@ def decoded(path: str, mtime_ns: int, size: int) -> str:
 
 
 def _temporary_folder() -> str:
-    """This process's own, made on first use (a forked process makes another)."""
+    """The folder of this process, created on first use (forked processes create their own)."""
     pid = os.getpid()
     if pid not in _folder:
         _folder.clear()

@@ -16,11 +16,11 @@ LINEAR_HZ = 200 / 3
 """Hz of a mel below `BREAK_HZ` on Slaney's scale (Auditory Toolbox, 1998)."""
 
 BREAK_HZ = 1000.0
-"""From here on Slaney's scale is logarithmic: 27 mels for a factor of 6.4."""
+"""Frequency above which Slaney's scale is logarithmic: 27 mels per factor of 6.4."""
 
 
 def hz_to_mel(hz: np.ndarray, htk: bool = False) -> np.ndarray:
-    """Mels of frequencies in Hz, on Slaney's or the HTK scale."""
+    """Converts frequencies in Hz to mels, on Slaney's or the HTK scale."""
     if htk:
         return 2595.0 * np.log10(1.0 + hz / 700.0)
     above = BREAK_HZ / LINEAR_HZ + np.log(np.maximum(hz, BREAK_HZ) / BREAK_HZ) * 27.0 / np.log(6.4)
@@ -28,7 +28,7 @@ def hz_to_mel(hz: np.ndarray, htk: bool = False) -> np.ndarray:
 
 
 def mel_to_hz(mels: np.ndarray, htk: bool = False) -> np.ndarray:
-    """Frequencies in Hz of mels; the inverse of `hz_to_mel`."""
+    """Converts mels to frequencies in Hz; the inverse of `hz_to_mel`."""
     if htk:
         return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
     first = BREAK_HZ / LINEAR_HZ
@@ -44,11 +44,11 @@ def mel_filters(
     """Triangular filters from `low` to `high` Hz (default: half the rate), (n_fft // 2 + 1, bands) float32.
 
     Slaney's scale and norm (unit area), or with `htk` the HTK scale and peaks of 1; equal to `librosa.filters.mel`.
-    Filters narrower than a bin may be 0 throughout.
+    Filters narrower than a bin may be all 0.
     """
     bins_F = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)
     ends = hz_to_mel(np.array([low, sample_rate / 2 if high is None else high], float), htk)
-    edges = mel_to_hz(np.linspace(*ends, bands + 2), htk)
+    edges = mel_to_hz(np.linspace(ends[0], ends[1], bands + 2), htk)
     distance = bins_F[:, None] - edges
     width = np.diff(edges)
     rising, falling = distance[:, :-2] / width[:-1], -distance[:, 2:] / width[1:]

@@ -1,4 +1,4 @@
-"""MPEG audio frames (mp3), counted: files without a length header, or with a wrong one, are read to their end.
+"""Counting of MPEG audio frames (mp3), so that files with a missing or wrong length header are read to their end.
 
 Formats: ISO 11172-3 and 13818-3 for frames; the Xing header as LAME writes it.
 """
@@ -6,6 +6,7 @@ Formats: ISO 11172-3 and 13818-3 for frames; the Xing header as LAME writes it.
 import dataclasses
 import functools
 import struct
+from typing import TypeGuard
 
 BITRATES = {
     (1, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -18,12 +19,12 @@ BITRATES = {
 
 RATES = (44100, 48000, 32000)
 SEARCH = 1 << 16
-"""Bytes in which the first frame, or after damage the next one, must be found."""
+"""Bytes within which the first frame, or the next one after damage, must be found."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What a frame's header says. size: bytes of the frame. version: 1, 2 or 3 (MPEG-2.5)."""
+    """Header of a frame. size: bytes of the frame. version: 1, 2 or 3 (MPEG-2.5)."""
 
     version: int
     layer: int
@@ -33,7 +34,10 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """truncated: whether frames are missing. patch: (position, bytes, bytes that they replace) that state the length."""
+    """Result of `walk`: whether frames are missing, and the patch that states the length.
+
+    patch: (position, new bytes, number of bytes that they replace).
+    """
 
     truncated: bool = False
     patch: tuple[int, bytes, int] | None = None
@@ -41,7 +45,7 @@ class Walk:
 
 @functools.lru_cache(maxsize=4096)
 def _frame(second: int, third: int) -> Frame | None:
-    """A header by its second and third byte; None if no frame begins so (or one of free format)."""
+    """Parses a header by its second and third byte; None if it is invalid or of free format."""
     if second & 0xE0 != 0xE0:
         return None
     version, layer = {0: 3, 2: 2, 3: 1}.get(second >> 3 & 3), {1: 3, 2: 2, 3: 1}.get(second >> 1 & 3)
@@ -62,13 +66,13 @@ def _at(data, position: int, size: int) -> Frame | None:
     return _frame(data[position + 1], data[position + 2])
 
 
-def _like(frame: Frame | None, first: Frame) -> bool:
-    """Whether a frame belongs to the same stream."""
+def _like(frame: Frame | None, first: Frame) -> TypeGuard[Frame]:
+    """Whether there is a frame, and it belongs to the same stream."""
     return frame is not None and (frame.version, frame.layer, frame.rate) == (first.version, first.layer, first.rate)
 
 
 def _skip_tags(data, position: int, size: int) -> int:
-    """Where what follows ID3v2 tags begins."""
+    """Position after ID3v2 tags."""
     while position + 10 <= size and data[position : position + 3] == b"ID3":
         length = 0
         for byte in data[position + 6 : position + 10]:
@@ -86,7 +90,7 @@ def starts(data, size: int) -> bool:
 
 
 def _search(data, position: int, size: int, first: Frame | None) -> int | None:
-    """Where the next frame, which another one follows, begins."""
+    """Position of the next frame that is followed by another one."""
     end = min(position + SEARCH, size)
     while (position := data.find(b"\xff", position, end)) >= 0:
         frame = _at(data, position, size)
@@ -103,11 +107,12 @@ def _is_tag(data, position: int) -> bool:
 
 
 def walk(data, size: int) -> Walk:
-    """Counts the frames of a file and compares with its length header."""
+    """Counts the frames of a file and compares them with its length header."""
     begin = _search(data, _skip_tags(data, 0, size), size, None)
     if begin is None:
         return Walk()
     first, position, count = _at(data, begin, size), begin, 0
+    assert first is not None, "_search found it"
     while position < size:
         frame = _at(data, position, size)
         if _like(frame, first):
@@ -122,7 +127,7 @@ def walk(data, size: int) -> Walk:
 
 
 def _side(frame: Frame, mono: bool, protected: bool) -> int:
-    """Bytes of a layer 3 frame before the place of a Xing header."""
+    """Bytes of a layer 3 frame before a Xing header."""
     side = (17 if mono else 32) if frame.version == 1 else (9 if mono else 17)
     return 4 + side + (2 if protected else 0)
 
@@ -130,7 +135,7 @@ def _side(frame: Frame, mono: bool, protected: bool) -> int:
 def _compared(data, begin: int, first: Frame, count: int) -> Walk:
     mono, protected = data[begin + 3] >> 6 == 3, not data[begin + 1] & 1
     if first.layer != 3:
-        return Walk()  # decoders don't guess the length of the other layers' files, whose bitrate is constant
+        return Walk()  # other layers have a constant bitrate, so that decoders know the length
     place = begin + _side(first, mono, protected)
     if data[place : place + 4] in (b"Xing", b"Info"):
         flags, stated = struct.unpack_from(">II", data, place + 4)
@@ -145,9 +150,10 @@ def _compared(data, begin: int, first: Frame, count: int) -> Walk:
 
 
 def _xing_frame(header: bytes, mono: bool, count: int) -> bytes:
-    """A silent frame of the same kind that states how many frames follow."""
+    """A silent frame of the same kind that states the number of frames after it."""
     # Without padding and checksum, at a bitrate whose frames have room for it.
     header = bytes((0xFF, header[1] | 1, 0x50 | header[2] & 0x0C, header[3]))
     frame = _frame(header[1], header[2])
+    assert frame is not None, "a header as that of the first frame, but for its bitrate"
     tag = struct.pack(">4sII", b"Xing", 1, count)
     return (header + bytes(_side(frame, mono, False) - 4) + tag).ljust(frame.size, b"\0")

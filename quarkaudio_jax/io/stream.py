@@ -1,4 +1,4 @@
-"""Reading and writing recordings of any length in bounded memory."""
+"""Reading and writing of recordings of any length in bounded memory."""
 
 import os
 import pathlib
@@ -14,9 +14,8 @@ BLOCK = audio.BLOCK
 class ResampledReader:
     """A file as mono samples at another rate, read forward.
 
-    `num_samples` is the length at the new rate, `resampled_length` of the file's. Calling read(start, stop) gives
-    those samples; `start` must not go back. Memory holds what lies between the last `start` and the furthest `stop`.
-    channel: the only one that is read, counted from 0, instead of the mean of all.
+    `num_samples` is the length at that rate. Memory holds the samples between the last `start` and the last `stop`.
+    channel: read this one, counted from 0, instead of the mean of all.
     """
 
     def __init__(self, path: str | os.PathLike, rate: int, channel: int | None = None):
@@ -51,8 +50,9 @@ class ResampledReader:
         self._buffer = np.concatenate([self._buffer, mono])
 
     def __call__(self, start: int, stop: int) -> np.ndarray:
+        """Reads samples [start, stop); `start` must not decrease. ValueError: it did."""
         if start < self._start:
-            raise ValueError(f"{self.path}: sample {start} is behind sample {self._start}, which was read already")
+            raise ValueError(f"{self.path}: sample {start} is before sample {self._start}, where reading has got to")
         stop = min(stop, self.num_samples)
         while not self._ended and self._start + len(self._buffer) < stop:
             self._more()
@@ -75,7 +75,7 @@ def rms_and_peak(path: str | os.PathLike) -> tuple[float, float]:
 
 
 class Writer:
-    """A 16-bit file written block by block; it appears under its name only when finished without an error."""
+    """Writes a 16-bit file block by block; it gets its name when it is finished without an error."""
 
     def __init__(self, path: str | os.PathLike, rate: int):
         import soundfile

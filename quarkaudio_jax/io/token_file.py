@@ -1,18 +1,16 @@
-"""The token file: codes of one recording, bit-packed after a JSON header; no pickle.
+"""The token file: bit-packed codes of one recording after a JSON header.
 
     bytes 0-7    magic b"QKAUDIO2"
     bytes 8-11   length of the header, little-endian uint32, at most 65536
-    header       UTF-8 JSON, see `Header`; a reader ignores fields that it does not know
+    header       UTF-8 JSON, see `Header`; readers ignore unknown fields
     payload      frames (of an adaptive codec: groups of frames) in time order; in each the acoustic
                  codebooks, then the semantic ones, a code in ceil(log2(codebook size)) bits, then
                  of a group its frames - 1 in ceil(log2(max_group)) bits; most significant bit
                  first; zero bits fill the last byte
     last 4       CRC-32 of everything before, little-endian
 
-The digit of the magic is the format's version; it grows when an older reader would misread a file.
-Version 1 differs in its header alone: no `fingerprint`, no `codec_codebooks`. It is still read.
-
-Upstream's code arrays are (B, K, T); frames of K codes are this module's only other layout.
+The digit of the magic is the version of the format; it grows when older readers would misread a file. Version 1, which is
+still read, lacks `fingerprint` and `codec_codebooks` in its header.
 """
 
 import dataclasses
@@ -20,7 +18,7 @@ import json
 import os
 import struct
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,11 +31,11 @@ VERSIONS = (1, 2)
 SUFFIX = ".qka"
 
 LONGEST_HEADER = 65536
-"""Bytes of JSON; ours take about 400."""
+"""Maximum bytes of JSON; those that are written take about 400."""
 
 
 class TokenFile(NamedTuple):
-    """What a token file holds; durations_T: frames of each group, None without grouping."""
+    """Contents of a token file; durations_T: frames of each group, None without grouping."""
 
     header: Header
     acoustic_TxK: np.ndarray
@@ -46,7 +44,7 @@ class TokenFile(NamedTuple):
 
 
 def pack(codes_TxK: np.ndarray, bits: list[int]) -> bytes:
-    """Codes (T, K) as a bit stream; code k of a frame takes bits[k]."""
+    """Packs codes (T, K) into a bit stream; code k of a frame takes bits[k] bits."""
     if codes_TxK.size and (codes_TxK.min() < 0 or (codes_TxK >= (1 << np.asarray(bits))).any()):
         raise ContainerError("codes are negative or too large for their codebook")
     parts = [
@@ -67,7 +65,7 @@ def unpack(payload: bytes, num_frames: int, bits: list[int]) -> np.ndarray:
 
 
 def _check_codes(codes_TxK: np.ndarray, header: Header) -> None:
-    """ContainerError unless every code is in its codebook, and every group as long as it may be."""
+    """Raises ContainerError unless every code and every group length is within its limit."""
     limits = np.asarray(header.limits)
     outside = (codes_TxK < 0) | (codes_TxK >= limits)
     if outside.any():
@@ -80,11 +78,11 @@ def _check_codes(codes_TxK: np.ndarray, header: Header) -> None:
 
 
 def dumps(file: TokenFile) -> bytes:
-    """A token file as bytes, in the newest version."""
-    header, *streams = file
+    """Encodes a token file as bytes, in the newest version of the format."""
+    header = file.header
     if (file.durations_T is None) == bool(header.max_group):
         raise ContainerError("durations belong to codes of an adaptive codec, and only to them")
-    columns = list(streams[:2])
+    columns = [file.acoustic_TxK, file.semantic_TxK]
     if file.durations_T is not None:
         if file.durations_T.sum() != header.num_frames:
             raise ContainerError(f"groups hold {file.durations_T.sum()} frames, the recording {header.num_frames}")
@@ -101,7 +99,7 @@ def dumps(file: TokenFile) -> bytes:
 
 
 def _read_header(text: bytes, version: int) -> Header:
-    """The header of a file of that version; ContainerError says what is wrong with it."""
+    """Parses the header of a file of a version; ContainerError says what is wrong with it."""
     try:
         found = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
@@ -114,14 +112,14 @@ def _read_header(text: bytes, version: int) -> Header:
     optional = ("max_group", "num_groups") if version == 1 else ()
     if missing := [name for name in fields if name not in found and name not in optional]:
         raise ContainerError(f"its header lacks {', '.join(missing)}")
-    known = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in fields}
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in fields}
     if known.get("codec_codebooks") == ():
         raise wrong("codec_codebooks", [], "two integers")
     return Header(**known)
 
 
 def _check_envelope(data: bytes, name: str) -> tuple[int, bytes, bytes]:
-    """(version, header, payload) of a token file that is undamaged."""
+    """Checks magic, version and checksum: (version, header, payload)."""
     if data[: len(MAGIC) - 1] != MAGIC[:-1] or not data[len(MAGIC) - 1 : len(MAGIC)].isdigit():
         raise ContainerError(f"{name}: not a token file of quarkaudio encode (it does not start with {MAGIC.decode()})")
     version = int(data[len(MAGIC) - 1 : len(MAGIC)])
@@ -158,7 +156,7 @@ def loads(data: bytes, name: str = "token file") -> TokenFile:
 
 
 def write(path: str | os.PathLike, file: TokenFile) -> int:
-    """Writes a token file whole or not at all; returns its size in bytes."""
+    """Writes a token file atomically; returns its size in bytes."""
     data = dumps(file)
     with atomic.atomic_write(path) as temporary:
         temporary.write_bytes(data)
@@ -166,7 +164,7 @@ def write(path: str | os.PathLike, file: TokenFile) -> int:
 
 
 def read(path: str | os.PathLike) -> TokenFile:
-    """Reads a token file; ContainerError names it and what is wrong."""
+    """Reads a token file; ContainerError says what is wrong with it."""
     try:
         with open(path, "rb") as file:
             data = file.read(len(MAGIC))

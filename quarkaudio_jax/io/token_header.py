@@ -1,4 +1,4 @@
-"""The header of a token file: what the file says of itself, each field checked; see `io.token_file`."""
+"""The header of a token file, with a check of every field; see `io.token_file`."""
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ from quarkaudio_jax.types import ceil_div
 
 
 class ContainerError(QuarkAudioError, ValueError):
-    """A token file that is damaged, of another kind, or made with another codec."""
+    """A token file that is damaged, in another format, or of another codec."""
 
 
 RANGES = {
@@ -27,24 +27,22 @@ RANGES = {
     "num_groups": (0, 1 << 53),
     "codec_codebooks": (1, 1024),
 }
-"""The smallest and the largest value of every number in the header."""
+"""Field -> (smallest, largest) value of the numbers in the header."""
 
 WIDEST_CONTEXT = 16
-"""Frames of context for one of the chunk, at most: decoding time grows with it."""
+"""Largest ratio of context frames to chunk frames: decoding time grows with it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the file says of itself; ContainerError for a field that can't be.
+    """Header of a token file; ContainerError for an invalid field.
 
-    codec: the variant's name. sample_rate: of the codec, in Hz; num_samples: of the recording at
-    that rate. codebooks, codebook_sizes: per stream, acoustic then semantic. chunk_frames,
-    context_frames: the chunks that `codec.chunked` cut the recording into; decoding uses the same.
-    features: the recipe that made the SSL features. source_rate, source_channels: of the file
-    that was encoded. max_group, num_groups: of an adaptive codec, frames that a group may hold
-    and groups in the payload; 0 otherwise. fingerprint: CRC-32 of the codec's weights as eight
-    hexadecimal digits (`Codec.fingerprint`), empty where it is not known. codec_codebooks: what
-    the codec has per stream, where the file holds only the first of them; by default `codebooks`.
+    codec: name of its variant. sample_rate: of the codec, in Hz; num_samples: of the recording at that rate. codebooks,
+    codebook_sizes: per stream, acoustic then semantic. chunk_frames, context_frames: chunks of `codec.chunked`;
+    decoding uses the same. features: recipe of the SSL features. source_rate, source_channels: of the encoded file. max_group,
+    num_groups: of an adaptive codec, maximum frames per group and groups in the payload; 0 otherwise. fingerprint:
+    CRC-32 of the codec's weights as eight hexadecimal digits (`Codec.fingerprint`), empty if unknown. codec_codebooks:
+    codebooks of the codec per stream, of which the file holds the first `codebooks` (the default: all).
     """
 
     codec: str
@@ -61,7 +59,7 @@ class Header:
     max_group: int = 0
     num_groups: int = 0
     fingerprint: str = ""
-    codec_codebooks: tuple[int, int] = ()
+    codec_codebooks: tuple[int, int] | tuple[()] = ()
 
     def __post_init__(self):
         if self.codec_codebooks == ():
@@ -82,19 +80,19 @@ class Header:
 
     @property
     def num_rows(self) -> int:
-        """Frames, or groups of them, in the payload."""
+        """Rows of the payload: frames, or groups of frames."""
         return self.num_groups if self.max_group else self.num_frames
 
     @property
     def bits(self) -> list[int]:
-        """Bits of each number of a frame or group, in order."""
+        """Bits of each number in a row, in order."""
         pairs = zip(self.codebooks, self.codebook_sizes, strict=True)
         bits = [(size - 1).bit_length() for count, size in pairs for _ in range(count)]
         return [*bits, (self.max_group - 1).bit_length()] if self.max_group else bits
 
     @property
     def limits(self) -> list[int]:
-        """What each number of a frame or group must be below, in order."""
+        """Exclusive upper limit of each number in a row, in order."""
         pairs = zip(self.codebooks, self.codebook_sizes, strict=True)
         sizes = [size for count, size in pairs for _ in range(count)]
         return [*sizes, self.max_group] if self.max_group else sizes
@@ -106,19 +104,19 @@ class Header:
 
     @property
     def seconds(self) -> float:
-        """Length of the recording."""
+        """Duration of the recording."""
         return self.num_samples / self.sample_rate
 
 
 def wrong(field: str, value: Any, what: str) -> ContainerError:
-    """The error of a field that should be something else."""
+    """The error for an invalid field."""
     text = repr(value)
     text = text if len(text) <= 60 else text[:57] + "..."
     return ContainerError(f"the header's {field} is {text}; it should be {what}")
 
 
 def _check_field(name: str, value: Any) -> None:
-    """ContainerError unless the field has its type and lies in its range."""
+    """Raises ContainerError unless a field has the right type and is in its range."""
     if name == "fingerprint":
         if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{8}|", value):
             raise wrong(name, value, "eight hexadecimal digits")
@@ -135,9 +133,9 @@ def _check_field(name: str, value: Any) -> None:
 
 
 def require_same_codec(theirs: Header, ours: Mapping[str, Any], name: str, any_weights: bool = False) -> None:
-    """ContainerError, naming what differs, unless the codec with the fields `ours` can decode the file `name`.
+    """Raises ContainerError, with the difference, unless the codec with the fields `ours` can decode the file `name`.
 
-    any_weights: other weights of the same codec will do.
+    any_weights: accept other weights of the same codec.
     """
     for field in ("sample_rate", "frame_hop", "codec_codebooks", "codebook_sizes", "max_group", "codec"):
         value, own = getattr(theirs, field), ours[field]

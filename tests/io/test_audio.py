@@ -80,7 +80,7 @@ def test_streaming_does_not_depend_on_how_it_is_read(tmp_path, rate, step):
         stop = min(len(want), 500 * step)
         got = np.concatenate([reader(i, min(i + step, stop)) for i in range(0, stop, step)])
         np.testing.assert_array_equal(got, want[:stop])
-        with pytest.raises(ValueError, match="is behind"):
+        with pytest.raises(ValueError, match="is before sample"):
             reader(0, 1) if stop > step else reader(-1, 1)
 
 

@@ -1,1 +1,1 @@
-"""The embedded corpus: synthetic speech, music and sound events, made on the fly."""
+"""The embedded corpus: synthetic speech, music and sound events, generated when read."""

@@ -1,6 +1,6 @@
-"""The embedded corpus: speech, music and sound events made on the spot, no download.
+"""The embedded corpus: speech, music and sound events that are synthesized when read.
 
-Every clip is a pure function of its index, 48 kHz mono, with the text that describes it.
+Every clip is a pure function of its index: 48 kHz mono, with its transcript or caption.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ SAMPLE_RATE = 48000
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """samples_S: float32 at `SAMPLE_RATE`; utterance: what is known of them."""
+    """A clip, samples_S: float32 at `SAMPLE_RATE`, and its utterance."""
 
     samples_S: np.ndarray
     utterance: Utterance
 
 
-# Variants with breath are left out: eSpeak computes their noise from memory it never set.
+# Without the variants with breath, whose noise eSpeak computes from uninitialized memory.
 VARIANTS = (
     *(f"m{i}" for i in range(1, 9)),
     "f1",
@@ -44,19 +44,19 @@ ACCENTS = {
     "it": "it",
     **dict.fromkeys(("pt", "pt-br"), "pt"),
 }
-"""Each accent and its language."""
+"""Accent -> language."""
 
 SPEAKERS = tuple(f"{accent}+{variant}" for variant in VARIANTS for accent in ACCENTS)
-"""An accent and a variant; neighbors in the list speak with different accents."""
+"""Speakers ACCENT+VARIANT; neighbors in the list have different accents."""
 
 
 def language(speaker: str) -> str:
-    """The language that a speaker speaks."""
+    """The language of a speaker."""
     return ACCENTS[speaker.partition("+")[0]]
 
 
 def spoken(text: str, speaker: str, number: int = 0, audio: str = "") -> Item:
-    """A text in a speaker's voice; `number` varies the speed a little. ValueError for an unknown speaker."""
+    """Synthesizes a text in a speaker's voice; `number` varies the speed slightly. ValueError: an unknown speaker."""
     rng = np.random.default_rng([4, zlib.crc32(speaker.encode())])
     speed, pitch, pitch_range = (int(rng.integers(*r)) for r in ((135, 185), (25, 75), (30, 70)))
     speed += int(np.random.default_rng([5, number]).integers(-15, 16))
@@ -69,23 +69,23 @@ def spoken(text: str, speaker: str, number: int = 0, audio: str = "") -> Item:
 
 
 def script(index: int) -> tuple[str, list[grammar.Sentence]]:
-    """(speaker, one or two sentences) of utterance `index`; no sentence comes twice."""
+    """(speaker, one or two sentences) of utterance `index`; no sentence occurs twice."""
     speaker = SPEAKERS[index % len(SPEAKERS)]
-    tongue = language(speaker)
-    sentences = [grammar.sentence(tongue, index)]
+    spoken_in = language(speaker)
+    sentences = [grammar.sentence(spoken_in, index)]
     if np.random.default_rng([1, index]).random() < 0.5:
-        sentences.append(grammar.sentence(tongue, grammar.size(tongue) - 1 - index))
+        sentences.append(grammar.sentence(spoken_in, grammar.size(spoken_in) - 1 - index))
     return speaker, sentences
 
 
 def speech(index: int) -> Item:
-    """One or two sentences; utterances index, index + len(SPEAKERS), ... have the same speaker."""
+    """Speech, one or two sentences; utterances index, index + len(SPEAKERS), ... have the same speaker."""
     speaker, sentences = script(index)
     return spoken(" ".join(s.text for s in sentences), speaker, index, f"embedded:speech#{index}")
 
 
 def parallel(index: int, speakers: Sequence[str] = SPEAKERS) -> tuple[Item, Item]:
-    """Utterance `index` by its own speaker and, in the same words and at the same speed, by another one of `speakers`."""
+    """Utterance `index`, and the same words at the same speed by another speaker of `speakers`."""
     item = speech(index)
     others = [s for s in speakers if language(s) == language(item.utterance.speaker) and s != item.utterance.speaker]
     other = others[np.random.default_rng([6, index]).integers(len(others))]
@@ -93,14 +93,14 @@ def parallel(index: int, speakers: Sequence[str] = SPEAKERS) -> tuple[Item, Item
 
 
 def music_piece(index: int) -> Item:
-    """A few bars of chords, bass and melody with drums, eight seconds."""
+    """Music: eight seconds of chords, bass, melody and drums."""
     samples, caption = music.make(np.random.default_rng([2, index]), SAMPLE_RATE)
     name = f"embedded:music#{index}"
     return Item(samples, Utterance(name, name, "music", duration=len(samples) / SAMPLE_RATE, caption=caption))
 
 
 def event(index: int) -> Item:
-    """A scene of one kind of sound, four to eight seconds; kinds take turns."""
+    """A sound event of four to eight seconds; kinds alternate."""
     samples, (caption, *paraphrases) = events.make(np.random.default_rng([3, index]), SAMPLE_RATE, index)
     name = f"embedded:events#{index}"
     seconds = len(samples) / SAMPLE_RATE
@@ -109,7 +109,7 @@ def event(index: int) -> Item:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """make(index) for 0 <= index < size."""
+    """A kind of clip: make(index) for 0 <= index < size."""
 
     make: Callable[[int], Item]
     size: int
@@ -122,9 +122,9 @@ SPLITS = ("train", "test")
 
 
 def members(name: str, split: str) -> tuple[int, list[int]]:
-    """(period, those of its indices that belong to a split; all for an empty one): the same in every period.
+    """(period, indices in each period that belong to a split; '': all of them).
 
-    Test voices are every tenth variant, in all accents; no sentence comes in both splits, as none comes twice.
+    Test voices are every tenth variant, in all accents. No sentence is in both splits, since none occurs twice.
     """
     if split not in ("", *SPLITS):
         raise SourceError(f"embedded:{name}/{split} does not exist; its splits are {' and '.join(SPLITS)}")
@@ -133,7 +133,7 @@ def members(name: str, split: str) -> tuple[int, list[int]]:
 
 
 def kind(name: str) -> Kind:
-    """The kind of that name; SourceError lists those there are."""
+    """The kind of that name; SourceError lists the known names."""
     if name not in KINDS:
         raise SourceError(f"embedded:{name} does not exist; choose one of {', '.join(KINDS)}")
     return KINDS[name]

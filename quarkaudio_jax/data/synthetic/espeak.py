@@ -1,7 +1,7 @@
-"""Spoken text with word timings, by eSpeak NG through its C interface.
+"""Speech synthesis with word timings, by eSpeak NG through its C interface.
 
-The library keeps state between utterances (flutter, breath noise), so each utterance loads it
-afresh: the same request gives the same samples, whatever was spoken before.
+The library keeps state between utterances (flutter, breath noise), so it is loaded anew for each one, which makes the
+samples depend on the request alone.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclasses.dataclass(frozen=True)
 class Voice:
-    """name: an eSpeak voice with an optional variant ("en-us+f3"); speed in words a minute; pitch and pitch range 0-99."""
+    """An eSpeak voice with an optional variant ("en-us+f3"), speed in words per minute, pitch and pitch range 0-99."""
 
     name: str
     speed: int = 160
@@ -61,9 +61,9 @@ def _library() -> tuple[ctypes.CDLL, str]:
 
 
 def speak(text: str, voice: Voice) -> tuple[np.ndarray, int, tuple[Word, ...]]:
-    """Speaks `text`: (mono float32 samples in [-1, 1], sample rate in Hz, words in order).
+    """Synthesizes `text`: (mono float32 samples in [-1, 1], sample rate in Hz, words in order).
 
-    Raises ValueError for an unknown voice or text that gives no sound.
+    ValueError: an unknown voice, or text without sound.
     """
     import _ctypes
 
@@ -92,7 +92,7 @@ def _speak(library, data: str, text: str, voice: Voice):
     callback = _Callback(receive)
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_ng_SetRandSeed(1)
-    ctypes.CDLL(None).srand(1)  # the Klatt voices draw their noise from the C library
+    ctypes.CDLL(None).srand(1)  # the Klatt voices take their noise from the C library
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), 0)
     if rate <= 0:
         raise UserError(f"eSpeak NG did not start (code {rate}) with its data in {data}")

@@ -1,4 +1,4 @@
-"""Sound events: kinds with their captions, in several wordings."""
+"""Sound events with captions and paraphrases."""
 
 import numpy as np
 
@@ -38,11 +38,11 @@ KINDS = {
     "a drum is being played": (sounds.drums, "a drum roll", "someone plays a snare drum", "drumming"),
     "someone is coughing": (sounds.cough, "coughing", "a person coughs", "the sound of coughs"),
 }
-"""caption: (maker, paraphrases ...)."""
+"""Caption -> (synthesis function, paraphrases ...)."""
 
 
 def make(rng: np.random.Generator, rate: int, number: int) -> tuple[Sound, tuple[str, ...]]:
-    """Four to eight seconds of kind `number` (modulo) over a faint background; (samples, caption and paraphrases)."""
+    """Synthesizes kind `number` (modulo), four to eight seconds with faint background: (samples, (caption, paraphrases ...))."""
     caption = tuple(KINDS)[number % len(KINDS)]
     maker, *paraphrases = KINDS[caption]
     sound = maker(rng, rate, rng.uniform(4, 8))

@@ -1,7 +1,7 @@
-"""Sentences in several languages, counted: every number below `size` gives another sentence.
+"""Enumerated sentences in several languages: every number below `size` gives another sentence.
 
-A language is a row of slots; a sentence takes one phrase of each. Numbers are scattered over
-all combinations by a bijection, so that neighbors have little in common and nothing repeats.
+A language is a sequence of slots, a sentence one phrase of each. A bijection scatters numbers over all combinations, so
+that neighbors have little in common.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ _SCATTER = 15_485_863  # a prime that divides no grammar's size
 
 
 def _slots(*rows: str) -> Slots:
-    """Slots written one a line, phrases apart by |; an empty phrase leaves its slot out."""
+    """Parses slots with phrases separated by |; an empty phrase leaves its slot out."""
     return tuple(tuple(phrase.strip() for phrase in row.split("|")) for row in rows)
 
 
@@ -135,29 +135,29 @@ GRAMMARS: dict[str, Slots] = {
 
 @dataclasses.dataclass(frozen=True)
 class Sentence:
-    """phrases: one of each slot of `language`, '' where it is left out."""
+    """A sentence: one phrase per slot of `language`, '' for none."""
 
     language: str
     phrases: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """As it is written."""
+        """The written sentence."""
         text = " ".join(p for p in self.phrases if p)
         return text[0].upper() + text[1:] + "."
 
     def with_phrase(self, slot: int, phrase: str) -> "Sentence":
-        """The sentence with another phrase in a slot ('' leaves it out)."""
+        """Replaces the phrase of a slot ('': none)."""
         return Sentence(self.language, (*self.phrases[:slot], phrase, *self.phrases[slot + 1 :]))
 
 
 def size(language: str) -> int:
-    """How many sentences a language has."""
+    """Number of sentences of a language."""
     return math.prod(len(slot) for slot in GRAMMARS[language])
 
 
 def sentence(language: str, number: int) -> Sentence:
-    """Sentence `number` (0 <= number < size) of a language; no two numbers give the same."""
+    """Sentence `number` (0 <= number < size) of a language; different numbers give different sentences."""
     count = size(language)
     if not 0 <= number < count:
         raise ValueError(f"sentence {number} of {language!r}: it has {count}")

@@ -1,4 +1,4 @@
-"""Simple tunes: chords, bass, melody and drums."""
+"""Synthesis of simple tunes."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def _hat(rng, rate):
 
 
 def make(rng: np.random.Generator, rate: int) -> tuple[Sound, str]:
-    """Four bars: chords, bass, melody and drums; (samples, caption)."""
+    """Synthesizes eight seconds of chords, bass, melody and drums: (samples, caption)."""
     mode = ("major", "minor")[rng.integers(2)]
     timbre = tuple(TIMBRES)[rng.integers(len(TIMBRES))]
     beat = 60 / rng.uniform(80, 150)

@@ -1,11 +1,12 @@
-"""Makers of sound events: (rng, rate in Hz, seconds) -> (S,) float64, of any peak."""
+"""Synthesis of sound events: (rng, rate in Hz, length in seconds) -> (S,) float64, of any peak."""
 
 import numpy as np
 
-from quarkaudio_jax.data.synthetic.synthesis import add, band_noise, decay, repeated, times, tone
+from quarkaudio_jax.data.synthetic.synthesis import Sound, add, band_noise, decay, repeated, times, tone
 
 
-def bell(rng, rate, length):
+def bell(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Strokes of a bell: decaying inharmonic partials."""
     base = rng.uniform(300, 900)
 
     def strike():
@@ -16,7 +17,9 @@ def bell(rng, rate, length):
     return repeated(rng, rate, length, (0.8, 1.6), strike)
 
 
-def knock(rng, rate, length):
+def knock(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Knocks on a door: bursts of low-pitched noise."""
+
     def hit():
         t = times(0.15, rate)
         return band_noise(rng, len(t), rate, 120, 900) * decay(t, 0.02, 0.001)
@@ -24,7 +27,9 @@ def knock(rng, rate, length):
     return repeated(rng, rate, length, (0.2, 0.6), hit)
 
 
-def typing(rng, rate, length):
+def typing(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Keystrokes: short bursts of noise."""
+
     def key():
         t = times(0.05, rate)
         return band_noise(rng, len(t), rate, 1500, 9000) * decay(t, 0.006, 0.0005)
@@ -32,7 +37,8 @@ def typing(rng, rate, length):
     return repeated(rng, rate, length, (0.06, 0.3), key)
 
 
-def rain(rng, rate, length):
+def rain(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Rain: hiss with drops."""
     hiss = 0.3 * band_noise(rng, int(length * rate), rate, 1500, 14000)
 
     def drop():
@@ -42,25 +48,29 @@ def rain(rng, rate, length):
     return hiss + 0.4 * repeated(rng, rate, length, (0.005, 0.04), drop)
 
 
-def wind(rng, rate, length):
+def wind(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Wind: low noise with slow gusts."""
     t = times(length, rate)
     gust = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * t + rng.uniform(0, 6))
     return band_noise(rng, len(t), rate, 100, 900) * gust
 
 
-def siren(rng, rate, length):
+def siren(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A siren: a tone that glides up and down."""
     t = times(length, rate)
     hz = rng.uniform(500, 700) * (1.4 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.3, 1.5) * t))
     return tone(t, hz, np.array([1, 0.4, 0.3, 0.1]))
 
 
-def engine(rng, rate, length):
+def engine(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """An engine: many harmonics of a low pitch, with noise."""
     t = times(length, rate)
     hz = rng.uniform(25, 60) * (1 + 0.5 * t / length * rng.uniform(-1, 1))
     return tone(t, hz, rng.uniform(0.2, 1, 24)) + 0.1 * band_noise(rng, len(t), rate, 200, 3000)
 
 
-def alarm(rng, rate, length):
+def alarm(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """An alarm clock: regular beeps."""
     hz = rng.uniform(1500, 3200)
 
     def beep():
@@ -70,7 +80,9 @@ def alarm(rng, rate, length):
     return repeated(rng, rate, length, (0.3, 0.31), beep)
 
 
-def birds(rng, rate, length):
+def birds(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Birdsong: chirps with gliding pitch."""
+
     def chirp():
         t = times(rng.uniform(0.06, 0.2), rate)
         hz = rng.uniform(2500, 6000) * (1 + rng.uniform(-0.3, 0.3) * np.sin(2 * np.pi * rng.uniform(5, 25) * t))
@@ -79,7 +91,9 @@ def birds(rng, rate, length):
     return repeated(rng, rate, length, (0.1, 0.6), chirp)
 
 
-def dog(rng, rate, length):
+def dog(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Barks: falling pitch with noise."""
+
     def bark():
         t = times(0.22, rate)
         hz = rng.uniform(300, 500) * (1.3 - 2.0 * t)
@@ -89,7 +103,8 @@ def dog(rng, rate, length):
     return repeated(rng, rate, length, (0.35, 1.0), bark)
 
 
-def clock(rng, rate, length):
+def clock(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A ticking clock: two alternating clicks."""
     period, pitch = rng.uniform(0.4, 0.6), rng.uniform(1800, 3000)
     out = np.zeros(len(times(length, rate)))
     for i in range(int(length / period)):
@@ -99,7 +114,8 @@ def clock(rng, rate, length):
     return out
 
 
-def footsteps(rng, rate, length):
+def footsteps(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Footsteps: low thuds followed by scraping."""
     low = rng.uniform(60, 150)
 
     def step():
@@ -111,7 +127,9 @@ def footsteps(rng, rate, length):
     return repeated(rng, rate, length, (pace, 1.08 * pace), step)
 
 
-def applause(rng, rate, length):
+def applause(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Applause: many noise bursts of hands, at random times."""
+
     def clap():
         t = times(0.05, rate)
         center = rng.uniform(900, 2200)
@@ -124,7 +142,8 @@ def applause(rng, rate, length):
     return out
 
 
-def dripping(rng, rate, length):
+def dripping(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Dripping water: rising chirps."""
     base = rng.uniform(600, 1200)
 
     def drop():
@@ -134,7 +153,9 @@ def dripping(rng, rate, length):
     return repeated(rng, rate, length, (0.35, 0.9), drop)
 
 
-def thunder(rng, rate, length):
+def thunder(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Thunder: cracks followed by low rumble."""
+
     def roll():
         t = times(2.5, rate)
         crack = band_noise(rng, len(t), rate, 80, 2500) * decay(t, 0.08, 0.01)
@@ -143,7 +164,9 @@ def thunder(rng, rate, length):
     return repeated(rng, rate, length, (2.0, 3.5), roll)
 
 
-def cat(rng, rate, length):
+def cat(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Meows: pitch and level rise and fall."""
+
     def meow():
         t = times(rng.uniform(0.5, 0.8), rate)
         shape = np.abs(np.sin(np.pi * t / t[-1]))
@@ -152,7 +175,8 @@ def cat(rng, rate, length):
     return repeated(rng, rate, length, (1.0, 1.8), meow)
 
 
-def crickets(rng, rate, length):
+def crickets(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Crickets: pulsed high tones."""
     hz = rng.uniform(3800, 5200)
 
     def chirp():
@@ -162,7 +186,9 @@ def crickets(rng, rate, length):
     return repeated(rng, rate, length, (0.2, 0.3), chirp)
 
 
-def frog(rng, rate, length):
+def frog(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Croaks: pulses of a low tone."""
+
     def croak():
         t = times(0.3, rate)
         pulses = np.maximum(np.sin(2 * np.pi * rng.uniform(28, 45) * t), 0) ** 3
@@ -171,13 +197,16 @@ def frog(rng, rate, length):
     return repeated(rng, rate, length, (0.5, 1.1), croak)
 
 
-def helicopter(rng, rate, length):
+def helicopter(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A helicopter: pulses of low noise."""
     t = times(length, rate)
     blades = np.maximum(np.sin(2 * np.pi * rng.uniform(9, 14) * t), 0) ** 4
     return band_noise(rng, len(t), rate, 50, 700) * (0.25 + blades)
 
 
-def glass(rng, rate, length):
+def glass(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Breaking glass: a noise burst with ringing pieces."""
+
     def crash():
         t = times(1.0, rate)
         out = 0.7 * band_noise(rng, len(t), rate, 2000, 15000) * decay(t, 0.03, 0.001)
@@ -190,7 +219,8 @@ def glass(rng, rate, length):
     return repeated(rng, rate, length, (1.6, 2.6), crash)
 
 
-def phone(rng, rate, length):
+def phone(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A ringing telephone: two alternating tones."""
     low, high = rng.uniform(400, 520), rng.uniform(560, 700)
 
     def ring():
@@ -201,7 +231,9 @@ def phone(rng, rate, length):
     return repeated(rng, rate, length, (1.8, 2.0), ring)
 
 
-def whistle(rng, rate, length):
+def whistle(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Blows of a whistle: a warbling high tone."""
+
     def blow():
         t = times(rng.uniform(0.4, 0.9), rate)
         hz = rng.uniform(2200, 2800) * (1 + 0.03 * np.sign(np.sin(2 * np.pi * 28 * t)))
@@ -210,13 +242,16 @@ def whistle(rng, rate, length):
     return repeated(rng, rate, length, (1.2, 2.0), blow)
 
 
-def waves(rng, rate, length):
+def waves(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Waves on a beach: noise that swells slowly."""
     t = times(length, rate)
     swell = np.maximum(np.sin(2 * np.pi * rng.uniform(0.15, 0.3) * t + rng.uniform(0, 6)), 0) ** 1.5
     return band_noise(rng, len(t), rate, 300, 6000) * (0.1 + swell)
 
 
-def fire(rng, rate, length):
+def fire(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A fire: low noise with crackles."""
+
     def crackle():
         t = times(0.02, rate)
         return band_noise(rng, len(t), rate, 800, 12000) * decay(t, 0.002, 0.0002)
@@ -226,7 +261,8 @@ def fire(rng, rate, length):
     )
 
 
-def horn(rng, rate, length):
+def horn(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A car horn: a two-tone chord."""
     hz = rng.uniform(330, 460)
 
     def honk():
@@ -237,7 +273,8 @@ def horn(rng, rate, length):
     return repeated(rng, rate, length, (1.0, 1.8), honk)
 
 
-def hammer(rng, rate, length):
+def hammer(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Hammer blows: noise with ringing metal."""
     partials = rng.uniform(900, 6000, 6)
 
     def blow():
@@ -248,20 +285,24 @@ def hammer(rng, rate, length):
     return repeated(rng, rate, length, (0.45, 0.8), blow)
 
 
-def saw(rng, rate, length):
+def saw(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A hand saw: noise modulated by strokes and teeth."""
     t = times(length, rate)
     stroke = np.sin(2 * np.pi * rng.uniform(0.9, 1.4) * t)
     teeth = 0.6 + 0.4 * np.sign(np.sin(2 * np.pi * 90 * t))
     return band_noise(rng, len(t), rate, 1200, 8000) * teeth * np.abs(stroke) ** 0.7
 
 
-def vacuum(rng, rate, length):
+def vacuum(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A vacuum cleaner: a whine with noise."""
     t = times(length, rate)
     whine = tone(t, rng.uniform(180, 320), 1 / np.arange(1, 20))
     return 0.5 * whine + 0.6 * band_noise(rng, len(t), rate, 300, 9000)
 
 
-def train(rng, rate, length):
+def train(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A passing train: rumble with double clacks of the wheels."""
+
     def clack():
         out = np.zeros(len(times(0.35, rate)))
         for start in (0.0, 0.12):
@@ -273,7 +314,9 @@ def train(rng, rate, length):
     return rumble + repeated(rng, rate, length, (0.6, 0.65), clack)
 
 
-def drums(rng, rate, length):
+def drums(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """A drum roll: fast strokes of skin and snare."""
+
     def hit():
         t = times(0.2, rate)
         skin = np.sin(2 * np.pi * 180 * t) * decay(t, 0.03, 0.001)
@@ -283,7 +326,9 @@ def drums(rng, rate, length):
     return repeated(rng, rate, length, (pause, pause * 1.02), hit)
 
 
-def cough(rng, rate, length):
+def cough(rng: np.random.Generator, rate: int, length: float) -> Sound:
+    """Coughs: noise bursts with some voice."""
+
     def burst():
         t = times(0.35, rate)
         voiced = tone(t, rng.uniform(110, 220) * (1 - 0.4 * t), 1 / np.arange(1, 20) ** 0.8)
