@@ -40,7 +40,8 @@ class AsrMetric:
     def __init__(self, weights: str):
         import transformers
 
-        self._transcribe: Any = transformers.pipeline("automatic-speech-recognition", model=weights)
+        pipeline: Any = transformers.pipeline("automatic-speech-recognition", model=weights)
+        self._transcribe = pipeline
         self._rate = self._transcribe.feature_extractor.sampling_rate
 
     def __call__(self, items: Sequence[Item], waves: Waves, rate: int) -> list[dict[str, Any]]:

@@ -80,6 +80,7 @@ def measure(
         rate = codec.rate if is_baseline else codec.sample_rate
         waves = [resample(wave, own, rate) for wave, own in originals]
         seconds = sum(len(wave) / own for wave, own in originals)
+        found: Iterator[tuple[str, str, float, list[np.ndarray]]]
         if is_baseline:
             found = ((codec.name, *setting) for setting in baselines.reconstruct(codec, waves))
         else:

@@ -155,7 +155,7 @@ class Run:
                         pending.append((output, None))
                         continue
                     head = {"file": output.item.name, "seconds": len(output.waves[0]) / output.rate}
-                    targets: Sequence[np.ndarray | None] = output.targets or [None] * len(output.waves)
+                    targets: list[Any] = [*output.targets] or [None] * len(output.waves)
                     pairs = list(zip(output.waves, targets, strict=True))
                     future = workers.submit(compute_metrics, names, pairs, output.rate)
                     pending.append(({**head, **model_values[output.item.name]}, future))

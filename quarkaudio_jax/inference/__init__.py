@@ -1,1 +1,1 @@
-"""What a user calls: codecs, task models, batched feature extraction."""
+"""Public API: codecs, task models and batched feature extraction."""

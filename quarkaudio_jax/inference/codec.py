@@ -1,11 +1,11 @@
-"""The library's front door: a codec loaded from anywhere, waves in, codes out, and back.
+"""Codecs: from waves to codes and back.
 
 import quarkaudio_jax
 codec = quarkaudio_jax.load_codec("runs/mine")
 codes = codec.encode(wave, sample_rate)     # wave: (S,) or (B, S) floats in [-1, 1]
 wave = codec.decode(codes)                  # a Wave: samples_BxS, sample_rate, lengths_B
 
-Waves and codes go in as arrays of NumPy, JAX or PyTorch (on the CPU), and come out as NumPy arrays.
+Inputs are arrays of NumPy, JAX or PyTorch (on the CPU); outputs are NumPy arrays.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from quarkaudio_jax.weights.ssl import codec_extractor
 CHUNK_SECONDS, CONTEXT_SECONDS = 20.0, 2.0
 
 LARGEST_WINDOW = 5
-"""A token file's chunks may be so many times as long as the codec's own; memory grows with them."""
+"""Longest chunks of a token file that are decoded, as a multiple of the codec's own: a bound on memory."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ logger = logging.getLogger(__name__)
 class Codec:
     """An H-Codec with its weights and the extractor of its SSL features; see `load_codec`.
 
-    Compiled once per length, rounded up to a power of two frames; more than 24 s go in chunks of 20 s. It can be
-    pickled, with its weights, for worker processes.
+    Compiled once for every length in frames, rounded up to a power of two; more than 24 s are processed in chunks of
+    20 s. Picklable, with its weights, for worker processes.
     """
 
     def __init__(self, cfg: HCodecConfig, variables: dict[str, Any], extractor: Extractor):
@@ -67,37 +67,37 @@ class Codec:
 
     @property
     def name(self) -> str:
-        """The variant's name."""
+        """Name of the variant."""
         return self.cfg.name
 
     @property
     def sample_rate(self) -> int:
-        """Hz, of what goes in and comes out."""
+        """Sample rate of input and output in Hz."""
         return self.cfg.sample_rate
 
     @property
     def frame_rate(self) -> float:
-        """Code frames a second; of an adaptive codec before frames are grouped, the most that can occur."""
+        """Code frames a second; of an adaptive codec before grouping, an upper bound."""
         return self.cfg.frame_rate
 
     @property
     def num_codebooks(self) -> tuple[int, int]:
-        """Codebooks of the acoustic and of the semantic stream."""
+        """Numbers of codebooks of the acoustic and the semantic stream."""
         return self.cfg.acoustic_quantizer.num_codebooks, self.cfg.semantic_quantizer.num_codebooks
 
     @property
     def codebook_size(self) -> tuple[int, int]:
-        """Entries of each codebook, acoustic and semantic."""
+        """Entries of an acoustic and of a semantic codebook."""
         return self.cfg.acoustic_quantizer.codebook_size, self.cfg.semantic_quantizer.codebook_size
 
     @property
     def bitrate(self) -> float:
-        """Bits a second of all codebooks; of an adaptive codec the most that can occur."""
+        """Bits a second of all codebooks; of an adaptive codec an upper bound."""
         return self.cfg.bitrate
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether a code may stand for several frames (`Codes.durations_BxT`)."""
+        """Whether a code can last several frames (`Codes.durations_BxT`)."""
         return self.cfg.aggregation is not None
 
     def num_windows(self, num_samples: int) -> int:
@@ -107,27 +107,27 @@ class Codec:
     def fingerprint(self) -> int:
         """CRC-32 of all weights and codebooks as float32, in the order of their names; computed once.
 
-        Checkpoints, their exports to PyTorch and what is imported from these have the same one.
+        Equal for a checkpoint, its export to PyTorch and a reimport of that.
         """
         if self._fingerprint is None:
             leaves = map(np.ascontiguousarray, jax.tree.leaves(self._variables))
             self._fingerprint = functools.reduce(
-                lambda crc, x: zlib.crc32(x.reshape(-1).view(np.uint8), crc), leaves, 0
+                lambda crc, x: zlib.crc32(x.reshape(-1).view(np.uint8).data, crc), leaves, 0
             )
         return self._fingerprint
 
     def _encode_batch(self, variables, frozen, wave_BxS, lengths_B, threshold, max_group, starts_BxT):
         """Codes, and for an adaptive codec the group of each frame."""
         cfg = self.cfg
-        whole = cfg.num_frames(lengths_B) * cfg.frame_hop
+        aligned_B = cfg.num_frames(lengths_B) * cfg.frame_hop
         size = (cfg.sample_rate, cfg.feature_hop, cfg.semantic.feature_dim)
-        features = self.extractor(frozen, wave_BxS, *size, lengths_B=whole)
+        features = self.extractor(frozen, wave_BxS, *size, lengths_B=aligned_B)
         rule = (threshold, max_group, starts_BxT) if self.is_adaptive else ()
         emb = self._codec.apply(variables, wave_BxS, features, lengths_B, *rule, method="embed")
         return self._codec.apply(variables, emb, method="quantize"), emb.groups
 
     def _grouping(self, threshold, max_group) -> tuple[float, int]:
-        """The rule of grouping, checked; any numbers for a codec without."""
+        """The checked threshold and group length; (0.0, 1) for a codec with a fixed frame rate."""
         rule = self.cfg.aggregation
         if rule is None:
             if threshold is not None or max_group is not None:
@@ -138,7 +138,7 @@ class Codec:
         return inputs.as_number(rule.threshold if threshold is None else threshold, "threshold"), max_group
 
     def _kept(self, num_codebooks: int | None) -> int | None:
-        """How many codebooks of each stream are kept, checked; None: all."""
+        """The checked number of codebooks to keep of each stream; None: all."""
         if num_codebooks is None:
             return None
         return inputs.as_int(num_codebooks, "num_codebooks", 1, min(self.num_codebooks), f"{self.name} has")
@@ -147,18 +147,18 @@ class Codec:
         self,
         wave: Wave | Array,
         sample_rate: int | None = None,
-        lengths: Sequence[int] | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
         *,
         num_codebooks: int | None = None,
         threshold: float | None = None,
         max_group: int | None = None,
     ) -> Codes:
-        """Codes (B, T, K) of a wave (S,) or a batch (B, S) of floats in [-1, 1]; NumPy arrays, int32.
+        """Encodes a wave (S,) or a batch (B, S) of floats in [-1, 1] to codes (B, T, K), int32.
 
-        sample_rate: of `wave` in Hz (default: the codec's); another rate is converted. lengths: valid samples of each
-        item; what lies behind is not looked at. num_codebooks: keep only the first of each stream. threshold,
-        max_group: of an adaptive codec, instead of its own (cosine similarity at or below which a new group starts;
-        frames a group holds at most). UserError says what is wrong with the wave: integers, NaN, channels.
+        sample_rate: of `wave` in Hz (default: the codec's); other rates are resampled. lengths: valid samples of each
+        item; samples after them are ignored. num_codebooks: keep only the first of each stream. threshold, max_group:
+        of an adaptive codec, instead of its own (cosine similarity at or below which a new group starts; most frames of
+        a group). UserError for integers, NaN or channels.
         """
         items, rate = inputs.check_waves(wave, sample_rate, lengths, self.sample_rate)
         if rate != self.sample_rate:
@@ -167,7 +167,7 @@ class Codec:
         counts = np.asarray([len(x) for x in items], np.int32)
         frames = int(self.cfg.num_frames(int(counts.max())))
         if frames > self.chunk_spec.window:
-            parts = [chunked.concatenate(self._windows(lambda a, b, x=x: x[a:b], len(x), *rule)) for x in items]
+            parts = [chunked.concatenate(self._windows(_reader(x), len(x), *rule)) for x in items]
             parts = [chunked.run_length(*part) for part in parts] if self.is_adaptive else parts
             (acoustic, semantic, *durations), lengths_B = chunked.pad_stack(parts)
         else:
@@ -181,17 +181,18 @@ class Codec:
         return Codes(acoustic[..., :kept], semantic[..., :kept], self.frame_rate, lengths_B, *durations)
 
     def decode(self, codes: Codes, num_samples: Sequence[int] | int | None = None) -> Wave:
-        """The wave of codes (B, T, K), whole frames long; NumPy arrays, float32.
+        """Decodes codes (B, T, K) to a wave of complete frames, float32.
 
-        num_samples: valid samples of each item, if fewer. Streams may hold fewer codebooks than the codec, the first
-        ones. What lies behind an item's `lengths_B` may hold anything: it is not looked at. Codes of an adaptive codec
-        without durations are a frame each. UserError says what is wrong with the codes.
+        num_samples: valid samples of each item, if fewer. Streams may hold the first codebooks only. Codes after an
+        item's `lengths_B` are ignored. Without durations, each code of an adaptive codec lasts a frame. UserError for
+        codes that do not suit the codec.
         """
         acoustic, semantic, valid, durations = inputs.check_codes(self.cfg, codes)
+        counts = None
         if num_samples is not None:
-            num_samples = inputs.as_array(num_samples, "num_samples")
-            num_samples = np.full(len(valid), num_samples) if num_samples.ndim == 0 else num_samples
-            num_samples = inputs.as_counts(num_samples, "num_samples", len(valid), 0, None)
+            counts = inputs.as_array(num_samples, "num_samples")
+            counts = np.full(len(valid), counts) if counts.ndim == 0 else counts
+            counts = inputs.as_counts(counts, "num_samples", len(valid), 0, None)
         if durations is not None:
             groups = zip(acoustic, semantic, durations, strict=True)
             (acoustic, semantic), valid = chunked.pad_stack([(a.repeat(d, 0), s.repeat(d, 0)) for a, s, d in groups])
@@ -208,17 +209,17 @@ class Codec:
             padded = Codes(np.pad(acoustic, pad), np.pad(semantic, pad), self.frame_rate, valid)
             samples = np.asarray(self._decode(self._variables, padded))[:, : frames * hop]
         lengths = valid.astype(np.int64) * hop
-        lengths = lengths if num_samples is None else np.minimum(lengths, num_samples)
+        lengths = lengths if counts is None else np.minimum(lengths, counts)
         samples = np.where(np.arange(samples.shape[1]) < lengths[:, None], samples, 0.0)[:, : int(lengths.max())]
         return Wave(samples.astype(np.float32), self.sample_rate, lengths.astype(np.int32))
 
     def reconstruct(self, wave_S: np.ndarray) -> np.ndarray:
-        """decode(encode(wave)) of one wave at the codec's rate, of the same length."""
+        """Encodes and decodes a wave (S,) at the codec's sample rate; returns the same length."""
         wave_S = inputs.check_wave(wave_S)
         return self.decode(self.encode(wave_S), len(wave_S)).samples_BxS[0]
 
     def _windows(self, read: chunked.ReadSamples, num_samples: int, threshold, max_group):
-        """(acoustic (T, K), semantic (T, K)[, whether a group starts (T,)]) chunk by chunk, frame by frame."""
+        """Yields (acoustic (T, K), semantic (T, K)[, whether a group starts (T,)]) of each chunk, by frames."""
 
         def window(wave_S, valid_samples, keep):
             starts = None
@@ -246,12 +247,12 @@ class Codec:
         max_group: int | None = None,
         num_codebooks: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """(acoustic, semantic, durations or None) of one recording that `read(start, stop)` gives piece by piece."""
+        """Encodes a recording that is read in pieces by `read(start, stop)`; returns (acoustic, semantic, durations or None)."""
         rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
         num_samples = inputs.as_int(num_samples, "num_samples", 1, 1 << 53)
         part = chunked.concatenate(self._windows(inputs.checked_reader(read), num_samples, *rule))
-        acoustic, semantic, *durations = chunked.run_length(*part) if self.is_adaptive else (*part, None)
-        return acoustic[:, :kept], semantic[:, :kept], *durations
+        acoustic, semantic, *durations = chunked.run_length(*part) if self.is_adaptive else part
+        return acoustic[:, :kept], semantic[:, :kept], durations[0] if durations else None
 
     def decode_stream(
         self,
@@ -261,7 +262,7 @@ class Codec:
         chunk_spec: chunked.ChunkSpec | None = None,
         durations_T: np.ndarray | None = None,
     ) -> Iterator[np.ndarray]:
-        """Samples of one recording chunk by chunk, `num_samples` in all; codes as `decode` takes them, of one item."""
+        """Yields the samples of a recording in chunks, `num_samples` in total; codes as for `decode`, of one item."""
         one = (
             None if x is None else inputs.as_array(x, "codes")[None] for x in (acoustic_TxK, semantic_TxK, durations_T)
         )
@@ -283,14 +284,14 @@ class Codec:
         return chunked.decode(window, acoustic_TxK, semantic_TxK, num_samples, self.cfg.frame_hop, chunk_spec)
 
     def _description(self) -> dict[str, Any]:
-        """What a token file says of the codec that made it."""
+        """Fields of a token file's header that describe the codec."""
         return dict(
             codec=self.name,
             sample_rate=self.sample_rate,
             frame_hop=self.cfg.frame_hop,
             codec_codebooks=self.num_codebooks,
             codebook_sizes=self.codebook_size,
-            max_group=self.cfg.aggregation.max_group if self.is_adaptive else 0,
+            max_group=0 if self.cfg.aggregation is None else self.cfg.aggregation.max_group,
             fingerprint=f"{self.fingerprint():08x}",
         )
 
@@ -302,7 +303,7 @@ class Codec:
         num_groups: int = 0,
         num_codebooks: int | None = None,
     ) -> Header:
-        """The header of a token file of this codec. num_groups: of an adaptive one; num_codebooks: if codes are cut."""
+        """The header of a token file. num_groups: of an adaptive codec. num_codebooks: if only the first are stored."""
         kept = self._kept(num_codebooks)
         return Header(
             **self._description(),
@@ -317,7 +318,7 @@ class Codec:
         )
 
     def check(self, file: TokenFile, name: str, any_weights: bool = False) -> None:
-        """ContainerError unless the token file was made by this codec with these weights (any_weights: with any)."""
+        """ContainerError unless this codec made the token file, with these weights (any_weights: or others)."""
         header = file.header
         require_same_codec(header, self._description(), name, any_weights)
         window = min(chunked.ChunkSpec(header.chunk_frames, header.context_frames).window, header.num_frames)
@@ -331,17 +332,21 @@ class Codec:
             logger.warning("%s: does not say which weights made it, as no file of version 1 does; not checked", name)
 
 
+def _reader(wave_S: np.ndarray) -> chunked.ReadSamples:
+    """read(start, stop) of samples in memory."""
+    return lambda start, stop: wave_S[start:stop]
+
+
 def load_codec(
     source: str | os.PathLike, features: str | os.PathLike = "", encoding: bool = True, download: bool = False
 ) -> Codec:
-    """A codec from a checkpoint or from PyTorch weights.
+    """Loads a codec from a checkpoint or from PyTorch weights.
 
-    source: a work directory of `train` or `convert`, one of its checkpoints, or a weight file
-    of the public code (.safetensors, .pt, .pth, .ckpt, .bin), whose variant is recognized.
-    features: folder or hub name of the SSL model's weights, where they can't be found by
-    themselves. encoding: False leaves the SSL model out, for decoding alone. download: the SSL
-    model may be downloaded from the Hugging Face hub. Averaged weights are used if the checkpoint
-    has them.
+    source: a work directory of `train` or `convert`, one of its checkpoints, or a weight file of the public code
+    (.safetensors, .pt, .pth, .ckpt, .bin), whose variant is recognized. features: folder or hub name of the SSL model's
+    weights, where they are not found automatically. encoding: False loads no SSL model, for decoding only. download:
+    whether the SSL model may be downloaded from the Hugging Face hub. Uses the EMA of the weights if the checkpoint has
+    one.
     """
     cfg, variables, wanted = read_any_codec(source)
     if not encoding:

@@ -1,4 +1,4 @@
-"""SSL features and codes of many waves, in batches of few shapes."""
+"""SSL features and codes of many waves, in batches of few shapes so that few programs are compiled."""
 
 import collections
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from quarkaudio_jax.weights.text import load_text_extractor
 
 
 class FeatureEncoder:
-    """An SSL model, or its stand-in, over waves of any lengths. width: of the features."""
+    """Computes the SSL features of waves of any length. width: dimension of the features."""
 
     def __init__(self, extractor: Extractor, width: int, batch: int):
         if extractor.stored:
@@ -30,12 +30,12 @@ class FeatureEncoder:
         )
 
     def __call__(self, waves: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
-        """(T, width) float32 of each wave, 50 frames a second; waves shorter than a frame give none."""
+        """(T, width) float32 of each wave, 50 frames a second; T = 0 for waves shorter than a frame."""
         hop = _hop(rate)
         out = [np.zeros((0, self.width), np.float32)] * len(waves)
-        whole = {i: w[: len(w) // hop * hop] for i, w in enumerate(waves) if len(w) >= hop}
-        keys = list(whole)
-        for which, batch, lengths in _batches(list(whole.values()), 25 * hop, self._batch):
+        aligned = {i: w[: len(w) // hop * hop] for i, w in enumerate(waves) if len(w) >= hop}
+        keys = list(aligned)
+        for which, batch, lengths in _batches(list(aligned.values()), 25 * hop, self._batch):
             found = np.asarray(self._extract(self._params, batch, rate, lengths))
             for row, index in enumerate(which):
                 out[keys[index]] = found[row, : lengths[row] // hop]
@@ -43,10 +43,7 @@ class FeatureEncoder:
 
 
 class Encoders:
-    """SSL model, text encoder and codec, in batches of fixed shapes, so that few programs are compiled.
-
-    features: a `FeatureEncoder`. text: the text extractor.
-    """
+    """SSL model, text encoder and codec of prepared data, in batches of fixed shapes."""
 
     def __init__(self, cfg: PrepareConfig, with_codec: bool):
         self._batch = cfg.batch_size
@@ -57,12 +54,14 @@ class Encoders:
         self.features = FeatureEncoder(extractor, width, cfg.batch_size)
 
     def codes(self, waves: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Codes of each wave as they are stored."""
+        """The codes of each wave, in the dtypes of prepared data."""
+        assert self.codec is not None, "made with with_codec=False"
         out: list[dict[str, np.ndarray]] = [{}] * len(waves)
         for which, batch, lengths in _batches(waves, self.codec.sample_rate // 2, self._batch):
             codes = self.codec.encode(batch, lengths=lengths)
             streams = {"acoustic": codes.acoustic_BxTxK, "semantic": codes.semantic_BxTxK}
             streams = {name: np.asarray(c) for name, c in streams.items()}
+            assert codes.lengths_B is not None
             durations = None if codes.durations_BxT is None else np.asarray(codes.durations_BxT)
             for row, index in enumerate(which):
                 count = int(codes.lengths_B[row])
@@ -74,7 +73,7 @@ class Encoders:
 
 
 def _batches(waves: Sequence[np.ndarray], unit: int, size: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-    """(which, (B, S), lengths), B = size: waves of like length together, in a fixed order."""
+    """Yields (indices, (B, S), lengths) with B = size, of waves of similar lengths."""
     groups = collections.defaultdict(list)
     for index, wave in enumerate(waves):
         groups[_rounded(ceil_div(len(wave), unit))].append(index)
@@ -90,11 +89,11 @@ def _batches(waves: Sequence[np.ndarray], unit: int, size: int) -> Iterator[tupl
 
 
 def _rounded(units: int) -> int:
-    """Up to the next of a few lengths, four an octave: few programs to compile, and little padding."""
+    """Rounds up to one of four lengths an octave: few programs, and little padding."""
     step = 1 << max(units.bit_length() - 3, 0)
     return round_up(units, step)
 
 
 def _hop(rate: int) -> int:
-    """Samples of a feature frame."""
+    """Samples of a feature frame at `rate`."""
     return rate // GRID_HZ

@@ -1,4 +1,4 @@
-"""The language model at work, from waves to waves.
+"""Task models: a language model with its codec, from waves to waves.
 
 import quarkaudio_jax
 model = quarkaudio_jax.load_task_model("runs/lm", codec="runs/codec")
@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -24,8 +24,9 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.codec import Codec, load_codec
 from quarkaudio_jax.inference.features import FeatureEncoder
 from quarkaudio_jax.inference.unise import load_unise
+from quarkaudio_jax.inference.windows import OVERLAP_SECONDS, Read, WindowSpec, cross_fade, input_gain
 from quarkaudio_jax.io.levels import rms_and_peak
-from quarkaudio_jax.io.transforms import cross_faded, resample
+from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.model import LanguageModel
 from quarkaudio_jax.lm.sampling import Sampling
@@ -35,42 +36,34 @@ from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.text.features import TextExtractor
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, build_sequence, collate
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS, TASKS, Task
-from quarkaudio_jax.types import Codes, ceil_div, round_up
+from quarkaudio_jax.types import Codes, round_up
 from quarkaudio_jax.weights.saved_lm import read_lm
 from quarkaudio_jax.weights.ssl import load_extractor
 from quarkaudio_jax.weights.text import load_text_extractor
 
-OVERLAP = 0.5
-"""Seconds that the windows of a long recording share; they are cross-faded there."""
-
-LEVEL = 10 ** (-25 / 20)
-"""Root mean square that audio is brought to on its way in, and back from on its way out; the middle of training's range."""
-
 GREEDY = Sampling(temperature=0.0)
-
-Read = Callable[[int, int], np.ndarray]
-"""read(start, stop): mono samples of a recording, never going back."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked of a recording. text: its bytes, or how many text_TxD features there are.
+    """A task and its conditions, except the source.
 
-    voice_TxD: features of a sample of a voice; T = 0 where the task takes none.
+    text: bytes of the text, or the number of its features. text_TxD: features of the text. reference_TxD: SSL features
+    of the reference recording; T = 0 for a task without.
     """
 
     task: Task
     text: bytes | int
     text_TxD: np.ndarray
-    voice_TxD: np.ndarray
+    reference_TxD: np.ndarray
 
 
 class TaskModel:
-    """A language model with its codec and the extractors of its features; see `load_task_model`.
+    """A language model with its codec and feature extractors; see `load_task_model`.
 
-    Recordings longer than what the model was trained on go through it in windows, `batch` of
-    them at a time; only as much is held in memory. Tasks whose result is not aligned with the
-    source (editing) take one window. It can be pickled, with its weights, for worker processes.
+    Recordings longer than the training examples are processed in windows, `batch` at a time and in
+    bounded memory. Tasks whose output is not aligned with the source (editing) take one window.
+    Picklable, with its weights, for worker processes.
     """
 
     def __init__(
@@ -93,8 +86,8 @@ class TaskModel:
         self._params = jax.device_put(unstack_params(params))
         self._embed = jax.jit(functools.partial(self._lm.apply, method="embed_request"))
         frames = max(int(cfg.dataset.seconds * codec.frame_rate), 1)
-        self._window = frames * codec.cfg.frame_hop
-        self._overlap = min(round(OVERLAP * codec.frame_rate), frames // 4) * codec.cfg.frame_hop
+        overlap = min(round(OVERLAP_SECONDS * codec.frame_rate), frames // 4)
+        self._windows = WindowSpec(frames * codec.cfg.frame_hop, overlap * codec.cfg.frame_hop)
 
     def __reduce__(self):
         extractors = (dataclasses.replace(x, params=jax.device_get(x.params)) for x in (self._extractor, self._text))
@@ -107,38 +100,39 @@ class TaskModel:
 
     @property
     def sample_rate(self) -> int:
-        """Hz, of what comes out."""
+        """Sample rate of the output in Hz."""
         return self.codec.sample_rate
 
     @property
     def window_seconds(self) -> float:
-        """The longest piece that the model sees at once."""
-        return self._window / self.sample_rate
+        """Seconds of the longest window."""
+        return self._windows.size / self.sample_rate
 
     def request(self, task: str, text: str = "", reference_S: np.ndarray | None = None) -> Request:
-        """A checked request; reference_S at the model's rate. UserError says what is missing."""
+        """Checks and encodes the conditions of a task. reference_S: at `sample_rate`. UserError says what is missing."""
         if task not in self.tasks:
             raise UserError(f"this model was not trained for {task}; it knows {', '.join(self.tasks)}")
         found = TASKS[task]
         if found.text and not text.strip():
             raise UserError(f"{task} needs {found.requires}, which is empty")
-        if found.reference and (reference_S is None or len(reference_S) < self.sample_rate // GRID_HZ):
-            raise UserError(f"{task} needs {found.requires} (at least 20 ms)")
-        text = text if found.text else ""
-        voice = reference_S[: self._window] if found.reference else np.zeros(0, np.float32)
+        reference = np.zeros(0, np.float32)
         if found.reference:
-            voice = voice * _gain(*rms_and_peak(voice))
+            if reference_S is None or len(reference_S) < self.sample_rate // GRID_HZ:
+                raise UserError(f"{task} needs {found.requires} (at least 20 ms)")
+            reference = reference_S[: self._windows.size]
+            reference = reference * input_gain(*rms_and_peak(reference))
+        text = text if found.text else ""
         (features,) = self._text([text])
         text_bytes = len(features) if self.cfg.dataset.text_width else text.encode()
-        return Request(found, text_bytes, features.astype(self._stored), *self._features([voice]))
+        return Request(found, text_bytes, features.astype(self._feature_dtype), *self._features([reference]))
 
     @property
-    def _stored(self) -> Any:
-        """The type in which `prepare` stores features."""
+    def _feature_dtype(self) -> Any:
+        """The dtype of features in the training data."""
         return FEATURE_DTYPES[self.cfg.dataset.dtype]
 
     def _features(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [x.astype(self._stored) for x in self._encode(waves, self.sample_rate)]
+        return [x.astype(self._feature_dtype) for x in self._encode(waves, self.sample_rate)]
 
     def __call__(
         self,
@@ -152,34 +146,35 @@ class TaskModel:
         guidance: float = 1.0,
         seed: int = 0,
     ) -> np.ndarray:
-        """The answer to one recording (S,), at the model's rate and at the loudness of the source.
+        """Runs a task on a recording (S,); returns (S,) at the model's sample rate and the source's loudness.
 
-        sample_rate: of `wave` in Hz (default: the model's). reference: (samples (S,), rate in Hz)
-        of a voice. guidance: 1 uses the condition alone; more exaggerates it, if it was trained so.
+        sample_rate: of `wave` in Hz (default: the model's). reference: (samples (S,), rate in Hz) of a reference or
+        enrollment recording. guidance: classifier-free guidance scale, 1 turns it off; others need a model trained with
+        condition dropout.
         """
         wave = self._at_rate(wave, sample_rate)
-        voice = None if reference is None else self._at_rate(*inputs.check_pair(reference, "reference"))
-        request = self.request(task, text, voice)
+        reference_S = None if reference is None else self._at_rate(*inputs.check_pair(reference, "reference"))
+        request = self.request(task, text, reference_S)
         blocks = self.stream(request, lambda a, b: wave[a:b], len(wave), rms_and_peak(wave), sampling, guidance, seed)
         return np.concatenate(list(blocks))
 
     def check_separation(self) -> None:
-        """UserError unless the model knows the tasks that separation is made of."""
+        """UserError unless the model was trained for the tasks of SEPARATION_STEPS."""
         if missing := [task for task in SEPARATION_STEPS if task not in self.tasks]:
             raise UserError(
-                f"separate goes through {', '.join(SEPARATION_STEPS)}, but this model was not trained for {', '.join(missing)}"
+                f"separate runs {', '.join(SEPARATION_STEPS)}, but this model was not trained for {', '.join(missing)}"
             )
 
-    def separate(self, wave: np.ndarray, sample_rate: int | None = None, **how: Any) -> list[np.ndarray]:
-        """Two talkers, each for itself, of one recording (S,); `how` as for a call. See `tokens.tasks.separation`."""
+    def separate(self, wave: np.ndarray, sample_rate: int | None = None, **options: Any) -> list[np.ndarray]:
+        """Separates two speakers of a recording (S,), by SEPARATION_STEPS; options: as of a call."""
         self.check_separation()
         wave = self._at_rate(wave, sample_rate)
-        voice = self.enroll(wave[: self._window], **how)
-        return [self(task, wave, reference=(voice, self.sample_rate), **how) for task in SEPARATION_STEPS[1:]]
+        enrollment = self.enroll(wave[: self._windows.size], **options)
+        return [self(task, wave, reference=(enrollment, self.sample_rate), **options) for task in SEPARATION_STEPS[1:]]
 
-    def enroll(self, opening_S: np.ndarray, **how: Any) -> np.ndarray:
-        """One of the talkers of a recording's first seconds: the reference that separation works with."""
-        return self(SEPARATION_STEPS[0], opening_S, **how)
+    def enroll(self, opening_S: np.ndarray, **options: Any) -> np.ndarray:
+        """Restores one of the speakers of a recording's first seconds: the enrollment of `separate`."""
+        return self(SEPARATION_STEPS[0], opening_S, **options)
 
     def _at_rate(self, wave: np.ndarray, rate: int | None) -> np.ndarray:
         wave = inputs.check_wave(wave, "a recording")
@@ -196,88 +191,81 @@ class TaskModel:
         guidance: float = 1.0,
         seed: int = 0,
     ) -> Iterator[np.ndarray]:
-        """The answer block by block. levels: root mean square and peak of the whole source."""
+        """Yields the output in blocks (S,). levels: root mean square and peak of the complete source."""
         if guidance != 1.0 and not self.cfg.lm.condition_dropout:
             raise UserError(
-                "this model was trained with its condition only (config.lm.condition_dropout=0): no guidance"
+                "this model was trained without condition dropout (config.lm.condition_dropout=0): no guidance"
             )
         predict_end = not request.task.aligned or self._lm.cfg.max_duration > 0
-        how = GenerationConfig(sampling, guidance, predict_end)
-        gain = _gain(*levels)
-        windows = self._windows(request, num_samples)
-        tail = np.zeros(0, np.float32)
-        for begin in range(0, len(windows), self._batch):
-            group = windows[begin : begin + self._batch]
-            base = group[0][0]
-            samples = read(base, group[-1][1]) * gain
-            pieces = [samples[start - base : stop - base] for start, stop in group]
-            answers = self._answers(request, pieces, how, seed, begin)
-            for piece, answer in zip(pieces, answers, strict=True):
-                if request.task.aligned:
-                    answer = np.pad(answer, (0, max(len(piece) - len(answer), 0)))[: len(piece)]
-                joined = cross_faded(tail, answer)
-                last = begin + self._batch >= len(windows) and piece is pieces[-1]
-                keep = len(joined) if last else len(joined) - self._overlap
-                tail = joined[keep:]
-                yield joined[:keep] / gain
-
-    def num_windows(self, num_samples: int) -> int:
-        """How many windows a recording of that length at the model's rate goes through."""
-        return 1 + ceil_div(max(num_samples - self._window, 0), self._window - self._overlap)
-
-    def _windows(self, request: Request, num_samples: int) -> list[tuple[int, int]]:
-        """(start, stop) of each window: neighbors share the overlap."""
+        generation = GenerationConfig(sampling, guidance, predict_end)
+        gain = input_gain(*levels)
         count = self.num_windows(num_samples)
         if count > 1 and not request.task.aligned:
             raise UserError(
                 f"{request.task.name} takes up to {self.window_seconds:g} s, what the model was trained on; this is "
                 f"{num_samples / self.sample_rate:.1f} s long: cut it"
             )
-        step = self._window - self._overlap
-        return [(i * step, min(i * step + self._window, num_samples)) for i in range(count)]
+        outputs = self._run_windows(request, lambda a, b: read(a, b) * gain, num_samples, generation, seed)
+        for block in cross_fade(outputs, count, self._windows.overlap):
+            yield block / gain
 
-    def _answers(
-        self, request: Request, waves: list[np.ndarray], how: GenerationConfig, seed: int, first: int
+    def num_windows(self, num_samples: int) -> int:
+        """Number of windows of a recording of that length at the model's sample rate."""
+        return self._windows.count(num_samples)
+
+    def _run_windows(
+        self, request: Request, read: Read, num_samples: int, generation: GenerationConfig, seed: int
+    ) -> Iterator[np.ndarray]:
+        """Yields the output (S,) of each window; of an aligned task as long as the window."""
+        windows = self._windows.ranges(num_samples)
+        for begin in range(0, len(windows), self._batch):
+            group = windows[begin : begin + self._batch]
+            base = group[0][0]
+            samples = read(base, group[-1][1])
+            pieces = [samples[start - base : stop - base] for start, stop in group]
+            outputs = self._run_batch(request, pieces, generation, seed, begin)
+            for piece, output in zip(pieces, outputs, strict=True):
+                if request.task.aligned:
+                    output = np.pad(output, (0, max(len(piece) - len(output), 0)))[: len(piece)]
+                yield output
+
+    def _run_batch(
+        self, request: Request, waves: list[np.ndarray], generation: GenerationConfig, seed: int, first: int
     ) -> list[np.ndarray]:
-        """What the model answers to at most a batch of windows, `first` being the number of the first one."""
-        condition = self._condition(request, waves, how, seed, first)
-        hop = self.codec.cfg.frame_hop
-        frames = self._window // hop
-        codes, lengths, durations = generate(self._lm, self._params, condition, frames, how)
+        """The outputs of at most a batch of windows. first: number of the first window, for its random key."""
+        condition = self._condition(request, waves, generation, seed, first)
+        frames = self._windows.size // self.codec.cfg.frame_hop
+        codes, lengths, durations = generate(self._lm, self._params, condition, frames, generation)
         codes, lengths = np.asarray(codes)[: len(waves)], np.asarray(lengths)[: len(waves)]
         split = self.codec.num_codebooks[0]
         kept = None if durations is None else np.asarray(durations)[: len(waves)]
         found = self.codec.decode(Codes(codes[..., :split], codes[..., split:], self.codec.frame_rate, lengths, kept))
+        assert found.lengths_B is not None
         return [row[:count] for row, count in zip(found.samples_BxS, found.lengths_B, strict=True)]
 
     def _condition(
-        self, request: Request, waves: list[np.ndarray], how: GenerationConfig, seed: int, first: int
+        self, request: Request, waves: list[np.ndarray], generation: GenerationConfig, seed: int, first: int
     ) -> Condition:
-        """Embedded requests of windows `first` and on, padded to a power of two: few programs."""
+        """The embedded requests of a batch of windows, padded to a power of two so that few programs are compiled."""
         hop, task = self.codec.cfg.frame_hop, request.task
-        nothing = np.zeros((0, len(self.cfg.dataset.codebooks)), np.int32)
+        no_codes = np.zeros((0, len(self.cfg.dataset.codebooks)), np.int32)
         rows = []
         for source in self._features(waves):
             row: dict[str, Any] = build_sequence(
-                task.number, request.text, len(request.voice_TxD), len(source), nothing, delay_padding=0
+                task.number, request.text, len(request.reference_TxD), len(source), no_codes, delay_padding=0
             )
-            rows.append({**row, "features": (request.voice_TxD, source), "text_features": (request.text_TxD,)})
-        frames = [int(self.codec.cfg.num_frames(len(w))) if task.aligned else self._window // hop for w in waves]
+            rows.append({**row, "features": (request.reference_TxD, source), "text_features": (request.text_TxD,)})
+        frames = [int(self.codec.cfg.num_frames(len(w))) if task.aligned else self._windows.size // hop for w in waves]
         missing = (1 << (len(rows) - 1).bit_length()) - len(rows)
         rows, frames = rows + rows[-1:] * missing, frames + frames[-1:] * missing
         lengths = np.asarray([len(row["kind"]) for row in rows], np.int32)
         batch = collate(rows, round_up(int(lengths.max()), 64), bool(self.cfg.dataset.text_width))
         variables = {"params": self._params}
-        prefix, plain = self._embed(variables, batch), None
-        if how.guidance != 1.0:
-            plain = self._embed(variables, batch, np.ones(batch["kind"].shape, bool))
+        prefix, unconditional = self._embed(variables, batch), None
+        if generation.guidance != 1.0:
+            unconditional = self._embed(variables, batch, np.ones(batch["kind"].shape, bool))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + np.arange(len(rows)))
-        return Condition(prefix, lengths, np.asarray(frames, np.int32), keys, plain)
-
-
-def _gain(rms: float, peak: float) -> float:
-    """What brings audio to the level of training without clipping; 1 for silence."""
-    return 1.0 if rms == 0 else min(LEVEL / rms, 0.99 / peak)
+        return Condition(prefix, jax.numpy.asarray(lengths), jax.numpy.asarray(frames, np.int32), keys, unconditional)
 
 
 def load_task_model(
@@ -287,17 +275,15 @@ def load_task_model(
     text_features: str | os.PathLike = "",
     batch: int = 4,
 ) -> Any:
-    """A language model from a work directory of `train`, or one of its checkpoints; or UniSE from its weight file.
+    """Loads a language model from a work directory of `train` or one of its checkpoints, or UniSE from a weight file.
 
-    codec: the checkpoint or weight file of the codec that its data was prepared with; of UniSE the folder of BiCodec.
-    features, text_features: folders or hub names of the SSL model and the text encoder, where they can't be
-    found by themselves. batch: windows of a long recording
-    at a time. Averaged weights are used if the checkpoint has them. Returns a `TaskModel`, or a `UniseModel`, which is
-    asked in the same way.
+    codec: checkpoint or weight file of the codec that the training data was prepared with; for UniSE the folder of
+    BiCodec. features, text_features: folders or hub names of the SSL model's and the text encoder's weights, where they
+    are not found automatically. batch: windows of a long recording computed at a time. Uses the EMA of the weights if
+    the checkpoint has one. Returns a `TaskModel` or a `UniseModel`, which have the same methods.
     """
     if pathlib.Path(source).expanduser().is_file():
         return load_unise(source, codec, features, batch)
-
     cfg, params = read_lm(source)
     dataset = cfg.dataset
     return TaskModel(

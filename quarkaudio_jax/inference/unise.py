@@ -1,4 +1,4 @@
-"""UniSE at work, from waves to waves: WavLM features, the language model, BiCodec.
+"""UniSE: WavLM features, a language model and BiCodec, from waves to waves.
 
 import quarkaudio_jax
 model = quarkaudio_jax.load_task_model("unise.ckpt", codec="BiCodec", features="wavlm-base-plus")
@@ -10,7 +10,7 @@ first, second = model.separate(wave, sample_rate)
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,42 +18,43 @@ import numpy as np
 
 from quarkaudio_jax.codec.bicodec.model import BiCodec, BiCodecConfig
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.io.transforms import cross_faded, resample, wrap_pad
+from quarkaudio_jax.inference.windows import OVERLAP_SECONDS, Read, WindowSpec, cross_fade
+from quarkaudio_jax.io.transforms import resample, wrap_pad
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.unise import LM_UNISE, TASKS, Unise, UniseConfig
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS
-from quarkaudio_jax.types import ceil_div
 from quarkaudio_jax.weights.backbone import read_unise
 from quarkaudio_jax.weights.bicodec import read_bicodec
 from quarkaudio_jax.weights.ssl import load_extractor
 
 SECONDS = 5.0
-"""Of the segments and of the reference that UniSE was trained on; shorter audio is repeated until it is as long."""
-
-OVERLAP = 0.5
-"""Seconds that cross-faded windows share."""
+"""Length of the segments and references in training; shorter audio is repeated to this length."""
 
 PEAK = 0.99
-"""Of a reference voice, once it is scaled."""
+"""Largest absolute value that a reference is scaled to."""
 
 
 @dataclasses.dataclass(frozen=True)
 class UniseRequest:
-    """task: number of `lm.unise.TASKS`. voice_TxD: features of the reference voice, or None. normalize: scale to peak 1."""
+    """A task and its reference.
+
+    task: id in `lm.unise.TASKS`. reference_TxD: SSL features of the reference, or None. normalize: whether the source is
+    scaled to peak 1.
+    """
 
     task: int
-    voice_TxD: np.ndarray | None = None
+    reference_TxD: np.ndarray | None = None
     normalize: bool = False
 
 
 class UniseModel:
     """UniSE with its codec and SSL model; see `load_task_model`.
 
-    As in the public pipeline a recording is cut into segments of 5 s that are answered one by one, the last one filled
-    up with the recording's beginning; `cross_fade` has them overlap and fades them into each other instead. `batch`
-    segments are computed at a time. Restoration scales the recording to peak 1; the answer's level is the model's own.
+    As in the public pipeline, a recording is cut into segments of 5 s, the last one padded with the beginning of the
+    recording; with `cross_fade` they overlap and are cross-faded. `batch` segments are computed at a time. Restoration
+    scales the recording to peak 1; the level of the output is the model's.
     """
 
     def __init__(
@@ -76,9 +77,9 @@ class UniseModel:
         parts = {"lm": unstack_params(params), "codec": unstack_params(codec_params), "ssl": extractor.params}
         self._params = jax.device_put(parts)
         self._features = jax.jit(self._extract)
-        self._answer = jax.jit(self._compute, static_argnames="task")
-        self._window = round(SECONDS * self.sample_rate)
-        self._overlap = round(OVERLAP * self.sample_rate) if cross_fade else 0
+        self._run = jax.jit(self._compute, static_argnames="task")
+        overlap = round(OVERLAP_SECONDS * self.sample_rate) if cross_fade else 0
+        self._windows = WindowSpec(round(SECONDS * self.sample_rate), overlap)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -87,28 +88,28 @@ class UniseModel:
 
     @property
     def sample_rate(self) -> int:
-        """Hz, of what comes out."""
+        """Sample rate of the output in Hz."""
         return self.codec_cfg.sample_rate
 
     @property
     def window_seconds(self) -> float:
-        """The longest piece that the model sees at once."""
+        """Seconds of a segment."""
         return SECONDS
 
     def check_separation(self) -> None:
-        """Does nothing: UniSE knows all tasks that separation is made of."""
+        """Does nothing: UniSE is trained for all tasks of SEPARATION_STEPS."""
 
     def request(self, task: str, text: str = "", reference_S: np.ndarray | None = None) -> UniseRequest:
-        """A checked request; reference_S at the model's rate. UserError says what is missing."""
+        """Checks and encodes a task and its reference. reference_S: at `sample_rate`. UserError says what is missing."""
         if task not in TASKS:
             raise UserError(f"UniSE was not trained for {task}; it knows {', '.join(TASKS)}")
         if task == "restoration":
             return UniseRequest(TASKS[task], normalize=True)
         if reference_S is None or not len(reference_S):
-            raise UserError(f"{task} needs a sample of the voice")
-        voice = wrap_pad(np.asarray(reference_S, np.float32), self._window)
-        voice = voice / (np.abs(voice).max() + np.float32(1e-5)) * np.float32(PEAK)
-        return UniseRequest(TASKS[task], np.asarray(self._features(self._params, voice[None])[0]))
+            raise UserError(f"{task} needs a reference recording of the speaker")
+        reference = wrap_pad(np.asarray(reference_S, np.float32), self._windows.size)
+        reference = reference / (np.abs(reference).max() + np.float32(1e-5)) * np.float32(PEAK)
+        return UniseRequest(TASKS[task], np.asarray(self._features(self._params, reference[None])[0]))
 
     def __call__(
         self,
@@ -118,30 +119,31 @@ class UniseModel:
         *,
         text: str = "",
         reference: tuple[np.ndarray, int] | None = None,
-        **how: Any,
+        **options: Any,
     ) -> np.ndarray:
-        """The answer to one recording (S,), at the model's rate and as long as the recording.
+        """Runs a task on a recording (S,); returns as many samples at the model's sample rate.
 
-        sample_rate: of `wave` in Hz (default: the model's). reference: (samples (S,), rate in Hz) of a voice.
+        sample_rate: of `wave` in Hz (default: the model's). reference: (samples (S,), rate in Hz) of the speaker.
         """
         wave = self._at_rate(wave, sample_rate)
-        voice = None if reference is None else self._at_rate(*reference)
-        return self._whole(self.request(task, text, voice), wave, **how)
+        reference_S = None if reference is None else self._at_rate(*reference)
+        return self._run_recording(self.request(task, text, reference_S), wave, **options)
 
-    def enroll(self, opening_S: np.ndarray, **how: Any) -> np.ndarray:
-        """One of the talkers of a recording's first seconds, 5 s long: the reference that separation works with."""
-        check_greedy(**how)
-        return self._answers(UniseRequest(TASKS[SEPARATION_STEPS[0]]), [wrap_pad(opening_S, self._window)])[0]
+    def enroll(self, opening_S: np.ndarray, **options: Any) -> np.ndarray:
+        """Restores one of the speakers of a recording's first 5 s: the enrollment of `separate`."""
+        check_greedy(**options)
+        return self._run_batch(UniseRequest(TASKS[SEPARATION_STEPS[0]]), [wrap_pad(opening_S, self._windows.size)])[0]
 
-    def separate(self, wave: np.ndarray, sample_rate: int | None = None, **how: Any) -> list[np.ndarray]:
-        """Two talkers, each for itself, of one recording (S,)."""
+    def separate(self, wave: np.ndarray, sample_rate: int | None = None, **options: Any) -> list[np.ndarray]:
+        """Separates two speakers of a recording (S,), by SEPARATION_STEPS."""
         wave = self._at_rate(wave, sample_rate)
-        voice = self.enroll(wave[: self._window], **how)
-        return [self._whole(self.request(task, reference_S=voice), wave, **how) for task in SEPARATION_STEPS[1:]]
+        enrollment = self.enroll(wave[: self._windows.size], **options)
+        requests = [self.request(task, reference_S=enrollment) for task in SEPARATION_STEPS[1:]]
+        return [self._run_recording(request, wave, **options) for request in requests]
 
-    def _whole(self, request: UniseRequest, wave_S: np.ndarray, **how: Any) -> np.ndarray:
+    def _run_recording(self, request: UniseRequest, wave_S: np.ndarray, **options: Any) -> np.ndarray:
         levels = 0.0, float(np.abs(wave_S).max())
-        return np.concatenate(list(self.stream(request, lambda a, b: wave_S[a:b], len(wave_S), levels, **how)))
+        return np.concatenate(list(self.stream(request, lambda a, b: wave_S[a:b], len(wave_S), levels, **options)))
 
     def _at_rate(self, wave: np.ndarray, rate: int | None) -> np.ndarray:
         wave = np.asarray(wave, np.float32)
@@ -150,68 +152,65 @@ class UniseModel:
         return wave if rate in (None, self.sample_rate) else resample(wave, rate, self.sample_rate)
 
     def num_windows(self, num_samples: int) -> int:
-        """How many segments a recording of that length at the model's rate goes through."""
-        return 1 + ceil_div(max(num_samples - self._window, 0), self._window - self._overlap)
+        """Number of segments of a recording of that length at the model's sample rate."""
+        return self._windows.count(num_samples)
 
     def stream(
         self,
         request: UniseRequest,
-        read: Callable[[int, int], np.ndarray],
+        read: Read,
         num_samples: int,
         levels: tuple[float, float],
-        **how: Any,
+        **options: Any,
     ) -> Iterator[np.ndarray]:
-        """The answer block by block. read(start, stop): samples, never going back. levels: (unused, peak) of them all."""
-        check_greedy(**how)
-        peak, step = levels[1], self._window - self._overlap
-        gain = np.float32(peak if request.normalize and peak else 1)
-        opening = np.zeros(0, np.float32)
-        tail, held, start = np.zeros(0, np.float32), np.zeros(0, np.float32), 0
-        count, done = self.num_windows(num_samples), 0
-        for begin in range(0, count, self._batch):
-            pieces = []
-            for i in range(begin, min(begin + self._batch, count)):
-                stop = min(i * step + self._window, num_samples)
-                held = np.concatenate([held[i * step - start :], read(start + len(held), stop)])
-                start = i * step
+        """Yields the output in blocks (S,). levels: (unused, peak) of the complete source."""
+        check_greedy(**options)
+        gain = np.float32(levels[1] if request.normalize and levels[1] else 1)
+        outputs = self._run_windows(request, lambda a, b: read(a, b) / gain, num_samples)
+        yield from cross_fade(outputs, self.num_windows(num_samples), self._windows.overlap)
+
+    def _run_windows(self, request: UniseRequest, read: Read, num_samples: int) -> Iterator[np.ndarray]:
+        """Yields the output (S,) of each window, as long as the window."""
+        windows, size = self._windows.ranges(num_samples), self._windows.size
+        opening, held, start = np.zeros(0, np.float32), np.zeros(0, np.float32), 0
+        for begin in range(0, len(windows), self._batch):
+            group, pieces = windows[begin : begin + self._batch], []
+            for i, (next_start, stop) in enumerate(group, begin):
+                held = np.concatenate([held[next_start - start :], read(start + len(held), stop)])
+                start = next_start
                 opening = held.copy() if i == 0 else opening
-                missing = self._window - len(held)
-                # The recording begins again where it ends, as often as it must.
-                filler = wrap_pad(opening, missing) if i else wrap_pad(opening, self._window)[len(opening) :]
-                pieces.append(np.concatenate([held, filler]) / gain)
-            for i, answer in enumerate(self._answers(request, pieces), begin):
-                joined = cross_faded(tail, answer)
-                keep = num_samples - done if i == count - 1 else len(joined) - self._overlap
-                tail = joined[keep:]
-                done += len(joined[:keep])
-                yield joined[:keep]
+                # Pad with the beginning of the recording, repeated if it is shorter than a window.
+                padding = wrap_pad(opening, size - len(held)) if i else wrap_pad(opening, size)[len(opening) :]
+                pieces.append(np.concatenate([held, padding]))
+            for (first, stop), output in zip(group, self._run_batch(request, pieces), strict=True):
+                yield output[: stop - first]
 
     def _extract(self, params: Any, wave_BxS: jax.Array) -> jax.Array:
         rate, hop, width = self.sample_rate, self.codec_cfg.hop, self.cfg.feature_dim
         return self._extractor(params["ssl"], wave_BxS, rate, hop, width)
 
-    def _compute(self, params: Any, wave_BxS: jax.Array, voice_BxTxD: jax.Array | None, task: int) -> jax.Array:
-        """The answers (B, S) to a batch of segments."""
+    def _compute(self, params: Any, wave_BxS: jax.Array, reference_BxTxD: jax.Array | None, task: int) -> Any:
+        """The outputs (B, S) of a batch of segments."""
         source = self._extract(params, wave_BxS)
-        numbers = np.full(len(wave_BxS), task, np.int32)
+        task_ids = np.full(len(wave_BxS), task, np.int32)
         apply = functools.partial(self._lm.apply, {"params": params["lm"]})
-        prefix = apply(numbers, source, voice_BxTxD, method="prefix")
+        prefix = apply(task_ids, source, reference_BxTxD, method="prefix")
         globals_BxN, semantic = apply(prefix, source.shape[1], method="generate")
         return self._codec.apply({"params": params["codec"]}, globals_BxN, semantic, method="decode")
 
-    def _answers(self, request: UniseRequest, waves: list[np.ndarray]) -> list[np.ndarray]:
-        """The answers to at most a batch of segments, computed for a power of two of them: few programs."""
+    def _run_batch(self, request: UniseRequest, waves: list[np.ndarray]) -> list[np.ndarray]:
+        """The outputs of at most a batch of segments, padded to a power of two so that few programs are compiled."""
         size = 1 << (len(waves) - 1).bit_length()
         batch = np.stack(waves + waves[-1:] * (size - len(waves))).astype(np.float32)
-        voice = request.voice_TxD
-        voice = None if voice is None else np.broadcast_to(voice, (size, *voice.shape))
-        return list(np.asarray(self._answer(self._params, batch, voice, task=request.task))[: len(waves)])
+        reference = request.reference_TxD
+        reference = None if reference is None else np.broadcast_to(reference, (size, *reference.shape))
+        return list(np.asarray(self._run(self._params, batch, reference, task=request.task))[: len(waves)])
 
 
 def check_greedy(sampling: Sampling | None = None, guidance: float = 1.0, seed: int = 0) -> None:
-    """UserError unless the likeliest code is wanted, which is how UniSE answers."""
+    """UserError for any sampling other than greedy, the only one of UniSE."""
     if (sampling is not None and sampling.temperature != 0) or guidance != 1.0:
-        raise UserError("UniSE takes the likeliest codes, without guidance: leave temperature at 0 and guidance at 1")
+        raise UserError("UniSE decodes greedily, without guidance: leave temperature at 0 and guidance at 1")
 
 
 def load_unise(
@@ -222,6 +221,6 @@ def load_unise(
     cross_fade: bool = False,
     cfg: UniseConfig = LM_UNISE,
 ) -> UniseModel:
-    """UniSE from its checkpoint file. codec: BiCodec's folder. features: WavLM base+'s folder, if it is not found."""
+    """Loads UniSE from its weight file. codec: folder of BiCodec. features: folder of WavLM base+."""
     params = read_unise(weights, cfg)
     return UniseModel(cfg, params, *read_bicodec(codec), load_extractor("wavlm", features), batch, cross_fade)

@@ -64,10 +64,10 @@ def test_a_recording_is_answered_in_segments_of_five_seconds(folder):
     model, wave, voice = load(folder, batch=1), noise(116800), noise(50000, 1)
     padded = np.concatenate([wave, wave[: 2 * SEGMENT - len(wave)]])
     halves = [padded[:SEGMENT], padded[SEGMENT:]]
-    want = np.concatenate([model._answers(UniseRequest(0), [half / np.abs(wave).max()])[0] for half in halves])
+    want = np.concatenate([model._run_batch(UniseRequest(0), [half / np.abs(wave).max()])[0] for half in halves])
     np.testing.assert_allclose(model("restoration", wave), want[: len(wave)], atol=2e-3)
     request = model.request("extraction", reference_S=voice)
-    want = np.concatenate([model._answers(request, [half])[0] for half in halves])
+    want = np.concatenate([model._run_batch(request, [half])[0] for half in halves])
     np.testing.assert_allclose(model("extraction", wave, reference=(voice, 16000)), want[: len(wave)], atol=2e-3)
     faded = load(folder, batch=1, cross_fade=True)("restoration", wave)
     assert faded.shape == wave.shape and np.isfinite(faded).all()
@@ -78,7 +78,7 @@ def test_what_unise_can_not_do_is_said(folder):
     assert model.tasks == ("restoration", "extraction", "reverse_extraction") and model.sample_rate == 16000
     with pytest.raises(UserError, match="was not trained for lass"):
         model.request("lass", "a dog")
-    with pytest.raises(UserError, match="extraction needs a sample of the voice"):
+    with pytest.raises(UserError, match="extraction needs a reference recording of the speaker"):
         model.request("extraction")
-    with pytest.raises(UserError, match="takes the likeliest codes"):
+    with pytest.raises(UserError, match="decodes greedily"):
         model("restoration", noise(100), sampling=Sampling(temperature=1.0))
