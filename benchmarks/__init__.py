@@ -1,1 +1,1 @@
-"""What we measure; every script prints a Markdown table and names the machine."""
+"""Benchmarks; every script prints a Markdown table and the machine."""

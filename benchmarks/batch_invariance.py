@@ -1,4 +1,4 @@
-"""A padded batch against its single items: the largest differences, by variant and by the shorter item's length.
+"""Differences between a padded batch and its single items, by variant and length of the shorter item.
 
     python -m benchmarks.batch_invariance [--variants=hcodec_16k,hcodec_16k_adaptive,hcodec_48k_base]
 
@@ -15,7 +15,7 @@ FRAMES = 24
 
 
 def differences(name: str, length: int, seed: int = 0) -> list[float]:
-    """Largest difference of embeddings and of waves, each as a share of the largest value, and the share of equal codes."""
+    """(difference of embeddings, of waves, each relative to the largest absolute value, fraction of equal codes)."""
     import jax
 
     from quarkaudio_jax.codec.hcodec import HCodec
@@ -30,10 +30,10 @@ def differences(name: str, length: int, seed: int = 0) -> list[float]:
     wave = 0.1 * rng.standard_normal((2, total), dtype=np.float32)
     features = rng.standard_normal((2, FRAMES * cfg.semantic.stride, cfg.semantic.feature_dim), dtype=np.float32)
     lengths, frames = np.array([total, length], np.int32), int(cfg.num_frames(length))
-    alone = np.pad(wave[1:, :length], ((0, 0), (0, frames * cfg.frame_hop - length)))
+    single_wave = np.pad(wave[1:, :length], ((0, 0), (0, frames * cfg.frame_hop - length)))
     embed = jax.jit(lambda w, f, n: codec.apply(variables, w, f, n, method="embed"))
     batch = embed(wave, features, lengths)
-    one = embed(alone, features[1:, : frames * cfg.semantic.stride], lengths[1:])
+    one = embed(single_wave, features[1:, : frames * cfg.semantic.stride], lengths[1:])
     count = int(one.mask_BxT.sum())
 
     def off(a, b):

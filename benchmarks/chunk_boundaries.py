@@ -1,9 +1,9 @@
-"""What chunks cost: reconstruction in chunks against one pass over everything, by length of context.
+"""Differences between encoding and decoding in chunks and in one pass, by length of context.
 
-    python -m benchmarks.chunk_boundaries --checkpoint=runs/learn
+    python -m benchmarks.chunk_boundaries --checkpoint=runs/convergence
 
-Over the longer recordings of the real audio, or with --join over clips joined to recordings of that many seconds, one
-of each of the folders speech and events; errors relative to the one-pass reconstruction.
+On the longer recordings of the real audio or, with --join, on two recordings of that many seconds, concatenated from
+the clips of the folders speech and events; errors are relative to the reconstruction in one pass.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from benchmarks.common import audio_folder, machine
 
 
 def recordings(sample_rate: int, longer: float, join: float) -> list[np.ndarray]:
-    """The real audio longer than `longer` seconds; or, if `join` is not 0, speech and events joined to `join` seconds."""
+    """The real audio longer than `longer` seconds; if `join` is not 0, speech and events concatenated to `join` seconds."""
     from quarkaudio_jax.io import audio
     from quarkaudio_jax.io.transforms import resample, to_mono
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--features", default="", help="weights of the SSL model")
     parser.add_argument("--chunk_seconds", type=float, default=5.0)
     parser.add_argument("--contexts", default="0,0.5,1,2,4", help="seconds, comma-separated")
-    parser.add_argument("--join", type=float, default=0.0, help="seconds of the recordings that clips are joined to")
+    parser.add_argument("--join", type=float, default=0.0, help="seconds of recordings concatenated from clips")
     parser.add_argument("--encode_only", action="store_true")
     args = parser.parse_args()
 
@@ -51,7 +51,7 @@ def main() -> None:
     codec = load_codec(args.checkpoint, args.features)
     cfg = codec.cfg
     waves = recordings(cfg.sample_rate, 3 * args.chunk_seconds, args.join)
-    print(f"{machine()}; {len(waves)} recordings of {sum(map(len, waves)) / cfg.sample_rate:.0f} s in all")
+    print(f"{machine()}; {len(waves)} recordings of {sum(map(len, waves)) / cfg.sample_rate:.0f} s in total")
     print(f"chunks of {args.chunk_seconds:g} s, {cfg.name}, features {codec.extractor.name}\n")
     columns = [
         "context, s",
@@ -62,7 +62,7 @@ def main() -> None:
         "seconds to encode",
     ]
     if not args.encode_only:
-        columns += ["decoding alone: error, dB", "encoded and decoded: mel distance"]
+        columns += ["decoding only: error, dB", "encoded and decoded: mel distance"]
     print("| " + " | ".join(columns) + " |")
     print("| " + " | ".join(["---:"] * len(columns)) + " |", flush=True)
 
@@ -73,8 +73,8 @@ def main() -> None:
         return np.concatenate(list(codec.decode_stream(*codes, count)))
 
     codec.chunk_spec = ChunkSpec(10**6, 0)
-    whole = [encode(w) for w in waves]
-    outs = [] if args.encode_only else [decode(c, len(w)) for c, w in zip(whole, waves, strict=True)]
+    one_pass = [encode(w) for w in waves]
+    outs = [] if args.encode_only else [decode(c, len(w)) for c, w in zip(one_pass, waves, strict=True)]
     chunk = round(args.chunk_seconds * cfg.frame_rate)
     for context in map(float, args.contexts.split(",")):
         codec.chunk_spec = ChunkSpec(chunk, round(context * cfg.frame_rate))
@@ -84,13 +84,13 @@ def main() -> None:
         seconds = time.perf_counter() - begun
         equal = [
             [share for a, b in zip(c, w, strict=True) for share in ((a == b).mean(), (a == b)[:, 0].mean())]
-            for c, w in zip(chunked, whole, strict=True)
+            for c, w in zip(chunked, one_pass, strict=True)
         ]
         row = [f"{context:g}", *(f"{100 * share:.1f} %" for share in np.mean(equal, axis=0)), f"{seconds:.0f}"]
         if not args.encode_only:
-            alone = [decode(c, len(w)) for c, w in zip(whole, waves, strict=True)]
+            decoded = [decode(c, len(w)) for c, w in zip(one_pass, waves, strict=True)]
             both = [decode(c, len(w)) for c, w in zip(chunked, waves, strict=True)]
-            pairs = list(zip(outs, alone, strict=True))
+            pairs = list(zip(outs, decoded, strict=True))
             errors = [10 * np.log10(np.square(a - out).sum() / np.square(out).sum()) for out, a in pairs]
             mels = [mel_distance(out, b, cfg.sample_rate) for out, b in zip(outs, both, strict=True)]
             row += [f"{np.mean(errors):.1f}", f"{np.mean(mels):.3f}"]

@@ -1,8 +1,8 @@
-"""Encoding and decoding 4.8 s at batch 1, against the yardstick and public peers, in one run.
+"""Speed of encoding and decoding 4.8 s at batch 1, beside the reference product and baseline codecs.
 
-    python -m benchmarks.codec_speed [--variant=hcodec_16k] [--torch] [--peers] [--ssl]
+    python -m benchmarks.codec_speed [--variant=hcodec_16k] [--torch] [--baselines] [--ssl]
 
-Full size, random weights, float32. u is the yardstick of `benchmarks.common.timed`. The peers are
+Full size, random weights, float32. u is the reference product of `benchmarks.common.timed`. Baselines are
 transformers' EncodecModel (24 kHz), DacModel (44.1 kHz) and MimiModel with default configurations
 and random weights, each on 4.8 s at its own rate.
 """
@@ -90,7 +90,7 @@ def torch_layers() -> dict[str, Timing]:
     return out
 
 
-def peers() -> dict[str, dict[str, Timing]]:
+def baselines() -> dict[str, dict[str, Timing]]:
     """The same for transformers' codecs."""
     import torch
     import transformers
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", default="hcodec_48k")
     parser.add_argument("--torch", action="store_true", help="measure the same layers in PyTorch too")
-    parser.add_argument("--peers", action="store_true", help="measure transformers' codecs too")
+    parser.add_argument("--baselines", action="store_true", help="measure transformers' codecs too")
     parser.add_argument("--ssl", action="store_true", help="measure HuBERT base, ours and transformers', too")
     args = parser.parse_args()
     rows = {}
@@ -130,8 +130,8 @@ def main() -> None:
         rows["the same layers in torch.nn"] = torch_layers()
     if args.ssl:
         rows |= hubert()
-    if args.peers:
-        rows |= peers()
+    if args.baselines:
+        rows |= baselines()
     print(f"{machine()}\n")
     print("| codec | encode, u | decode, u | encode, x real time | decode, x real time |")
     print("| --- | ---: | ---: | ---: | ---: |")

@@ -1,4 +1,4 @@
-"""What the benchmarks share: medians, the machine, real audio."""
+"""Shared by the benchmarks: timing, the machine, real audio."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
 
 
 def machine() -> str:
-    """Processor, cores and devices in words."""
+    """Description of processor, cores and devices."""
     import jax
 
     model = platform.processor() or platform.machine()
@@ -37,16 +37,16 @@ def machine() -> str:
 
 
 class Timing(NamedTuple):
-    """Medians. units: of the ratios to the yardstick measured just before each call."""
+    """Median times. units: of the ratio to the reference product, timed before each call."""
 
     seconds: float
     units: float
 
 
 def timed(call: Callable[[], object], repeats: int = 9) -> Timing:
-    """A call after one to warm up, each time beside the yardstick, so that a machine that drifts does not matter.
+    """Times a call after a warm-up, next to a reference product, because the speed of a machine drifts.
 
-    The yardstick u is one float32 (500 x 1536) (1536 x 4608) product in PyTorch, two threads.
+    The unit u is one float32 (500 x 1536) (1536 x 4608) product in PyTorch, two threads.
     """
     import torch
 

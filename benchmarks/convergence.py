@@ -1,6 +1,6 @@
-"""Minutes of codec48k on real audio: the held-out mel distance as it falls.
+"""Convergence of codec48k on real audio: held-out distances by minutes of training.
 
-    python -m benchmarks.convergence --variant=tiny --minutes=10 --workdir=runs/learn
+    python -m benchmarks.convergence --variant=tiny --minutes=10 --workdir=runs/convergence
 
 Evaluation and compilation do not count as training time. Pictures and sounds are in
 WORKDIR/samples.
@@ -13,7 +13,7 @@ from benchmarks.common import audio_folder, machine
 
 
 def main() -> None:
-    """Trains, evaluates at the marks, prints the table."""
+    """Trains, evaluates after some minutes each, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", default="tiny")
     parser.add_argument("--minutes", type=float, default=10)

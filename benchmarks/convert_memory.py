@@ -17,7 +17,7 @@ from benchmarks.common import machine
 
 
 def write_weights(variant: str, path: pathlib.Path) -> None:
-    """Random weights under the original's names."""
+    """Writes random weights with the names of the public code."""
     from quarkaudio_jax.codec.variants import get_variant
     from quarkaudio_jax.weights.files import write_tensors
     from quarkaudio_jax.weights.hcodec import abstract_variables, export_hcodec

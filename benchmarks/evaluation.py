@@ -1,8 +1,8 @@
-"""What evaluating costs: each metric's time an hour of audio, a whole LibriSpeech test-clean, and the page to listen to.
+"""Time of an evaluation: of each metric an hour of audio, of all LibriSpeech test-clean, and of the page to listen to.
 
     python -m benchmarks.evaluation --checkpoint=runs/first
 
-Speech is the embedded corpus's, in pieces of 8 s. A set of the size of test-clean (5.4 hours) is reckoned from the slice
+Speech is the embedded corpus's, in pieces of 8 s. A set of the size of test-clean (5.4 hours) is extrapolated from the part
 that is measured; nothing is downloaded.
 """
 

@@ -13,7 +13,7 @@ THRESHOLDS = np.round(np.arange(0.5, 1.001, 0.05), 2)
 
 
 def main() -> None:
-    """Prints the table and draws it."""
+    """Prints the table and plots it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--output", required=True)

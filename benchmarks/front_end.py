@@ -1,4 +1,4 @@
-"""How far 2.0's acoustic codes hang on rounding: equal codes with another FFT, in bfloat16 and in batches.
+"""Sensitivity of the acoustic codes of 2.0 to rounding: equal codes with another FFT, in bfloat16 and in batches.
 
     python -m benchmarks.front_end FOLDER [--checkpoint=RUN]
 

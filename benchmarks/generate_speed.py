@@ -1,9 +1,9 @@
-"""GenerationConfig and training of the language model :small, against transformers' `generate` on a Llama of that size.
+"""Speed of generation and training of the language model :small, beside transformers' `generate` on a Llama of that size.
 
     python -m benchmarks.generate_speed
 
-Five seconds of audio: ours takes 125 frames of 8 codebooks (25 Hz) in the delay pattern, 134 positions; the peer, as
-UniSE does, 50 tokens a second, 250 positions. Both prefill with a request of 256 positions. float32, random weights.
+Five seconds of audio: ours takes 125 frames of 8 codebooks (25 Hz) in the delay pattern, 134 positions; the baseline, like
+UniSE, 50 tokens a second, 250 positions. Both prefill with a request of 256 positions. float32, random weights.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from quarkaudio_jax.lm.variants import get_size
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.weights.backbone import config_to_hf
 
-SECONDS, FRAMES, BOOKS, PEER_TOKENS, PREFIX = 5.0, 125, 8, 250, 256
+SECONDS, FRAMES, BOOKS, BASELINE_TOKENS, PREFIX = 5.0, 125, 8, 250, 256
 GREEDY = GenerationConfig(Sampling(temperature=0.0))
 
 
@@ -55,7 +55,7 @@ def ours(model, params, batch: int) -> tuple[float, float, np.ndarray]:
     return prefill, whole, np.asarray(generate(model, params, asked, FRAMES, GREEDY)[0])
 
 
-def peer(batch: int) -> float:
+def baseline(batch: int) -> float:
     """Seconds of transformers' generate."""
     import torch
     import transformers
@@ -69,7 +69,7 @@ def peer(batch: int) -> float:
 
     def call():
         with torch.inference_mode():
-            model.generate(ids, attention_mask=mask, max_new_tokens=PEER_TOKENS, do_sample=False)
+            model.generate(ids, attention_mask=mask, max_new_tokens=BASELINE_TOKENS, do_sample=False)
 
     return median_seconds(call, 3)
 
@@ -142,7 +142,7 @@ def main() -> None:
                 flush=True,
             )
     for batch in () if args.alone else (1, 8):
-        theirs = peer(batch)
+        theirs = baseline(batch)
         print(
             f"transformers, batch {batch}: {theirs:.2f} s; {theirs / found['float32', batch][0]:.2f} times ours",
             flush=True,

@@ -1,9 +1,9 @@
-"""Whether a language model knows its training examples by heart.
+"""Memorization: how well a language model reproduces its training examples.
 
     python -m benchmarks.memorization --checkpoint=runs/lm
 
-For each task: accuracy of the next codes when the true ones so far are given, and how many examples greedy
-generation returns code for code. The data is the folder that the checkpoint was trained on.
+For each task: teacher-forced accuracy, and the number of examples whose codes greedy decoding reproduces exactly. The
+data is the folder that the checkpoint was trained on.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.weights.saved_lm import read_lm
 
 
-def rows_of(records, first: int, count: int, cfg, tail: int) -> list[dict]:
-    """Sequences of records, with their features as blocks."""
+def read_rows(records, first: int, count: int, cfg, tail: int) -> list[dict]:
+    """Sequences of records with their features."""
     builder = SequenceBuilder(records, cfg.data.length, tail)
     found = [builder.sequence(i) for i in range(first, min(first + count, len(records)))]
     return [{**row, **{name: row[name].arrays for name in ("features", "text_features")}} for row in found]
 
 
-def before_the_answer(row: dict) -> dict:
-    """The request of a sequence alone."""
+def request_of(row: dict) -> dict:
+    """The part of a sequence before its codes."""
     count = int((row["kind"] < Kind.CODES).sum())
     return {**row, **{name: row[name][:count] for name in ("kind", "value", "codes")}}
 
@@ -49,21 +49,21 @@ def main() -> None:
     model = lm.LanguageModel(configured_lm(cfg), DTYPES[args.dtype], scan=False)
     variables = {"params": unstack_params(params)}
     with_text = bool(cfg.dataset.text_width)
-    print("| task | examples | accuracy of the next codes | returned code for code |\n| --- | ---: | ---: | ---: |")
+    print("| task | examples | teacher-forced accuracy | exact |\n| --- | ---: | ---: | ---: |")
     for task, (records, _) in open_tasks(cfg.data).items():
-        rows = rows_of(
+        rows = read_rows(
             records, heldout_count(len(records), cfg.data.heldout), args.examples, cfg, model.cfg.delay_padding
         )
         length = max(len(row["kind"]) for row in rows)
         batch = collate(rows, length, with_text)
         scores = jax.jit(functools.partial(model.apply, method="metrics"))(variables, batch)
         accuracy = float(lm.masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (0, 1, 2)))
-        requests = [before_the_answer(row) for row in rows]
+        requests = [request_of(row) for row in rows]
         lengths = np.asarray([len(row["kind"]) for row in requests], np.int32)
         prefix = model.apply(variables, collate(requests, int(lengths.max()), with_text), method="embed_request")
         wanted = [row["codes"][row["kind"] == Kind.CODES] for row in rows]
         aligned = TASKS[task].aligned
-        most = max(len(codes) for codes in wanted) + (0 if aligned else 2)  # room to end too late
+        most = max(len(codes) for codes in wanted) + (0 if aligned else 2)  # allows for a late end
         frames = np.asarray([len(codes) if aligned else most for codes in wanted], np.int32)
         keys = jax.random.split(jax.random.key(0), len(rows))
         how = GenerationConfig(Sampling(temperature=0.0), predict_end=not aligned)

@@ -1,4 +1,4 @@
-"""`prepare`: audio-seconds a second by stage, with one and two processes, and what a kill costs.
+"""Speed of `prepare`: audio-seconds a second by stage, with one and two processes, and time lost by a kill.
 
 python -m benchmarks.prepare_speed --codec=runs/first
 

@@ -1,10 +1,9 @@
-"""What a language model does with examples whose voices and sentences it never heard.
+"""Output of a language model for held-out voices and sentences.
 
     python -m benchmarks.tasks --checkpoint=runs/lm --codec=runs/codec --output=listen
 
-For each task: the distance to the target (multi-scale mel, lower is nearer) of the unprocessed input, of the model's
-output, and of the codec's own reconstruction of the target, which is the best that any language model over its
-codes can reach. Writes the sounds and a picture of the first example of each task into the output folder.
+For each task: multi-scale mel distance to the target of the unprocessed input, of the model's output, and of the
+codec's reconstruction of the target, the lower bound of any language model over its codes. Writes the sounds and a picture of the first example of each task into the output folder.
 """
 
 import argparse

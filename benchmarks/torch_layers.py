@@ -1,7 +1,7 @@
-"""The arithmetic of H-Codec 2.0-large in plain torch.nn modules, random weights: a clock, not a codec.
+"""The layers of H-Codec 2.0-large in plain torch.nn modules with random weights, to time them.
 
-The public PyTorch code can't be part of this project; these modules do the same work per layer
-(shapes from third_party/manifests/hcodec2.json), so that both frameworks are timed in one run.
+The public PyTorch code is not part of this project; these modules compute the same layers (shapes
+from third_party/manifests/hcodec2.json), so that both frameworks are timed in one run.
 """
 
 import torch
@@ -22,6 +22,7 @@ class ConvNeXt(nn.Module):
         self.gamma = nn.Parameter(torch.ones(DIM))
 
     def forward(self, x):
+        """Computes the block."""
         y = self.norm(self.depthwise(x).transpose(1, 2))
         return x + (self.gamma * self.down(F.gelu(self.up(y)))).transpose(1, 2)
 
@@ -39,6 +40,7 @@ class Block(nn.Module):
         self.down = nn.Linear(MLP, DIM, bias=False)
 
     def forward(self, x):
+        """Computes the layer."""
         h, _ = self.lstm(self.norms[0](x))
         q, k, v = (p(h).unflatten(-1, (HEADS, -1)).transpose(1, 2) for p in self.qkv)
         x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -55,6 +57,7 @@ class Resnet(nn.Module):
         self.convs = nn.ModuleList([nn.Conv1d(DIM, DIM, 3, padding=1) for _ in range(2)])
 
     def forward(self, x):
+        """Computes the block."""
         y = x
         for norm, conv in zip(self.norms, self.convs, strict=True):
             y = conv(F.silu(norm(y)))
@@ -70,6 +73,7 @@ class Unit(nn.Module):
         self.narrow = nn.Conv1d(DIM, DIM, 1, bias=False)
 
     def forward(self, x):
+        """Computes the unit."""
         return x + self.narrow(F.elu(self.wide(F.elu(x))))
 
 
@@ -91,6 +95,7 @@ class Encoder(nn.Module):
         self.register_buffer("window", torch.hann_window(1920))
 
     def forward(self, wave, features):
+        """Encodes wave and features."""
         padded = F.pad(wave, (480, 480))
         spectrum = torch.stft(padded, 1920, 960, window=self.window, center=False, return_complex=True)
         x = torch.cat([spectrum.abs().clamp(min=1e-5).log(), spectrum.angle() / torch.pi], dim=1)
@@ -120,6 +125,7 @@ class Decoder(nn.Module):
         self.register_buffer("window", torch.hann_window(1920))
 
     def forward(self, vectors):
+        """Decodes code vectors."""
         x = self.before(self.embed(vectors.repeat_interleave(4, dim=2)))
         x = self.after(self.transformer(x.transpose(1, 2)).transpose(1, 2))
         x = self.convnext(self.norm(x.transpose(1, 2)).transpose(1, 2))

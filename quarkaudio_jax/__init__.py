@@ -24,13 +24,13 @@ _LIBRARY = {
 """Public name -> its module."""
 
 _HANGING = ("0.11.1", "0.11.2")
-"""Versions of jaxlib that may hang on a CPU while several FFTs of a program run at once, the more so the fewer cores."""
+"""Versions of jaxlib that may hang on a CPU when a program runs several FFTs at once, most often with few cores."""
 
 
-def _keep_from_hanging() -> None:
-    """Has XLA use one core for each operation of a CPU where `_HANGING` versions would wait for ever.
+def _avoid_hanging() -> None:
+    """Makes XLA run each CPU operation on one thread, with `_HANGING` versions of jaxlib.
 
-    Works until JAX first asks for its devices. If XLA_FLAGS says how many to use, that holds.
+    Has no effect after JAX has initialized its backends, or if XLA_FLAGS sets the option.
     """
     flag, given = "--xla_cpu_multi_thread_eigen", os.environ.get("XLA_FLAGS", "")
     try:
@@ -41,11 +41,11 @@ def _keep_from_hanging() -> None:
         os.environ["XLA_FLAGS"] = f"{given} {flag}=false".strip()
 
 
-_keep_from_hanging()
+_avoid_hanging()
 
 
 def __getattr__(name: str) -> Any:
-    """The library API, imported on first use: data workers import this package without JAX."""
+    """The public API, imported on first use, so that data workers import this package without JAX."""
     if name in _LIBRARY:
         return getattr(importlib.import_module(f"quarkaudio_jax.{_LIBRARY[name]}"), name)
     raise AttributeError(f"module 'quarkaudio_jax' has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""The errors that a user can cause. Verbs catch their base class and print one line; anything else is a fault of ours.
+"""Errors that a user can cause and act on; the command line prints them as one line, all others are bugs.
 
-A message names the file, field or value, and says what to do. Rooms derive their own errors from these.
+A message names the file, field or value, and says what to do.
 """
 
 import contextlib
@@ -15,20 +15,20 @@ class QuarkAudioError(Exception):
 
 
 class UserError(QuarkAudioError, ValueError):
-    """Something that was asked for and can't be done; the message says what to do instead."""
+    """A request that can't be done; the message says what to do instead."""
 
 
 class SystemFileError(QuarkAudioError):
-    """A file that the operating system refuses to read or write; the message names it and the system's reason."""
+    """A file that the operating system can't read or write; the message has its name and the reason."""
 
 
 EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""What is never the fault of the file at hand: no space, no descriptors, no memory, a disk that can't be written."""
+"""Errors that other files would have too: no space, descriptors or memory, a read-only disk."""
 
 
 @contextlib.contextmanager
 def system_errors(path: str | os.PathLike = "") -> Iterator[None]:
-    """Raises SystemFileError for an OSError of the block. path: what to name where the system names no file."""
+    """Raises SystemFileError for an OSError of the block. path: named in the message if the error names no file."""
     try:
         yield
     except QuarkAudioError:
@@ -39,7 +39,7 @@ def system_errors(path: str | os.PathLike = "") -> Iterator[None]:
 
 def _described(error: OSError, path: str | os.PathLike) -> str:
     named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
-    if path and named.endswith(".part"):  # a temporary name, which says nothing to the user
+    if path and named.endswith(".part"):  # a temporary file, unknown to the user
         named = ""
     reason = error.strerror or str(error).strip() or type(error).__name__
     where = named or os.fspath(path)
@@ -47,7 +47,7 @@ def _described(error: OSError, path: str | os.PathLike) -> str:
 
 
 def is_exhausted(error: BaseException | None) -> bool:
-    """Whether an error, or one that it was raised from, says that space, descriptors or memory have run out."""
+    """Whether an error or one of its causes is that space, descriptors or memory have run out."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in EXHAUSTED):
             return True
@@ -56,5 +56,5 @@ def is_exhausted(error: BaseException | None) -> bool:
 
 
 def named(source: Any, error: Exception) -> str:
-    """What went wrong with a file, its name in front unless the error has it."""
+    """The message of an error about a file, with the name of the file if it lacks it."""
     return str(error) if str(source) in str(error) else f"{source}: {error}"

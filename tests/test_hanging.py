@@ -41,5 +41,5 @@ def test_only_those_versions_get_the_flag(version, given, wanted, monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     if given:
         monkeypatch.setenv("XLA_FLAGS", given)
-    quarkaudio_jax._keep_from_hanging()
+    quarkaudio_jax._avoid_hanging()
     assert os.environ.get("XLA_FLAGS") == wanted

@@ -20,8 +20,10 @@ EXTRAS = {
     "jiwer": "metrics",
     "librosa": "data",
     "matplotlib": "evaluate",
+    "optax": "train",
     "PIL": "evaluate",
     "pystoi": "evaluate",
+    "scipy": "evaluate",
     "tensorboardX": "train",
     "tensorflow_datasets": "data",
 }

@@ -30,7 +30,7 @@ class Benchmark:
     fetch: str
 
     @property
-    def layout(self) -> str:
+    def files(self) -> str:
         """Description of the files of the dataset."""
         read = self.read.func if isinstance(self.read, functools.partial) else self.read
         about = inspect.cleandoc(read.__doc__ or "")
@@ -148,5 +148,5 @@ def listing() -> str:
     out = []
     for row in BENCHMARKS.values():
         out += [f"{row.name}", f"  {row.about}; published: {row.published}", f"  metrics: {', '.join(row.metrics)}"]
-        out += [f"  fetch: {row.fetch}", f"  layout: {row.layout}", ""]
+        out += [f"  fetch: {row.fetch}", f"  files: {row.files}", ""]
     return "\n".join(out)

@@ -19,7 +19,7 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.codec import Codec
 from quarkaudio_jax.inference.features import Encoders
 from quarkaudio_jax.io import atomic
-from quarkaudio_jax.report.progress import duration
+from quarkaudio_jax.report.progress import duration, progress_bar
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES
 from quarkaudio_jax.tokens.tasks import TASKS
 
@@ -108,12 +108,13 @@ class Preparation:
         self._begun, self._finished = time.perf_counter(), 0
         if done := self._queue.num_done():
             log.info("%d of %d shards are finished already", done, len(self._shards))
-        while True:
-            with contextlib.ExitStack() as leases:
-                leased = self._lease(leases)
-                if not leased:
-                    break
-                self._prepare(leased)
+        with progress_bar(len(self._shards), "shards", done) as self._bar:
+            while True:
+                with contextlib.ExitStack() as leases:
+                    leased = self._lease(leases)
+                    if not leased:
+                        break
+                    self._prepare(leased)
         self._close(time.perf_counter() - self._begun)
 
     def _lease(self, leases: contextlib.ExitStack) -> list[Any]:
@@ -249,7 +250,9 @@ class Preparation:
     def _progress(self, shard: Any, count: int) -> None:
         self._finished += 1
         elapsed = time.perf_counter() - self._begun
-        left = len(self._shards) - self._queue.num_done()
+        done = self._queue.num_done()
+        left = len(self._shards) - done
+        self._bar.update(done - self._bar.n)
         log.info(
             "%s: %d examples; %d of %d shards left, %s at this pace, %.1f audio s/s",
             shard.name,

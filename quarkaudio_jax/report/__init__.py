@@ -1,1 +1,1 @@
-"""For people: pages, pictures, tables, progress."""
+"""Pages, pictures, tables and progress bars."""

@@ -1,5 +1,6 @@
-"""Held-out evaluation with something to hear and to look at."""
+"""Spectrogram pictures, and samples saved with them."""
 
+import io
 import pathlib
 import re
 
@@ -7,9 +8,42 @@ import numpy as np
 
 from quarkaudio_jax.io import audio
 
+FFT = 1024
+"""Samples of a spectrogram's window."""
+
+FLOOR_DB = -100.0
+"""Lowest level of the color scale; the highest is 0 dB."""
+
+
+def spectrogram(wave_S: np.ndarray, rate: int, hop: int, min_samples: int = FFT) -> tuple[np.ndarray, ...]:
+    """(levels (F, T) in dB, frequencies (F,) in Hz, times (T,) in seconds) with a Hann window of FFT samples.
+
+    A hop beyond the window skips frames. min_samples: shorter waves are padded with silence.
+    """
+    from scipy import signal
+
+    padded = np.pad(wave_S, (0, max(min_samples - len(wave_S), 0)))
+    overlap = FFT - min(hop, FFT)
+    freqs, times, power = signal.spectrogram(padded, rate, "hann", FFT, overlap, scaling="spectrum", mode="psd")
+    step = round(hop / FFT) if hop > FFT else 1
+    return 10 * np.log10(power[:, ::step] + 1e-10), freqs, times[::step]
+
+
+def spectrogram_jpeg(wave_S: np.ndarray, rate: int, width: int, height: int) -> bytes:
+    """A JPEG of the spectrogram without axes: time from left to right, 0 Hz at the bottom."""
+    import matplotlib
+    from PIL import Image
+
+    hop = max(max(len(wave_S), FFT) // width, 64)
+    levels = spectrogram(wave_S, rate, hop)[0][::-1]
+    pixels = (matplotlib.colormaps["magma"](np.clip(1 - levels / FLOOR_DB, 0, 1))[..., :3] * 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR).save(out, "JPEG", quality=80)
+    return out.getvalue()
+
 
 def spectrogram_picture(waves: dict[str, np.ndarray], rate: int, title: str = "") -> np.ndarray:
-    """Spectrograms (dB) one above the other, (height, width, 3) uint8."""
+    """Spectrograms with axes, one below the other, (height, width, 3) uint8."""
     import matplotlib
 
     matplotlib.use("Agg", force=False)
@@ -20,14 +54,13 @@ def spectrogram_picture(waves: dict[str, np.ndarray], rate: int, title: str = ""
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(waves), 1, squeeze=False)[:, 0]
     for axis, (name, wave) in zip(axes, waves.items(), strict=True):
-        padded = np.pad(wave, (0, max(2048 - len(wave), 0)))
-        spectrum, freqs, times = _power(padded, rate)
+        levels, freqs, times = spectrogram(wave, rate, hop=FFT // 4, min_samples=2 * FFT)
         image = axis.imshow(
-            10 * np.log10(spectrum + 1e-10),
+            levels,
             origin="lower",
             aspect="auto",
             extent=(times[0], times[-1], 0, freqs[-1] / 1000),
-            vmin=-100,
+            vmin=FLOOR_DB,
             vmax=0,
             cmap="magma",
         )
@@ -37,13 +70,6 @@ def spectrogram_picture(waves: dict[str, np.ndarray], rate: int, title: str = ""
     figure.suptitle(title)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _power(wave: np.ndarray, rate: int):
-    from scipy import signal
-
-    freqs, times, spectrum = signal.spectrogram(wave, rate, "hann", 1024, 768, scaling="spectrum", mode="psd")
-    return spectrum, freqs, times
 
 
 def save_picture(path: str | pathlib.Path, picture: np.ndarray) -> None:

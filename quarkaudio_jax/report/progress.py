@@ -23,13 +23,18 @@ def progress(items: Iterable[Any], total: int | None, unit: str = "files", initi
 
     total: number of items, None if unknown. initial: items finished before.
     """
-    from tqdm import tqdm  # here, as `--help` needs none
-
-    disable = True if total is not None and total <= 1 else None  # None: where stderr is no terminal
-    with tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True, leave=False, disable=disable) as bar:
+    with progress_bar(total, unit, initial) as bar:
         for item in items:
             yield item
             bar.update()
+
+
+def progress_bar(total: int | None, unit: str = "files", initial: int = 0) -> Any:
+    """The tqdm bar of `progress`, for loops that update it themselves."""
+    from tqdm import tqdm  # imported here so that `--help` does not wait for it
+
+    disable = True if total is not None and total <= 1 else None  # None: unless stderr is a terminal
+    return tqdm(total=total, initial=initial, unit=f" {unit}", dynamic_ncols=True, leave=False, disable=disable)
 
 
 def show(line: str) -> None:

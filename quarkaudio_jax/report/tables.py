@@ -1,4 +1,4 @@
-"""Results as a table: Markdown for people, CSV and JSON for programs."""
+"""Results as Markdown, CSV and JSON."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ import numpy as np
 from quarkaudio_jax.metrics.registry import METRICS
 
 Row = Mapping[str, Any]
-"""A file's name (`file`), its length (`seconds`) and its values by column; NaN where there is none."""
+"""Name (`file`), length (`seconds`) and values of a file, by column; NaN for a missing value."""
 
 WEIGHTS = dict(pair for metric in METRICS.values() for pair in metric.weights)
 """Column -> the column that weights it in a mean."""
@@ -24,7 +24,7 @@ def numbers(rows: Sequence[Row]) -> list[str]:
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
-    """Column -> mean over the rows that have a value; error rates over all that was said. Weights are summed."""
+    """Column -> mean over the rows that have a value, weighted by `WEIGHTS`; columns that are weights are summed."""
     out = {}
     for column in numbers(rows):
         values = np.array([row.get(column, math.nan) for row in rows], float)
@@ -39,7 +39,7 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def counts(rows: Sequence[Row]) -> dict[str, int]:
-    """Column -> how many rows have a value."""
+    """Column -> number of rows that have a value."""
     return {
         column: sum(isinstance(v := row.get(column), int | float) and not math.isnan(v) for row in rows)
         for column in numbers(rows)
@@ -49,9 +49,9 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
 def markdown(
     rows: Sequence[Row], extra: Mapping[str, float] | None = None, extra_counts: Mapping[str, int] | None = None
 ) -> str:
-    """A table of all rows, their means last; extra: values of the whole set, such as FAD.
+    """A table of all rows and their means. extra: values of the set, such as FAD.
 
-    A mean over fewer than all rows has their number behind it, in brackets, and so has a value of extra_counts.
+    A mean of fewer than all rows is followed by their number in brackets; extra_counts: such numbers of `extra`.
     """
     if not rows:
         return "nothing was measured"
@@ -72,7 +72,7 @@ def _shown(value: float | None, count: int = 0, total: int = 0) -> str:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """One line a file; empty where there is no value."""
+    """A line for every row; missing values are empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)

@@ -82,3 +82,30 @@ def test_a_missing_package_names_the_extra_that_has_it(module):
 def test_another_missing_module_is_a_fault_of_ours():
     with pytest.raises(ModuleNotFoundError), report_errors():
         raise ModuleNotFoundError(name="quarkaudio_jax.gone")
+
+
+OPTIONAL = (
+    *("array_record", "grain", "librosa", "matplotlib", "optax.contrib", "pandas", "PIL", "tensorboardX"),
+    *("tensorflow", "tensorflow_datasets", "torch"),
+)
+"""What training, data or evaluation need, and inference does not."""
+
+
+def imported_by(code):
+    """Which of OPTIONAL some code imports."""
+    code += f"; import sys; print([name for name in {OPTIONAL} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_codec_runs_on_the_core_packages(trained):
+    code = "import numpy as np, quarkaudio_jax.inference.task_model; from quarkaudio_jax import load_codec"
+    assert imported_by(f"{code}; load_codec({str(trained)!r}).reconstruct(np.ones(4000, np.float32))") == "[]\n"
+
+
+@pytest.mark.slow
+def test_a_task_model_runs_on_the_core_packages(trained, trained_lm):
+    load = f"model = load_task_model({str(trained_lm)!r}, {str(trained)!r}, batch=1)"
+    code = f"import numpy as np; from quarkaudio_jax import load_task_model; {load}"
+    assert imported_by(f"{code}; model('restoration', np.ones(4000, np.float32))") == "[]\n"

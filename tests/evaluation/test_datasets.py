@@ -93,7 +93,7 @@ def test_broken_lists_are_named(tmp_path):
 def test_every_row_is_told_and_can_be_measured():
     text = listing()
     for row in BENCHMARKS.values():
-        assert row.name in text and row.published in text and row.layout in text
+        assert row.name in text and row.published in text and row.files in text
         assert set(row.metrics) <= set(METRICS) and len(set(row.metrics)) == len(row.metrics)
         assert row.task == RECONSTRUCTION or row.task in TASKS
     assert set(sets.MAKERS) == set(BENCHMARKS)
