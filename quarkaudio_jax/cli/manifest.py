@@ -2,9 +2,9 @@
 
 quarkaudio manifest LibriSpeech/train-clean-100 --output=speech.jsonl
 
-A source is a folder (speaker: first folder below it; transcript or caption: NAME.txt beside
-NAME.wav), an .scp list (rir: `id path`; speech: `id speaker path`; noise:
-`id rate start frames path`), or tfds:NAME:SPLIT.
+A source is a folder or a glob (speaker: first folder below it; transcript or caption: NAME.txt beside
+NAME.wav), an .scp list (`id path`, `id speaker path` or `id rate start frames path`), a list of paths
+(.txt, .lst), another manifest (.jsonl), tfds:NAME:SPLIT, or embedded:KIND.
 """
 
 import argparse
@@ -25,7 +25,9 @@ def main(argv: list[str] | None = None) -> None:
 
     parser = options.Parser("quarkaudio manifest", __doc__)
     group = parser.add_argument_group("input and output")
-    group.add_argument("source", metavar="SOURCE", nargs="+", type=options.path, help="folders, .scp lists, tfds: sets")
+    group.add_argument(
+        "source", metavar="SOURCE", nargs="+", type=options.path, help="folders, globs, lists, manifests, tfds: sets"
+    )
     options.add_path(group, "output", "the manifest (.jsonl)", required=True)
     options.add_overwrite(group)
     group = parser.add_argument_group("sources")

@@ -69,5 +69,5 @@ def _page(task: str, rows: list[tuple[str, str, list[str]]]) -> str:
         out.append(f"<figure><h2>{name}</h2><p>{html.escape(text)}</p>")
         for kind in kinds:
             out.append(f"<label>{kind}<br><audio controls preload=none src={name}.{kind}.wav></audio></label>")
-        out.append(f"<img src={name}.png alt='spectrograms'><a href={name}.json>draws</a></figure>")
+        out.append(f"<img src={name}.png alt='spectrograms'><a href={name}.json>random values</a></figure>")
     return "\n".join(out) + "\n"

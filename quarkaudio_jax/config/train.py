@@ -95,7 +95,8 @@ class OptimConfig:
 class DomainConfig:
     """One domain of audio and its sampling weight.
 
-    paths: folders, globs, .scp lists, tfds:NAME/CONFIG:SPLIT, prepared:FOLDER or embedded:KIND, separated by commas.
+    paths: folders, globs, lists (.scp), manifests (.jsonl), tfds:NAME/CONFIG:SPLIT, prepared:FOLDER or embedded:KIND,
+    separated by commas.
     """
 
     paths: str = ""

@@ -178,3 +178,18 @@ def test_segments_keep_to_the_grid_of_precomputed_features(tmp_path):
     np.testing.assert_array_equal(crop.features_TxD[:, 0], np.arange(first, first + 10))
     whole, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
     np.testing.assert_array_equal(crop.samples_SxC[:, 0], whole[first * 320 : first * 320 + 3200])
+
+
+def test_a_manifest_can_be_made_of_all_that_is_read(folder, tmp_path):
+    """Also of another manifest, whose relative paths are found from the new place; not of prepared records."""
+    for spec in ("{root}/ben/*.wav", "{root}/paths.lst", "{root}/parts.jsonl", "{root}/segments.scp"):
+        source = open_source(spec.format(root=folder), str(folder / "tfds"))
+        lines = list_utterances(spec.format(root=folder), "speech", [], str(folder / "tfds"), tmp_path)
+        manifest.write(tmp_path / "m.jsonl", lines)
+        again = open_source(str(tmp_path / "m.jsonl"), str(folder / "tfds"))
+        assert len(again) == len(source)
+        for index in range(len(source)):
+            expected = source.clip(index, RATE)
+            np.testing.assert_array_equal(again.clip(index, RATE).samples_S, expected.samples_S)
+    with pytest.raises(SourceError, match="manifests can't refer to prepared records"):
+        list(list_utterances(f"prepared:{folder}/prepared/codec_speech", "speech", []))
