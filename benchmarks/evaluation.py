@@ -79,7 +79,7 @@ def clap() -> None:
     )
 
 
-def whole(checkpoint: str, waves: list, rate: int, workers: int) -> None:
+def full_evaluation(checkpoint: str, waves: list, rate: int, workers: int) -> None:
     """The row librispeech over a slice, with all its metrics that need no weights."""
     from quarkaudio_jax.cli import evaluate
     from quarkaudio_jax.io import audio
@@ -152,7 +152,7 @@ def main() -> None:
     waves = speech(PIECES, 16000)
     metrics(waves, 16000)
     clap()
-    whole(args.checkpoint, waves, 16000, args.workers)
+    full_evaluation(args.checkpoint, waves, 16000, args.workers)
     for rate in (16000, 48000):
         page(rate)
 

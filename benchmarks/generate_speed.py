@@ -48,11 +48,11 @@ def condition(batch: int, dim: int) -> Condition:
 
 def ours(model, params, batch: int) -> tuple[float, float, np.ndarray]:
     """(seconds of prefill, of all, codes)."""
-    asked = condition(batch, model.cfg.backbone.dim)
+    requests = condition(batch, model.cfg.backbone.dim)
     fill = jax.jit(lambda p, c: prefill(model, p, c, FRAMES).cache)
-    prefill = median_seconds(lambda: jax.block_until_ready(fill(params, asked)), 5)
-    whole = median_seconds(lambda: jax.block_until_ready(generate(model, params, asked, FRAMES, GREEDY)), 5)
-    return prefill, whole, np.asarray(generate(model, params, asked, FRAMES, GREEDY)[0])
+    prefill = median_seconds(lambda: jax.block_until_ready(fill(params, requests)), 5)
+    total = median_seconds(lambda: jax.block_until_ready(generate(model, params, requests, FRAMES, GREEDY)), 5)
+    return prefill, total, np.asarray(generate(model, params, requests, FRAMES, GREEDY)[0])
 
 
 def baseline(batch: int) -> float:
@@ -132,13 +132,13 @@ def main() -> None:
         read = sum(x.nbytes for k, v in params.items() if k in ("backbone", "heads") for x in jax.tree.leaves(v))
         floor = read / rate * (FRAMES + BOOKS)
         for batch in (1, 8):
-            prefill, whole, codes = ours(model, params, batch)
-            found[name, batch] = (whole, codes)
-            steps = whole - prefill
+            prefill, total, codes = ours(model, params, batch)
+            found[name, batch] = (total, codes)
+            steps = total - prefill
             print(
                 f"ours {name}, batch {batch}: prefill {prefill:.3f} s, decode {steps:.3f} s "
                 f"({1000 * steps / (FRAMES + BOOKS):.2f} ms a step), floor {floor:.2f} s, "
-                f"{whole / SECONDS / batch:.3f} s a second of audio",
+                f"{total / SECONDS / batch:.3f} s a second of audio",
                 flush=True,
             )
     for batch in () if args.alone else (1, 8):

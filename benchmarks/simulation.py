@@ -57,7 +57,7 @@ def main() -> None:
         if task == "restoration" and "sir_db" in meta:
             values["interferer in restoration: SIR, dB"].append(meta["sir_db"])
         if task in ("extraction", "reverse_extraction"):
-            values["second talker: SIR, dB"].append(meta["sir_db"])
+            values["second speaker: SIR, dB"].append(meta["sir_db"])
         if "packet_loss.share" in meta:
             values["lost packets, share"].append(meta["packet_loss.share"])
         if (snr := measured_snr(example)) is not None:
@@ -70,7 +70,7 @@ def main() -> None:
     ranges = {
         "noise: SNR, dB": degrade.snr,
         "room: RT60, s": degrade.rt60,
-        "second talker: SIR, dB": talkers.sir,
+        "second speaker: SIR, dB": talkers.sir,
         "interferer in restoration: SIR, dB": talkers.restoration_sir,
         "lost packets, share": degrade.loss_rate,
         "length of the target, s": (0.0, cfg.seconds),

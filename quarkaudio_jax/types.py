@@ -85,8 +85,8 @@ def rescale(length, rate: int, new_rate: int, rounding: Literal["down", "nearest
             f"lengths at {rate} Hz can't be counted at {new_rate} Hz in 32 bits: the rates share no factor"
         )
     carry = {"down": 0, "nearest": down // 2, "up": down - 1}[rounding]
-    whole = length // down
-    return whole * up + ((length - whole * down) * up + carry) // down
+    blocks = length // down
+    return blocks * up + ((length - blocks * down) * up + carry) // down
 
 
 def resampled_length(length: int, rate: int, new_rate: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from quarkaudio_jax.errors import UserError
 
 USAGE_STATUS = 2
-"""Exit status of a command line that can't be run as it stands; 1 is a failure at work."""
+"""Exit status of a wrong command line; 1 is any other failure."""
 
 RENAMED = {"--enrol": "--enrollment", "--recognizer": "--asr-model", "--recogniser": "--asr-model"}
 """Options by their names in version 0.1."""
