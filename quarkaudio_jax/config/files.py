@@ -33,7 +33,7 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
     path = PACKAGED / f"{name}.py" if name in packaged_names() else pathlib.Path(name)
     if not path.is_file():
         if path.is_dir():
-            raise ConfigError(f"{name}: is a folder; name a file in it")
+            raise ConfigError(f"{name}: is a folder; choose a file in it")
         raise ConfigError(f"{name}: no such file; by name there are {', '.join(packaged_names())}")
     if path.suffix == ".json":
         if colon:
@@ -113,11 +113,11 @@ def require_kind(config: Any, cls: type, name: str) -> type:
     training, wanted = "program" in config, any(issubclass(each, cls) for each in EXPERIMENTS.values())
     if training and not wanted:
         raise ConfigError(
-            f"{name} is a configuration of training ({config.program}), not of data: name one such as configs/prepare.py"
+            f"{name} is a configuration of training ({config.program}), not of data: choose one such as configs/prepare.py"
         )
     if not training and wanted:
         raise ConfigError(
-            f"{name} is no configuration of training, it has no field program: name one such as configs/codec48k.py"
+            f"{name} is no configuration of training, it has no field program: choose one such as configs/codec48k.py"
         )
     if training and config.program not in EXPERIMENTS:
         raise ConfigError(f"{name}: program is {config.program!r}, but should be {_or(EXPERIMENTS)}")

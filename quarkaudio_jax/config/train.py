@@ -1,4 +1,4 @@
-"""Configuration of training: what every program has, and the codec's."""
+"""Configuration of training: fields common to all programs, and those of the codec."""
 
 import dataclasses
 

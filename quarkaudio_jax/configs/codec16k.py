@@ -7,8 +7,8 @@ Variants, after the colon:
     large  the official size, 137 M parameters (the default). Not yet run.
     tiny   for a laptop's CPU, on the `mel` stand-in features; two steps in the tests.
 
-HuBERT: --config.features.weights=FOLDER with bosonai/hubert_base, or its place in the
-Hugging Face cache. Fine-tuning: --config.init_from=CHECKPOINT (one of `convert import`, say).
+HuBERT: --config.features.weights=FOLDER with bosonai/hubert_base; by default from the Hugging Face cache. Fine-tuning:
+--config.init_from=CHECKPOINT, for example of `convert import`.
 Your own audio: see configs/codec48k.py.
 """
 

@@ -5,23 +5,23 @@
 Variants, after the colon:
 
     large  the official size, 1.24 G parameters (the default). Hardware: a TPU pod slice. Not yet run; by the TPU
-           compiler's estimate 13 of 15.75 GiB a chip and 0.57 s a step on v5e:4x4 (docs/performance.md).
-    base   78 M parameters, meant for one accelerator. Eight steps on a CPU (docs/benchmarks.md), no more yet.
+           compiler's estimate 13 of 15.75 GiB per chip and 0.57 s per step on v5e:4x4 (docs/performance.md).
+    base   78 M parameters, for one accelerator. Only eight steps on a CPU so far (docs/benchmarks.md).
     tiny   3.4 M parameters, for a laptop's CPU; results in docs/benchmarks.md.
 
-Phases fade where the spectrum is empty, so that codes do not hang on rounding (docs/choices.md). The published
-weights know no fading: to fine-tune them with --config.init_from, add --config.codec.variant=hcodec_48k. So does a run
-that began before there was fading, as hcodec_48k, hcodec_48k_base or hcodec_48k_tiny.
+Phases are faded out where the spectrum is empty, so that codes do not depend on rounding (docs/choices.md). The
+published weights were trained without fading: to fine-tune them with --config.init_from, add
+--config.codec.variant=hcodec_48k. Runs of versions without fading need hcodec_48k, hcodec_48k_base or hcodec_48k_tiny.
 
-Your own audio: --config.data.speech.paths=/my/folder (folders, globs, .scp lists, TFDS sets, by
-commas), and --config.data.music.paths= --config.data.events.paths= to leave those out.
+Your own audio: --config.data.speech.paths=/my/folder (folders, globs, .scp lists, TFDS sets, separated by commas), and
+--config.data.music.paths= --config.data.events.paths= to leave those out.
 """
 
 from quarkaudio_jax.config import CodecTrainConfig, to_config_dict
 
 
 def tiny_training(config) -> None:
-    """Small batches, crops, discriminators and losses, for a laptop's CPU."""
+    """Sets small batches, crops, discriminators and losses, for a laptop's CPU."""
     config.data.batch_size = 4
     config.data.crop_seconds = 1.5
     config.optim.lr = 1e-3

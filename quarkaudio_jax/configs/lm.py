@@ -7,11 +7,11 @@ Variants, after the colon (layers x width; see lm/variants.py):
     tiny   4 x 192, for a laptop's CPU; results in docs/benchmarks.md.
     small  12 x 512, the size of UniSE (the default). Not yet run to its end.
     base   12 x 768. Not yet run.
-    large  24 x 896, the size of Qwen2.5-0.5B, whose layers it can start with: --config.lm.backbone=FOLDER. Not yet run;
-           by the TPU compiler's estimate 5.2 GiB a chip and 0.77 s a step on v5e:4x4 (docs/performance.md).
+    large  24 x 896, the size of Qwen2.5-0.5B, whose layers can initialize it: --config.lm.backbone=FOLDER. Not yet run;
+           by the TPU compiler's estimate 5.2 GiB per chip and 0.77 s per step on v5e:4x4 (docs/performance.md).
     1b5    28 x 1536, the size of Qwen2.5-1.5B. Not yet run.
 
-The data comes from `prepare` (configs/prepare.py). Weights of the tasks: --config.data.weights.lass=2.
+The data comes from `prepare` (configs/prepare.py). Sampling weights of the tasks: --config.data.weights.lass=2.
 The schedule is UniSE's. Hardware beyond small: a TPU slice.
 """
 

@@ -1,4 +1,4 @@
-"""The interface between the training loop and what it trains: the codec or the language model."""
+"""The interface of training programs, of the codec and of the language model, to the loop."""
 
 import abc
 import dataclasses
@@ -66,7 +66,7 @@ class Program(abc.ABC, Generic[Config]):
         """ConfigError if this program can't use the model of `config.init_from`, which was trained with `saved`."""
 
     def init_codebooks(self, state: State, batch: Batch) -> State:
-        """Initializes from the first batch what depends on data, before step 0."""
+        """Initializes data-dependent variables, such as codebooks, from the first batch before step 0."""
         return state
 
     @abc.abstractmethod

@@ -87,7 +87,7 @@ def find_checkpoint(path: str | os.PathLike) -> pathlib.Path:
 
 
 def read_metadata(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """The JSON values saved beside the arrays of a checkpoint."""
+    """The JSON metadata of a checkpoint."""
     try:
         return json.loads((checkpoint / "config" / "metadata").read_bytes())
     except (OSError, ValueError) as error:

@@ -37,7 +37,7 @@ COMPRESSION_RATIO = 0.8
 
 
 class CheckpointInfo(NamedTuple):
-    """What a checkpoint holds besides arrays.
+    """Contents of a checkpoint other than arrays.
 
     bad_steps: state of `guard.BadSteps`, None from an older version. data: state of each host's iterator.
     """
@@ -88,7 +88,7 @@ class Checkpoints:
         return self._manager.latest_step() if "_manager" in self.__dict__ else self._found
 
     def info(self, step: int) -> CheckpointInfo:
-        """What a checkpoint holds besides arrays."""
+        """Reads the contents of a checkpoint other than arrays."""
         folder = self._folder / str(step)
         metadata = read_metadata(folder)
         files = sorted((folder / "data").glob("process_*.json"))

@@ -36,7 +36,7 @@ def newest_intact(
 
 
 def intact_steps(damaged: pathlib.Path) -> str:
-    """Lists the steps with intact models beside a damaged one, for an error message."""
+    """Lists the other steps with intact models, for an error message."""
     folder = damaged.parent
     found = [path.name for path in numbered(folder) if path != damaged and not damage(path, MODEL)]
     return f"Intact in {folder}: {', '.join(f'step {name}' for name in found) or 'none'}"

@@ -92,7 +92,7 @@ def test_the_config_of_a_run_is_a_configuration(cls, tmp_path):
         ("a.json", '{"program":\n ', "a.json, line 2: not JSON"),
         ("a.json", "[]", "a.json is not the config.json of a run"),
         ("a.json", '{"program": "codec", "optim": {"rate": 1}}', "a.json: config.optim.rate does not exist"),
-        ("a.py/b.py", "", "a.py: is a folder; name a file in it"),
+        ("a.py/b.py", "", "a.py: is a folder; choose a file in it"),
     ],
 )
 def test_what_is_no_configuration_is_named(name, text, message, tmp_path):
