@@ -86,6 +86,7 @@ _total = jax.jit(lambda x: x.sum())
 def train_step(batch: int, length: int) -> tuple[float, float]:
     """(positions a second of a training step of :small, its share of the float32 matmul rate measured here)."""
     from quarkaudio_jax.config import DatasetInfo, LMModelConfig, LMTrainConfig
+    from quarkaudio_jax.tokens.sequence import Kind
     from quarkaudio_jax.tokens.tasks import TASKS
     from quarkaudio_jax.training.lm_program import LMProgram
 
@@ -93,7 +94,10 @@ def train_step(batch: int, length: int) -> tuple[float, float]:
     program = LMProgram(LMTrainConfig(lm=LMModelConfig(size="small"), dataset=dataset))
     state = nn.meta.unbox(jax.jit(program.init)())
     rng = np.random.default_rng(0)
-    kind = np.tile(np.repeat([1, 5, 6, 7, 8], [1, 1, 250, 125, 9]), length // 386 + 1)[:length]
+    kind = np.tile(
+        np.repeat([Kind.TASK, Kind.SOURCE_START, Kind.SOURCE, Kind.CODES, Kind.DELAY_PADDING], [1, 1, 250, 125, 9]),
+        length // 386 + 1,
+    )[:length]
     data = {
         "kind": np.tile(kind, (batch, 1)).astype(np.int8),
         "value": np.zeros((batch, length), np.int32),

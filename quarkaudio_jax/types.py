@@ -1,16 +1,15 @@
-"""The three things this library passes around, and the names of their axes.
+"""The data types of this library, names of axes, and length arithmetic.
 
-Wave -> Codes -> Tokens -> Codes -> Wave: every folder is an arrow between two of
-these, or a tool for making one.
+Wave -> Codes -> Tokens -> Codes -> Wave.
 
-Axis glossary (the suffix of a variable says its shape, ``x_BxTxD``):
+Axes, which variables have as suffixes (``x_BxTxD``):
 
     B  batch            S  samples           T  frames
     D  model width      C  channels          F  frequency bins
     K  codebooks        V  vocabulary        H  heads
     L  sequence         G  groups of frames
 
-This module holds no JAX, so that data workers can import it.
+This module does not import JAX, so that data workers start quickly.
 """
 
 import dataclasses
@@ -24,8 +23,7 @@ Array = Any  # numpy.ndarray or jax.Array
 class Wave:
     """Audio in [-1, 1].
 
-    samples_BxS: float32. sample_rate: Hz. lengths_B: valid samples of each item
-    (int32), or None when every item is S long.
+    samples_BxS: float32. sample_rate: Hz. lengths_B: valid samples of each item (int32), or None if all are S long.
     """
 
     samples_BxS: Array
@@ -35,11 +33,10 @@ class Wave:
 
 @dataclasses.dataclass(frozen=True)
 class Codes:
-    """Discrete codes of an H-Codec, counted from 0.
+    """Codes of an H-Codec, from 0.
 
-    acoustic_BxTxK, semantic_BxTxK: int32. frame_rate: Hz. lengths_B: valid frames
-    of each item (int32), or None when every item is T long. durations_BxT: frames
-    each code stands for, only for a codec with an adaptive frame rate.
+    acoustic_BxTxK, semantic_BxTxK: int32. frame_rate: Hz. lengths_B: valid frames of each item (int32), or None if all are
+    T long. durations_BxT: frames per code of a codec with an adaptive frame rate, else None.
     """
 
     acoustic_BxTxK: Array
@@ -53,8 +50,8 @@ class Codes:
 class Tokens:
     """Ids that the language model reads and writes: codes in the delay pattern with special ids (`tokens.delay`).
 
-    tokens_BxLxK: int32. durations_BxL: frames that the code of codebook 0 at a position stands for (0 without a
-    code), only for a codec with an adaptive frame rate.
+    tokens_BxLxK: int32. durations_BxL: duration in frames of codebook 0's code at each position (0 without one) of a codec
+    with an adaptive frame rate, else None.
     """
 
     tokens_BxLxK: Array
@@ -72,11 +69,11 @@ def round_up(length, multiple: int):
 
 
 def rescale(length, rate: int, new_rate: int, rounding: Literal["down", "nearest", "up"] = "down"):
-    """`length` steps at `rate` as steps at `new_rate`, length * new_rate / rate without rounding errors.
+    """Converts a length between rates, length * new_rate / rate, in integer arithmetic.
 
-    Works on ints and integer arrays. No intermediate is larger than the result or the product of the two rates
-    in lowest terms, so an int32 array is right up to results of 2^31 - 1 (3 h at 192 kHz, 37 h at 16 kHz).
-    "nearest" rounds halves up.
+    Works on ints and integer arrays. No intermediate value exceeds the result or the product of the two rates in lowest
+    terms, so that int32 arrays are exact up to results of 2^31 - 1 (3 h at 192 kHz, 37 h at 16 kHz). "nearest" rounds
+    halves up.
     """
     common = math.gcd(rate, new_rate)
     down, up = rate // common, new_rate // common
@@ -85,10 +82,10 @@ def rescale(length, rate: int, new_rate: int, rounding: Literal["down", "nearest
             f"lengths at {rate} Hz can't be counted at {new_rate} Hz in 32 bits: the rates share no factor"
         )
     carry = {"down": 0, "nearest": down // 2, "up": down - 1}[rounding]
-    blocks = length // down
-    return blocks * up + ((length - blocks * down) * up + carry) // down
+    periods = length // down
+    return periods * up + ((length - periods * down) * up + carry) // down
 
 
 def resampled_length(length: int, rate: int, new_rate: int) -> int:
-    """Samples that a recording of `length` samples has at another rate: the nearest, and of any recording one at least."""
+    """Length of a resampled recording, rounded to the nearest sample; at least 1 unless `length` is 0."""
     return max(rescale(length, rate, new_rate, "nearest"), min(length, 1))

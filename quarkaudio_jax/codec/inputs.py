@@ -102,8 +102,8 @@ def check_level(samples: np.ndarray, what: str = "wave") -> None:
         return
     peak = float(np.abs(samples).max())
     if not math.isfinite(peak):
-        place = int(np.flatnonzero(~np.isfinite(samples))[0])
-        raise UserError(f"{what} holds NaN or infinite samples, the first at {place}; mend or leave out the recording")
+        index = int(np.flatnonzero(~np.isfinite(samples))[0])
+        raise UserError(f"{what} holds NaN or infinite samples, the first at {index}; mend or leave out the recording")
     if peak > LOUDEST:
         raise UserError(f"{what} reaches {peak:g}, but audio lies in [-1, 1]: divide 16-bit integers by 32768")
 
@@ -238,5 +238,5 @@ def _check_durations(cfg: HCodecConfig, value: Any, shape: tuple[int, int]) -> n
 def _check_range(array: np.ndarray, valid: np.ndarray, low: int, high: int, what: str) -> None:
     wrong = ((array < low) | (array > high)) & valid
     if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise UserError(f"{what} hold {int(array[place])} at {place}; they should be {low} to {high}")
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise UserError(f"{what} hold {int(array[index])} at {index}; they should be {low} to {high}")

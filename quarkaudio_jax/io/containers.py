@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from quarkaudio_jax.io import mpeg
+from quarkaudio_jax.types import round_up
 
 Piece = bytes | tuple[int, int]
 """A piece of a view: bytes, or a range [start, stop) of the file."""
@@ -182,7 +183,7 @@ def _w64(data, size: int) -> Layout:
         (length,) = struct.unpack_from("<Q", data, position + 16)
         if data[position : position + 4] == b"data":
             return Layout(TRUNCATED) if position + length > size else Layout()
-        position += max(-(-length // 8) * 8, 24)
+        position += max(round_up(length, 8), 24)
     return Layout(TRUNCATED)
 
 

@@ -11,7 +11,7 @@ from quarkaudio_jax.lm.backbone import Cache, empty_cache
 from quarkaudio_jax.lm.model import LanguageModel
 from quarkaudio_jax.lm.sampling import Sampling, apply_guidance, sample
 from quarkaudio_jax.tokens.delay import delayed_length, undelay
-from quarkaudio_jax.types import Tokens
+from quarkaudio_jax.types import Array, Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Condition:
     same requests without text and audio, for guidance.
     """
 
-    prefix_BxPxD: jax.Array
-    lengths_B: jax.Array
-    frames_B: jax.Array
-    keys_B: jax.Array
-    unconditional_BxPxD: jax.Array | None = None
+    prefix_BxPxD: Array
+    lengths_B: Array
+    frames_B: Array
+    keys_B: Array
+    unconditional_BxPxD: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ def sample_position(
 
 
 def _sample(keys_B: jax.Array, stream: int, logits_BxV: jax.Array, sampling: Sampling) -> jax.Array:
-    """Ids (B,), each item with its own key; `stream` tells the samples of a position apart."""
+    """Ids (B,), each item with its own key; `stream` distinguishes the samples of a position."""
     keys_B = jax.vmap(functools.partial(jax.random.fold_in, data=stream))(keys_B)
     return jax.vmap(lambda key, row: sample(key, row, sampling))(keys_B, logits_BxV)
 

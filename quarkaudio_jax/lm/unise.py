@@ -117,7 +117,7 @@ class Unise(nn.Module):
             return ids.T - bounds[0], cache
 
         # One more step than globals adds the last one to the cache; its output is dropped.
-        found, cache = run(cache, GLOBAL_START, start, NUM_GLOBALS + 1, (SPECIAL, semantic_base))
+        global_ids, cache = run(cache, GLOBAL_START, start, NUM_GLOBALS + 1, (SPECIAL, semantic_base))
         begin = start + NUM_GLOBALS + 1
         semantics, _ = run(cache, SEMANTIC_START, begin, frames, (semantic_base, self.cfg.vocabulary))
-        return found[:, :NUM_GLOBALS], semantics
+        return global_ids[:, :NUM_GLOBALS], semantics

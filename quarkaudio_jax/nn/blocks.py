@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from quarkaudio_jax.nn.conv import conv2d
-from quarkaudio_jax.types import round_up
+from quarkaudio_jax.types import ceil_div, round_up
 
 
 class Blocks(NamedTuple):
@@ -76,7 +76,7 @@ def blocked_conv2d(
     kernel: (h, w, in, out). before: empty columns before the output, a multiple of block. multiple: the number of columns
     of the output's values is a multiple of it. ValueError unless stride * block is a multiple of x.block.
     """
-    size, padding, width = kernel.shape[1], kernel.shape[1] // 2, (x.width - 1) // stride + 1
+    size, padding, width = kernel.shape[1], kernel.shape[1] // 2, ceil_div(x.width, stride)
     if x.block == block == multiple == 1 and not x.before and not before:
         return Blocks(conv2d(x.values, kernel, (1, stride)) + bias_C, width, 1)
     step, rest = divmod(stride * block, x.block)

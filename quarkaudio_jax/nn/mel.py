@@ -13,9 +13,9 @@ def magnitude(spectrum: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.maximum(power, 1e-14))
 
 
-def log_mel(wave_BxS: jax.Array, sample_rate: int, n_fft: int, hop: int, bands: int, floor: float = 1e-5) -> jax.Array:
-    """log10 mel magnitudes, (B, T, bands) float32, with magnitudes of at least `floor`."""
-    mel = magnitude(reflect_stft(wave_BxS, n_fft, hop)) @ mel_filters(sample_rate, n_fft, bands)
+def log_mel(spectrum_BxTxF: jax.Array, sample_rate: int, n_fft: int, bands: int, floor: float = 1e-5) -> jax.Array:
+    """log10 mel magnitudes (B, T, bands) float32 of an STFT, with magnitudes of at least `floor`."""
+    mel = magnitude(spectrum_BxTxF) @ mel_filters(sample_rate, n_fft, bands)
     return jnp.log10(jnp.maximum(mel, floor))
 
 
@@ -29,7 +29,7 @@ def multi_scale_mel_distance(
     """Sum over scales of the mean |log10 mel difference|, (B,) (DAC, arXiv:2306.06546, section 3.5)."""
     total = jnp.zeros(len(pred_BxS), jnp.float32)
     for n_fft, hop, count in mel_scales(windows, bands):
-        a, b = (log_mel(x, sample_rate, n_fft, hop, count) for x in (pred_BxS, target_BxS))
+        a, b = (log_mel(reflect_stft(x, n_fft, hop), sample_rate, n_fft, count) for x in (pred_BxS, target_BxS))
         total += jnp.abs(a - b).mean((1, 2))
     return total
 

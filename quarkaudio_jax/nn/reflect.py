@@ -34,7 +34,7 @@ class ReflectConv1d(nn.Module):
     """Weight-normalized convolution, (B, T, C) -> (B, ceil(T / stride), features).
 
     Reflection padding of k - stride frames, half on each side (the odd one on the left; all on the left if `causal`), plus
-    what completes the last stride on the right. kernel = g v / |v| per output channel, no eps (arXiv:1602.07868).
+    the rest of the last stride on the right. kernel = g v / |v| per output channel, no eps (arXiv:1602.07868).
     """
 
     features: int

@@ -34,14 +34,14 @@ def initialize() -> None:
             int(env["JAX_PROCESS_ID"]),
             heartbeat_timeout_seconds=HEARTBEAT,
         )
-        found = "JAX_COORDINATOR_ADDRESS"
+        source = "JAX_COORDINATOR_ADDRESS"
     else:
-        found = _detected()
-        if not found:
+        source = _detected()
+        if not source:
             return
-        log.info("several hosts by %s: waiting for all of them", found)
+        log.info("several hosts by %s: waiting for all of them", source)
         jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
-    log.info("%d hosts joined by %s; this is host %d", jax.process_count(), found, jax.process_index())
+    log.info("%d hosts joined by %s; this is host %d", jax.process_count(), source, jax.process_index())
 
 
 def _detected() -> str:
@@ -64,9 +64,9 @@ def _detected() -> str:
 
 def _has_tpu() -> bool:
     """Whether JAX would use TPU chips of this machine; without any it sets TPU_SKIP_MDS_QUERY on import."""
-    wanted = os.environ.get("JAX_PLATFORMS", "")
+    platforms = os.environ.get("JAX_PLATFORMS", "")
     library = "TPU_LIBRARY_PATH" in os.environ or importlib.util.find_spec("libtpu") is not None
-    return "TPU_SKIP_MDS_QUERY" not in os.environ and library and (not wanted or "tpu" in wanted)
+    return "TPU_SKIP_MDS_QUERY" not in os.environ and library and (not platforms or "tpu" in platforms)
 
 
 def _slices() -> int:

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.io.mel import mel_filters
-from quarkaudio_jax.nn.mel import magnitude
+from quarkaudio_jax.nn.mel import log_mel
 from quarkaudio_jax.nn.resample import resample
 from quarkaudio_jax.nn.stft import stft
 from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
@@ -50,8 +49,7 @@ def mel_features(wave_BxS: jax.Array, sample_rate: int, hop: int, dim: int) -> j
     pad, length = n_fft - hop, wave_BxS.shape[1] // hop
     # An additional frame of silence on each side is the neighbor of the first and the last frame.
     spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad // 2 + hop, pad - pad // 2 + hop))), n_fft, hop)
-    mel = magnitude(spectrum) @ mel_filters(sample_rate, n_fft, dim // NEIGHBORS)
-    log_BxTxM = (jnp.log10(jnp.maximum(mel, 1e-5)) + 2.0) / 1.5
+    log_BxTxM = (log_mel(spectrum, sample_rate, n_fft, dim // NEIGHBORS) + 2.0) / 1.5
     return jnp.concatenate([log_BxTxM[:, i : i + length] for i in range(NEIGHBORS)], axis=-1)
 
 

@@ -83,9 +83,9 @@ class TextExtractor:
         padded, lengths = np.zeros((BATCH, size), np.int32), np.ones(BATCH, np.int32)
         for row, (_, ids) in enumerate(members):
             padded[row, : len(ids)], lengths[row] = ids, len(ids)
-        found = np.asarray(_encode(self.cfg, self.params, padded, lengths))
+        features = np.asarray(_encode(self.cfg, self.params, padded, lengths))
         for row, (index, ids) in enumerate(members):
-            out[index] = found[row, : 1 if isinstance(self.cfg, ClapTextConfig) else len(ids)]
+            out[index] = features[row, : 1 if isinstance(self.cfg, ClapTextConfig) else len(ids)]
 
 
 @jax.jit(static_argnums=0)

@@ -1,1 +1,1 @@
-"""The third type, Tokens: tasks, the sequence of a request, the delay pattern, the vocabulary."""
+"""Tasks, sequences, the delay pattern and the vocabulary of the language model."""

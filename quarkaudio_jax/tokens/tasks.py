@@ -8,11 +8,11 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A task: its name in the API, in data and in configs, and what a request of it holds.
+    """A task: its name in the API, in data and in configs, and the parts of its requests.
 
-    number: its id in the model's vocabulary, never reused. verb: the `quarkaudio` command that runs it. text: whether a request
-    has a text, reference: whether it has reference audio; `requires` says what they are. aligned: the target has the
-    source's length, frame by frame.
+    number: its row in the model's task embedding, never reused. verb: the `quarkaudio` command that runs it. text,
+    reference: whether a request has a text, or reference audio; requires: their description. aligned: the target is
+    aligned with the source frame by frame.
     """
 
     name: str

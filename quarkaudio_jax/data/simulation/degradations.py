@@ -6,6 +6,7 @@ import numpy as np
 
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.io.transforms import resample
+from quarkaudio_jax.types import ceil_div
 
 CODECS = ("mp3", "opus", "vorbis", "mu-law")
 
@@ -29,7 +30,7 @@ def lose_packets(
 ) -> tuple[np.ndarray, list[int]]:
     """Silences a `share` of the packets of `packet` s, in bursts of 1 to `burst`: (signal, numbers of lost packets)."""
     size = max(round(packet * rate), 1)
-    count = -(-len(samples_S) // size)
+    count = ceil_div(len(samples_S), size)
     wanted = min(round(share * count), count)
     lost: set[int] = set()
     while len(lost) < wanted:
