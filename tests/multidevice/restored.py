@@ -21,7 +21,7 @@ def main() -> None:
     workdir, sizes = sys.argv[1], dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[2].split(",")), strict=True))
     checkpoints = Checkpoints(workdir)
     step = checkpoints.latest()
-    program = LMProgram.configured(checkpoints.saved(step).config)
+    program = LMProgram.configured(checkpoints.info(step).config)
     devices = jax.devices()[: int(np.prod(list(sizes.values())))]
     lowered = lower_train_step(program, make_mesh(sizes, devices))
     state = checkpoints.restore(step, lowered.abstract_state)
