@@ -7,7 +7,7 @@ from typing import Any
 
 from quarkaudio_jax.cli.common import report_errors
 from quarkaudio_jax.cli.options import Parser, UsageError
-from quarkaudio_jax.errors import QuarkAudioError
+from quarkaudio_jax.errors import QuarkAudioError, system_errors
 
 
 def read_config(parser: Parser, arguments: Sequence[str], cls: type) -> tuple[Any, argparse.Namespace]:
@@ -18,7 +18,8 @@ def read_config(parser: Parser, arguments: Sequence[str], cls: type) -> tuple[An
     """
     with report_errors():
         try:
-            return _read_config(parser, arguments, cls)
+            with system_errors():
+                return _read_config(parser, arguments, cls)
         except UsageError:
             raise
         except QuarkAudioError as error:

@@ -75,6 +75,7 @@ def test_unknown_options_name_the_nearest(verb, monkeypatch, capsys):
         (["train", "--workdir=x", "--config=codec48k:tiny", "--config.optm.lr=1"], "did you mean 'optim.lr'?"),
         (["train", "--workdir=x", "--config=codec48k:tiny", "more"], "unexpected argument 'more'"),
         (["train", "--workdir=x"], "--config is missing"),
+        (["train", "--workdir=x", f"--config={'x' * 300}"], "xxx: File name too long"),
         (["prepare", "--output=x", "--config=prepare:tiny", "--share=3/2"], "--share=3/2 is not i/n"),
         (["restore", "a.wav", "--checkpoint=x", "--codec=x", "--output=x", "--top-p=0"], "should be in (0, 1]"),
         (["restore", "a.wav", "--checkpoint=x", "--codec=x", "--output=x", "--batch=0"], "should be at least 1"),

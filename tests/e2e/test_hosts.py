@@ -110,8 +110,8 @@ def test_the_language_model_learns_and_survives_a_kill_a_notice_and_the_loss_of_
 
     finish("lm.py", workdir, *flags, f"--config.loop.steps={saved + 1}")
     assert f"resuming from step {saved}" in said(workdir, 0)
-    assert "saved by 2 hosts, now 1: going on with the examples that none of them has read" in said(workdir, 0)
+    assert "saved by 2 hosts, now 1: continuing with the examples that none of them has read" in said(workdir, 0)
     finish("lm.py", workdir, *flags, f"--config.loop.steps={saved + 2}", hosts=2)
-    assert "saved by 1 hosts, now 2: going on with the examples that none of them has read" in said(workdir, 1)
+    assert "saved by 1 hosts, now 2: continuing with the examples that none of them has read" in said(workdir, 1)
     totals = {step: values["loss/total"] for step, values in losses(workdir).items()}
     assert sorted(totals) == list(range(1, saved + 3)) and 0 < totals[saved + 1] < totals[1] < 20

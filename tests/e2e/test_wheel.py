@@ -50,7 +50,7 @@ def wheel(tmp_path_factory) -> pathlib.Path:
 
 def test_it_holds_configs_types_and_the_license(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("configs/codec48k.py", "configs/lm.py", "py.typed", "evaluation/page.html", "__main__.py"):
+    for name in ("configs/codec48k.py", "configs/lm.py", "py.typed", "report/page.html", "__main__.py"):
         assert f"quarkaudio_jax/{name}" in names
     assert any(name.endswith("LICENSE") for name in names)
     assert {name.partition("/")[0] for name in names} == {"quarkaudio_jax", f"{wheel.name.rsplit('-', 3)[0]}.dist-info"}
