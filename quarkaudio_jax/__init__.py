@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from quarkaudio_jax.types import Codes, Wave
 
 __all__ = ["Codec", "Codes", "TaskModel", "Wave", "load_codec", "load_task_model"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LIBRARY = {
     "Codec": "inference.codec",
