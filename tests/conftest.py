@@ -127,6 +127,24 @@ def trained_lm(prepared, tmp_path_factory) -> pathlib.Path:
     return made_once(tmp_path_factory, "trained_lm", train)
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on loopback (`tests.weights.hub_server.Hub`) that huggingface_hub uses in this process, with an empty cache."""
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub import constants
+
+    from tests.weights.hub_server import serve
+
+    with serve() as served:
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield served
+
+
 def losses(workdir):
     """{training step: every metric but speeds and times}; a step logged twice must be equal both times."""
     out = {}

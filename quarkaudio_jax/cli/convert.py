@@ -1,7 +1,9 @@
-"""Import, export and verify codec weights of the public PyTorch code.
+"""Import, export, upload and verify weights.
 
 quarkaudio convert import codec.ckpt --output=runs/official
 quarkaudio convert export runs/first --output=codec.safetensors
+quarkaudio convert export runs/first --format=hub --output=model
+quarkaudio convert push model ORG/NAME
 quarkaudio convert verify codec.ckpt audio/ --upstream=unified-audio
 """
 
@@ -32,26 +34,36 @@ def _parser() -> options.Parser:
         "weights",
         metavar="WEIGHTS",
         type=options.path,
-        help="a state dict or Lightning checkpoint (.pt, .pth, .ckpt, .bin, .safetensors)",
+        help="a state dict or Lightning checkpoint (.pt, .pth, .ckpt, .bin, .safetensors), or ORG/NAME on the hub",
     )
     options.add_path(group, "output", "folder for the new checkpoint", required=True)
     group = command.add_argument_group("record")
     group.add_argument("--source", default="", help="where the weights come from (default: their path)")
-    group.add_argument("--license", default="not stated", help="license of the weights")
+    group.add_argument("--license", default="", help="license of the weights (default: that of the hub's card)")
     command.set_defaults(run=run_import)
 
-    about = "convert a checkpoint to PyTorch weights, or to StableHLO programs"
+    about = "convert a checkpoint to PyTorch weights, a folder for the Hugging Face hub, or StableHLO programs"
     command = commands.add_parser("export", help=about, doc=f"{about[0].upper()}{about[1:]}.")
     group = command.add_argument_group("input and output")
     group.add_argument(
         "checkpoint", metavar="CHECKPOINT", type=options.path, help="a work directory, or one of its checkpoints"
     )
-    options.add_path(group, "output", "NAME.safetensors or NAME.pt; a folder for stablehlo", required=True)
+    options.add_path(group, "output", "NAME.safetensors or NAME.pt; a folder for other formats", required=True)
     options.add_overwrite(group)
-    group.add_argument("--format", choices=("torch", "stablehlo"), default="torch", help="format (default: torch)")
+    group.add_argument("--format", choices=tuple(EXPORTS), default="torch", help="format (default: torch)")
     group.add_argument("--no-average", action="store_true", help="the weights themselves instead of their EMA")
     options.add_number(group, "seconds", "stablehlo: length of the audio input", float, default=5.0)
+    options.add_path(group, "codec", "hub: the codec of a language model")
+    group.add_argument("--license", default="", help="hub: license of the weights, for the model card")
     command.set_defaults(run=run_export)
+
+    about = "upload a folder of `export --format=hub` to the Hugging Face hub"
+    command = commands.add_parser("push", help=about, doc=f"{about.capitalize()}.")
+    group = command.add_argument_group("input and output")
+    group.add_argument("folder", metavar="FOLDER", type=options.path, help="a folder of export --format=hub")
+    group.add_argument("name", metavar="ORG/NAME[@REVISION]", help="the model's name on the hub")
+    group.add_argument("--private", action="store_true", help="create a private repository")
+    command.set_defaults(run=run_push)
 
     about = "compare with a checkout of the public code, run with the same weights"
     command = commands.add_parser("verify", help=about, doc=f"{about.capitalize()}.")
@@ -86,48 +98,41 @@ def main(argv: list[str] | None = None) -> None:
 def run_import(args: argparse.Namespace) -> None:
     """Writes the checkpoint, and about.json, a record of where it comes from."""
     from quarkaudio_jax.config import CodecConfig, CodecTrainConfig
-    from quarkaudio_jax.weights import saved_codec
+    from quarkaudio_jax.weights import record, repository, saved_codec
     from quarkaudio_jax.weights.checkpoint import write_model
     from quarkaudio_jax.weights.files import open_weights
     from quarkaudio_jax.weights.hcodec import on_device
     from quarkaudio_jax.weights.models import CodecModel
-    from quarkaudio_jax.weights.record import write_record
 
     folder = pathlib.Path(args.output) / "checkpoints"
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} exists already; choose another folder, or remove it")
     outputs.require_folder(args.output)
-    weights = open_weights(args.weights)
-    cfg = saved_codec.identify_variant(args.weights, weights)
+    path = repository.folder_weights(repository.locate(args.weights))
+    weights = open_weights(path)
+    cfg = saved_codec.identify_variant(path, weights)
     for note in weights.notes:
         print(f"{args.weights}: {note}")
     print(f"{args.weights}: {cfg.name}, {len(weights.tensors)} tensors")
-    features = saved_codec.recorded_features(args.weights, weights, cfg)
-    variables = saved_codec.import_codec_weights(args.weights, cfg, weights, on_device)
+    features = saved_codec.recorded_features(path, weights, cfg)
+    variables = saved_codec.import_codec_weights(path, cfg, weights, on_device)
     config = CodecTrainConfig(codec=CodecConfig(variant=cfg.name), features=features)
     write_model(args.output, config, CodecModel(variables["params"], variables["codebooks"], None))
-    record = write_record(args.output, args.weights, cfg.name, args.source, args.license)
-    print(f"{args.output}: written; {record}")
+    license = args.license or repository.card_license(path.with_name(repository.CARD)) or record.NO_LICENSE
+    about = record.write_record(args.output, path, cfg.name, args.source or args.weights, license)
+    print(f"{args.output}: written; {about}")
 
 
 def run_export(args: argparse.Namespace) -> None:
-    """Writes the PyTorch file, or the folder of StableHLO programs."""
-    from quarkaudio_jax.weights.files import check_writable, write_tensors
-    from quarkaudio_jax.weights.saved_codec import feature_metadata, read_codec
+    """Writes the checkpoint in the format of --format."""
+    EXPORTS[args.format](args, pathlib.Path(args.output))
 
-    output = pathlib.Path(args.output)
-    if args.format == "stablehlo":
-        outputs.require_empty(output, args.overwrite)
-        if importlib.util.find_spec("flatbuffers") is None:
-            raise UserError("--format=stablehlo needs the package flatbuffers: pip install flatbuffers")
-        from quarkaudio_jax.weights.stablehlo import export_programs
 
-        cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
-        for path in export_programs(cfg, variables, output, args.seconds):
-            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
-        return
+def _export_torch(args: argparse.Namespace, output: pathlib.Path) -> None:
     from quarkaudio_jax.codec.variants import published_front_end
+    from quarkaudio_jax.weights.files import check_writable, write_tensors
     from quarkaudio_jax.weights.hcodec import export_hcodec
+    from quarkaudio_jax.weights.saved_codec import feature_metadata, read_codec
 
     check_writable(output)
     outputs.require_free(output, args.overwrite)
@@ -136,13 +141,72 @@ def run_export(args: argparse.Namespace) -> None:
     metadata |= feature_metadata(trained.features)
     tensors = export_hcodec(cfg, variables, consume=True)
     write_tensors(output, tensors, metadata)
-    about = f"{len(tensors)} tensors, {output.stat().st_size / 2**20:.1f} MiB, features {trained.features.recipe}"
+    about = f"{len(tensors)} tensors, {_mib(output)}, features {trained.features.recipe}"
     print(f"{output}: {cfg.name}, {about}")
     if published_front_end(cfg) != cfg:
         print(
             f"note: {cfg.name} fades phases where the spectrum is empty and the public code does not, so its acoustic "
             "codes there are others; the name of the variant is in the file's metadata, which we read"
         )
+
+
+def _export_stablehlo(args: argparse.Namespace, output: pathlib.Path) -> None:
+    outputs.require_empty(output, args.overwrite)
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise UserError("--format=stablehlo needs the package flatbuffers: pip install flatbuffers")
+    from quarkaudio_jax.weights.saved_codec import read_codec
+    from quarkaudio_jax.weights.stablehlo import export_programs
+
+    cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
+    for path in export_programs(cfg, variables, output, args.seconds):
+        print(f"{path}: {_mib(path)}")
+
+
+def _export_hub(args: argparse.Namespace, output: pathlib.Path) -> None:
+    from quarkaudio_jax.config import LMTrainConfig
+    from quarkaudio_jax.weights import pretrained
+    from quarkaudio_jax.weights.checkpoint import find_checkpoint, read_train_config
+    from quarkaudio_jax.weights.repository import CODEC
+    from quarkaudio_jax.weights.saved_codec import read_codec
+    from quarkaudio_jax.weights.saved_lm import read_lm
+
+    outputs.require_empty(output, args.overwrite)
+    averaged, details = not args.no_average, pretrained.training_details(args.checkpoint)
+    if args.license:
+        details["license"] = args.license
+    trained, _ = read_train_config(find_checkpoint(args.checkpoint))
+    if not isinstance(trained, LMTrainConfig):
+        if args.codec:
+            raise UserError(f"{args.checkpoint} is a codec: leave --codec out")
+        cfg, variables, _ = read_codec(args.checkpoint, averaged)
+        pretrained.write_codec(output, cfg, variables, trained.features, details)
+    else:
+        from quarkaudio_jax.inference.codec import load_codec
+        from quarkaudio_jax.inference.task_model import check_codec
+
+        if not args.codec:
+            raise UserError(f"{args.checkpoint} is a language model: name the codec of its data, --codec=CODEC")
+        codec = load_codec(args.codec, encoding=False)
+        check_codec(trained, codec)
+        pretrained.write_lm(output, *read_lm(args.checkpoint, averaged), details)
+        codec.save_pretrained(output / CODEC)
+    for path in sorted(output.rglob("*.safetensors")):
+        print(f"{path}: {_mib(path)}, with config.json and README.md, the model card")
+
+
+def _mib(path: pathlib.Path) -> str:
+    return f"{path.stat().st_size / 2**20:.1f} MiB"
+
+
+EXPORTS = {"torch": _export_torch, "stablehlo": _export_stablehlo, "hub": _export_hub}
+"""Formats of `convert export`."""
+
+
+def run_push(args: argparse.Namespace) -> None:
+    """Uploads a folder."""
+    from quarkaudio_jax.weights.pretrained import push
+
+    print(push(args.folder, args.name, args.private))
 
 
 def run_verify(args: argparse.Namespace) -> None:

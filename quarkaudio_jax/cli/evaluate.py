@@ -191,8 +191,6 @@ def _system(args: argparse.Namespace, task: str, items: list[Any]) -> Any:
         return systems.CodecSystem(load_codec(args.checkpoint, args.features))
     from quarkaudio_jax.inference.task_model import load_task_model
 
-    if not args.codec:
-        raise UsageError(f"{task} needs a language model and its codec: add --codec")
     model = load_task_model(args.checkpoint, args.codec, args.features, args.text_features)
     if task == "separation":
         model.check_separation()

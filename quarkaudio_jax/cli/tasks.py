@@ -56,10 +56,20 @@ def _parser(verb: str) -> options.Parser:
     options.add_path(group, "output", "folder for the results, .wav at the codec's sample rate", required=True)
     options.add_overwrite(group, skip=True)
     group = parser.add_argument_group("model")
-    options.add_path(group, "checkpoint", "the language model: a work directory of train", required=True)
-    options.add_path(group, "codec", "the codec that its training data was prepared with", required=True)
+    options.add_path(
+        group, "checkpoint", "the language model: a work directory of train, or a name on the hub", required=True
+    )
+    options.add_path(
+        group, "codec", "the codec that its training data was prepared with, if it does not come with the model"
+    )
     options.add_features(group)
     options.add_text_features(group)
+    group.add_argument(
+        "--cross-fade",
+        action="store_true",
+        help="UniSE: overlapping, cross-faded windows instead of the separate segments of the public code; other models "
+        "always do this",
+    )
     group = parser.add_argument_group("sampling")
     options.add_number(group, "temperature", "sampling temperature; 0 is greedy", float, default=0.0)
     options.add_number(group, "top-k", "sample from the K likeliest codes; 0: from all", default=0)
@@ -102,7 +112,8 @@ def run(args: argparse.Namespace) -> None:
     files = outputs.remaining(files, args, _speaker_files if separating else lambda target: [target], [reference])
     if not files:
         return
-    model = load_task_model(args.checkpoint, args.codec, args.features, args.text_features, batch=args.batch)
+    parts = (args.checkpoint, args.codec, args.features, args.text_features)
+    model = load_task_model(*parts, args.batch, args.cross_fade)
     runner = _Runner(model, args)
     if separating:
         model.check_separation()

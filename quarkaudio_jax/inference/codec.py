@@ -12,8 +12,9 @@ import dataclasses
 import functools
 import logging
 import os
+import pathlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,13 +23,15 @@ import numpy as np
 from quarkaudio_jax.codec import chunked, inputs
 from quarkaudio_jax.codec.aggregate import expand
 from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.config import FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.io.token_file import TokenFile
 from quarkaudio_jax.io.token_header import ContainerError, Header, require_same_codec
 from quarkaudio_jax.io.transforms import resample
-from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.nn.stack import stack_params, unstack_params
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.types import Array, Codes, Wave
+from quarkaudio_jax.weights.pretrained import write_codec
 from quarkaudio_jax.weights.saved_codec import read_any_codec
 from quarkaudio_jax.weights.ssl import codec_extractor
 
@@ -115,6 +118,15 @@ class Codec:
                 lambda crc, x: zlib.crc32(x.reshape(-1).view(np.uint8).data, crc), leaves, 0
             )
         return self._fingerprint
+
+    def save_pretrained(self, folder: str | os.PathLike, details: Mapping[str, Any] | None = None) -> pathlib.Path:
+        """Writes model.safetensors (of the public code's names and shapes), config.json and a model card.
+
+        `load_codec` reads the folder. details: further rows of the card, such as data, steps, metrics and license.
+        """
+        variables = {**self._variables, "params": stack_params(self._variables["params"])}
+        features = FeatureConfig(self.extractor.name, model=self.extractor.model)
+        return write_codec(folder, self.cfg, jax.device_get(variables), features, details)
 
     def _encode_batch(self, variables, frozen, wave_BxS, lengths_B, threshold, max_group, starts_BxT):
         """Codes, and for an adaptive codec the group of each frame."""
@@ -342,13 +354,14 @@ def load_codec(
 ) -> Codec:
     """Loads a codec from a checkpoint or from PyTorch weights.
 
-    source: a work directory of `train` or `convert`, one of its checkpoints, or a weight file of the public code
-    (.safetensors, .pt, .pth, .ckpt, .bin), whose variant is recognized. features: folder or hub name of the SSL model's
+    source: a work directory of `train` or `convert`, one of its checkpoints, a folder of `save_pretrained`, a weight file
+    of the public code (.safetensors, .pt, .pth, .ckpt, .bin), whose variant is detected, or a model of the Hugging Face
+    hub, ORG/NAME[@REVISION][:FILE], which is downloaded unless its cache has it. features: folder or hub name of the SSL model's
     weights, where they are not found automatically. encoding: False loads no SSL model, for decoding only. download:
     whether the SSL model may be downloaded from the Hugging Face hub. Uses the EMA of the weights if the checkpoint has
     one.
     """
     cfg, variables, wanted = read_any_codec(source)
     if not encoding:
-        return Codec(cfg, variables, Extractor(get_recipe(wanted.recipe)))
+        return Codec(cfg, variables, Extractor(get_recipe(wanted.recipe), model=wanted.model))
     return Codec(cfg, variables, codec_extractor(wanted, features, download))

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.codec import Codec, load_codec
 from quarkaudio_jax.inference.features import FeatureEncoder
-from quarkaudio_jax.inference.unise import load_unise
+from quarkaudio_jax.inference.unise import HUB_BICODEC, load_unise
 from quarkaudio_jax.inference.windows import OVERLAP_SECONDS, Read, WindowSpec, cross_fade, input_gain
 from quarkaudio_jax.io.levels import rms_and_peak
 from quarkaudio_jax.io.transforms import resample
@@ -31,12 +31,14 @@ from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.model import LanguageModel
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.variants import configured_lm
-from quarkaudio_jax.nn.stack import unstack_params
+from quarkaudio_jax.nn.stack import stack_params, unstack_params
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.text.features import TextExtractor
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, build_sequence, collate
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS, TASKS, Task
 from quarkaudio_jax.types import Codes, round_up
+from quarkaudio_jax.weights.pretrained import LM_TYPE, write_lm
+from quarkaudio_jax.weights.repository import CODEC, folder_weights, locate, model_type
 from quarkaudio_jax.weights.saved_lm import read_lm
 from quarkaudio_jax.weights.ssl import load_extractor
 from quarkaudio_jax.weights.text import load_text_extractor
@@ -58,6 +60,15 @@ class Request:
     reference_TxD: np.ndarray
 
 
+def check_codec(cfg: LMTrainConfig, codec: Codec) -> None:
+    """UserError unless the language model was trained on codes of this codec."""
+    if (codec.name, codec.fingerprint()) != (cfg.dataset.codec, cfg.dataset.codec_weights):
+        raise UserError(
+            f"the language model was trained on codes of {cfg.dataset.codec} with other weights than this "
+            f"{codec.name}: name the codec's checkpoint that prepare was given"
+        )
+
+
 class TaskModel:
     """A language model with its codec and feature extractors; see `load_task_model`.
 
@@ -75,11 +86,7 @@ class TaskModel:
         text: TextExtractor,
         batch: int = 4,
     ):
-        if (codec.name, codec.fingerprint()) != (cfg.dataset.codec, cfg.dataset.codec_weights):
-            raise UserError(
-                f"the language model was trained on codes of {cfg.dataset.codec} with other weights than this "
-                f"{codec.name}: name the codec's checkpoint that prepare was given"
-            )
+        check_codec(cfg, codec)
         self.cfg, self.codec, self._extractor, self._text, self._batch = cfg, codec, extractor, text, batch
         self._encode = FeatureEncoder(extractor, cfg.dataset.feature_width, batch)
         self._lm = LanguageModel(configured_lm(cfg), scan=False)
@@ -107,6 +114,13 @@ class TaskModel:
     def window_seconds(self) -> float:
         """Seconds of the longest window."""
         return self._windows.size / self.sample_rate
+
+    def save_pretrained(self, folder: str | os.PathLike, details: Mapping[str, Any] | None = None) -> pathlib.Path:
+        """Writes model.safetensors, config.json and a model card, and its codec into codec/; see `Codec.save_pretrained`."""
+        params = jax.device_get(stack_params(self._params))
+        folder = write_lm(folder, self.cfg, params, details)
+        self.codec.save_pretrained(folder / CODEC)
+        return folder
 
     def request(self, task: str, text: str = "", reference_S: np.ndarray | None = None) -> Request:
         """Checks and encodes the conditions of a task. reference_S: at `sample_rate`. UserError says what is missing."""
@@ -270,21 +284,30 @@ class TaskModel:
 
 def load_task_model(
     source: str | os.PathLike,
-    codec: str | os.PathLike,
+    codec: str | os.PathLike = "",
     features: str | os.PathLike = "",
     text_features: str | os.PathLike = "",
     batch: int = 4,
+    cross_fade: bool = False,
 ) -> Any:
-    """Loads a language model from a work directory of `train` or one of its checkpoints, or UniSE from a weight file.
+    """Loads a language model, or UniSE from its weight file.
 
-    codec: checkpoint or weight file of the codec that the training data was prepared with; for UniSE the folder of
-    BiCodec. features, text_features: folders or hub names of the SSL model's and the text encoder's weights, where they
-    are not found automatically. batch: windows of a long recording computed at a time. Uses the EMA of the weights if
-    the checkpoint has one. Returns a `TaskModel` or a `UniseModel`, which have the same methods.
+    source: a work directory of `train`, one of its checkpoints, a folder of `save_pretrained`, UniSE's weight file, or
+    one of these on the Hugging Face hub, ORG/NAME[@REVISION][:FILE]. codec: the codec that the training data was prepared
+    with, as for `load_codec`; a folder of `save_pretrained` has its own. For UniSE the folder of BiCodec, by default
+    SparkAudio/Spark-TTS-0.5B:BiCodec on the hub. features, text_features: folders or hub names of the SSL model's and the
+    text encoder's weights, where they are not found automatically. batch: windows of a long recording computed at a time.
+    cross_fade: UniSE with overlapping, cross-faded windows instead of the separate segments of the public code (others
+    always are). Uses the EMA of the weights if the checkpoint has one. Returns a `TaskModel` or a `UniseModel`, which are used
+    alike.
     """
-    if pathlib.Path(source).expanduser().is_file():
-        return load_unise(source, codec, features, batch)
-    cfg, params = read_lm(source)
+    path = folder_weights(locate(source))
+    if path.is_file() and model_type(path) != LM_TYPE:
+        return load_unise(path, codec or HUB_BICODEC, features, batch, cross_fade)
+    cfg, params = read_lm(path)
+    codec = codec or (path.parent / CODEC if path.is_file() else "")
+    if not codec:
+        raise UserError(f"{source} is a training run without a codec: name the one that its data was prepared with")
     dataset = cfg.dataset
     return TaskModel(
         cfg,

@@ -27,10 +27,14 @@ from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS
 from quarkaudio_jax.weights.backbone import read_unise
 from quarkaudio_jax.weights.bicodec import read_bicodec
+from quarkaudio_jax.weights.repository import locate
 from quarkaudio_jax.weights.ssl import load_extractor
 
 SECONDS = 5.0
 """Length of the segments and references in training; shorter audio is repeated to this length."""
+
+HUB_BICODEC = "SparkAudio/Spark-TTS-0.5B:BiCodec"
+"""Hub name of the published BiCodec, whose license forbids commercial use (docs/weights.md)."""
 
 PEAK = 0.99
 """Largest absolute value that a reference is scaled to."""
@@ -221,6 +225,8 @@ def load_unise(
     cross_fade: bool = False,
     cfg: UniseConfig = LM_UNISE,
 ) -> UniseModel:
-    """Loads UniSE from its weight file. codec: folder of BiCodec. features: folder of WavLM base+."""
-    params = read_unise(weights, cfg)
-    return UniseModel(cfg, params, *read_bicodec(codec), load_extractor("wavlm", features), batch, cross_fade)
+    """Loads UniSE from its weight file. codec: folder or hub name of BiCodec. features: folder of WavLM base+."""
+    params = read_unise(locate(weights), cfg)
+    found = locate(codec)
+    bicodec = read_bicodec(found.parent if found.is_file() else found)
+    return UniseModel(cfg, params, *bicodec, load_extractor("wavlm", features), batch, cross_fade)

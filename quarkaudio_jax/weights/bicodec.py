@@ -1,5 +1,6 @@
 """Conversion of BiCodec (Spark-TTS: config.yaml and model.safetensors)."""
 
+import logging
 import os
 import pathlib
 import re
@@ -30,6 +31,8 @@ from quarkaudio_jax.weights.rules import (
     export_params,
     import_params,
 )
+
+log = logging.getLogger(__name__)
 
 CLUSTERS = "quantizer.cluster_size"
 MEL_WINDOW, MEL_FILTERS = "mel_transformer.spectrogram.window", "mel_transformer.mel_scale.fb"
@@ -273,6 +276,7 @@ def read_bicodec(folder: str | os.PathLike) -> tuple[BiCodecConfig, dict[str, An
         raise WeightFileError(f"{folder}: not a folder of BiCodec, config.yaml can't be read ({error})") from error
     cfg = config_from_yaml(text, str(folder / "config.yaml"))
     path = folder / "model.safetensors"
+    log.info("%s: BiCodec; the weights published with Spark-TTS are CC BY-NC-SA 4.0, no commercial use", folder)
     try:
         return cfg, import_bicodec(cfg, open_tensors(path))
     except UnmatchedError as error:

@@ -9,6 +9,7 @@ import pathlib
 from quarkaudio_jax.io import atomic
 
 NAME = "about.json"
+NO_LICENSE = "not stated"
 
 
 def sha256(path: str | os.PathLike) -> str:

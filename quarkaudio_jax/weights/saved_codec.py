@@ -1,4 +1,4 @@
-"""Reads codecs from checkpoints and weight files."""
+"""Reads codecs from checkpoints, weight files, folders of `save_pretrained`, and by hub name."""
 
 import logging
 import os
@@ -17,14 +17,15 @@ from quarkaudio_jax.weights.checkpoint import CheckpointError, open_checkpoint, 
 from quarkaudio_jax.weights.files import Weights, is_weight_file, open_weights
 from quarkaudio_jax.weights.hcodec import import_hcodec, match_variant
 from quarkaudio_jax.weights.models import abstract_codec, eval_params
+from quarkaudio_jax.weights.repository import folder_weights, locate
 from quarkaudio_jax.weights.rules import UnmatchedError
 
 log = logging.getLogger(__name__)
 
 
 def read_any_codec(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, Any], FeatureConfig]:
-    """(configuration, variables, configuration of its features) of a checkpoint or weight file."""
-    path = pathlib.Path(source).expanduser()
+    """(configuration, variables, configuration of its features) of a checkpoint, weight file or hub name."""
+    path = folder_weights(locate(source))
     if not is_weight_file(path):
         cfg, variables, trained = read_codec(path)
         return cfg, variables, trained.features
@@ -37,8 +38,8 @@ def read_any_codec(source: str | os.PathLike) -> tuple[HCodecConfig, dict[str, A
 
 
 def read_codec_config(source: str | os.PathLike) -> HCodecConfig:
-    """The configuration of a checkpoint or weight file, without reading the weights."""
-    path = pathlib.Path(source).expanduser()
+    """The configuration of a checkpoint, weight file or hub name, without reading the weights."""
+    path = folder_weights(locate(source))
     return identify_variant(path, open_weights(path)) if is_weight_file(path) else _open_codec(path)[1]
 
 

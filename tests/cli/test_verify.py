@@ -70,7 +70,9 @@ def test_a_changed_codebook_alone_is_found_and_named(folder):
 
 def test_a_missing_package_is_said_before_weights_are_read(folder):
     checkout = stand_in(folder, "import")
-    with pytest.raises(UpstreamError, match="needs the package a_package_of_theirs .*install what the checkout requires"):
+    with pytest.raises(
+        UpstreamError, match="needs the package a_package_of_theirs .*install what the checkout requires"
+    ):
         import_upstream(checkout, HCODEC_16K_TINY)
     done = verify(folder, "import", checkout)
     assert done.returncode == 1 and "a_package_of_theirs" in done.stderr and "took the weights" not in done.stdout

@@ -73,6 +73,20 @@ def test_a_recording_is_answered_in_segments_of_five_seconds(folder):
     assert faded.shape == wave.shape and np.isfinite(faded).all()
 
 
+def test_all_of_it_by_name_from_the_hub(folder, hub):
+    parts = {name: (folder / name).read_bytes() for name in ("BiCodec/config.yaml", "BiCodec/model.safetensors")}
+    hub.files["org/unise"] = {"ckpt/unise.safetensors": (folder / "unise.safetensors").read_bytes(), "README.md": b""}
+    hub.files["org/spark"] = {
+        **parts,
+        "LLM/model.safetensors": b"another model",
+        "README.md": b"---\nlicense: x\n---\n",
+    }
+    found = load_unise("org/unise", "org/spark:BiCodec", folder / "wavlm-base-plus", cfg=CFG)
+    for one, other in zip(jax.tree.leaves(found._params), jax.tree.leaves(load(folder)._params), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "LLM/model.safetensors" not in hub.downloads
+
+
 def test_what_unise_can_not_do_is_said(folder):
     model = load(folder)
     assert model.tasks == ("restoration", "extraction", "reverse_extraction") and model.sample_rate == 16000
