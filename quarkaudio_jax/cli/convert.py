@@ -42,7 +42,7 @@ def _parser() -> options.Parser:
     group.add_argument("--license", default="", help="license of the weights (default: that of the hub's card)")
     command.set_defaults(run=run_import)
 
-    about = "convert a checkpoint to PyTorch weights, a folder for the Hugging Face hub, or StableHLO programs"
+    about = "convert a checkpoint to PyTorch weights, a folder for the Hugging Face hub, StableHLO, or ONNX"
     command = commands.add_parser("export", help=about, doc=f"{about[0].upper()}{about[1:]}.")
     group = command.add_argument_group("input and output")
     group.add_argument(
@@ -52,7 +52,7 @@ def _parser() -> options.Parser:
     options.add_overwrite(group)
     group.add_argument("--format", choices=tuple(EXPORTS), default="torch", help="format (default: torch)")
     group.add_argument("--no-average", action="store_true", help="the weights themselves instead of their EMA")
-    options.add_number(group, "seconds", "stablehlo: length of the audio input", float, default=5.0)
+    options.add_number(group, "seconds", "stablehlo, onnx: length of the audio input", float, default=5.0)
     options.add_path(group, "codec", "hub: the codec of a language model")
     group.add_argument("--license", default="", help="hub: license of the weights, for the model card")
     command.set_defaults(run=run_export)
@@ -162,6 +162,18 @@ def _export_stablehlo(args: argparse.Namespace, output: pathlib.Path) -> None:
         print(f"{path}: {_mib(path)}")
 
 
+def _export_onnx(args: argparse.Namespace, output: pathlib.Path) -> None:
+    outputs.require_empty(output, args.overwrite)
+    if importlib.util.find_spec("jax2onnx") is None:
+        raise UserError("--format=onnx needs the package jax2onnx: pip install 'quarkaudio_jax[onnx]'")
+    from quarkaudio_jax.weights.onnx import export_onnx
+    from quarkaudio_jax.weights.saved_codec import read_codec
+
+    cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
+    for path in export_onnx(cfg, variables, output, args.seconds):
+        print(f"{path}: {_mib(path)}")
+
+
 def _export_hub(args: argparse.Namespace, output: pathlib.Path) -> None:
     from quarkaudio_jax.config import LMTrainConfig
     from quarkaudio_jax.weights import pretrained
@@ -198,7 +210,7 @@ def _mib(path: pathlib.Path) -> str:
     return f"{path.stat().st_size / 2**20:.1f} MiB"
 
 
-EXPORTS = {"torch": _export_torch, "stablehlo": _export_stablehlo, "hub": _export_hub}
+EXPORTS = {"torch": _export_torch, "hub": _export_hub, "stablehlo": _export_stablehlo, "onnx": _export_onnx}
 """Formats of `convert export`."""
 
 

@@ -84,7 +84,9 @@ def group_frames(
     if starts_BxT is not None:
         boundary = boundary | starts_BxT
     time_T = jnp.arange(length)
-    since = time_T - jax.lax.cummax(jnp.where(boundary, time_T, 0), axis=1)
+    # float32 is exact below 2^24 frames; ONNX has no cumulative maximum of integers.
+    group_start_BxT = jax.lax.cummax(jnp.where(boundary, time_T, 0).astype(jnp.float32), axis=1)
+    since = time_T - group_start_BxT.astype(jnp.int32)
     segment_BxT = jnp.cumsum(since % max_group == 0, axis=1) - 1
     member = jnp.ones((batch, length), jnp.int32) if mask_BxT is None else mask_BxT.astype(jnp.int32)
     durations = jnp.zeros((batch, length), jnp.int32).at[jnp.arange(batch)[:, None], segment_BxT].add(member)

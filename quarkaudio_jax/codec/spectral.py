@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.nn import fourier
 from quarkaudio_jax.nn.conv import Conv1d
 from quarkaudio_jax.nn.convnext import ConvNeXtBlock
 from quarkaudio_jax.nn.norm import LayerNorm
@@ -53,14 +54,14 @@ def log_magnitude_and_phase(wave_BxS: jax.Array, n_fft: int, hop: int, fade_phas
     """
     pad = (n_fft - hop) // 2
     spectrum = stft(jnp.pad(wave_BxS, ((0, 0), (pad, pad))), n_fft, hop)
-    magnitude = jnp.abs(spectrum)
+    magnitude = fourier.modulus(spectrum)
     log_magnitude = jnp.log(jnp.maximum(magnitude, CLIP))
     if fade_phase:
         imag = jnp.where(spectrum.imag == 0, 0.0, spectrum.imag)  # not -0, whose angle can be -pi instead of pi
         fade = jnp.clip((log_magnitude - math.log(CLIP)) / math.log(FADE), 0.0, 1.0)
         phase = jnp.where(magnitude > CLIP, fade * jnp.arctan2(imag, spectrum.real), 0.0)
     else:
-        phase = jnp.where(magnitude == 0, 0.0, jnp.angle(spectrum))
+        phase = jnp.where(magnitude == 0, 0.0, fourier.angle(spectrum))
     return jnp.concatenate([log_magnitude, phase / jnp.pi], axis=-1)
 
 

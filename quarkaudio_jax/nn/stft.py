@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.nn import fourier
 from quarkaudio_jax.nn.window import hann_window
 from quarkaudio_jax.types import ceil_div
 
@@ -44,7 +45,7 @@ def stft(x_BxS: jax.Array, n_fft: int, hop: int, window: np.ndarray | None = Non
     window = hann_window(n_fft) if window is None else window
     short = n_fft - len(window)
     window = np.pad(window, (short // 2, short - short // 2))
-    return jnp.fft.rfft(frame(x_BxS.astype(jnp.float32), n_fft, hop) * window)
+    return fourier.rfft(frame(x_BxS.astype(jnp.float32), n_fft, hop) * window)
 
 
 def reflect_stft(x_BxS: jax.Array, n_fft: int, hop: int) -> jax.Array:
@@ -68,7 +69,7 @@ def istft(spectrum_BxTxF: jax.Array, hop: int, mask_BxT: jax.Array | None = None
     """
     n_fft = 2 * (spectrum_BxTxF.shape[-1] - 1)
     window = hann_window(n_fft)
-    frames_BxTxN = jnp.fft.irfft(spectrum_BxTxF, n=n_fft) * window
+    frames_BxTxN = fourier.irfft(spectrum_BxTxF, n_fft) * window
     num_frames = frames_BxTxN.shape[1]
     trim = (n_fft - hop) // 2
     weights_BxT = np.ones((1, num_frames), np.float32) if mask_BxT is None else mask_BxT
