@@ -38,7 +38,9 @@ def export_programs(
         def function(leaves, *inputs):
             return program.function(treedef.unflatten(leaves), *inputs)
 
-        return jax.export.export(jax.jit(function, keep_unused=True), platforms=platforms)(shapes, *program.inputs.values())
+        return jax.export.export(jax.jit(function, keep_unused=True), platforms=platforms)(
+            shapes, *program.inputs.values()
+        )
 
     (batch,) = jax.export.symbolic_shape("batch")
     programs = codec_programs(cfg, variables, seconds, batch)
