@@ -93,10 +93,10 @@ class Unise(nn.Module):
         return smoothed_kl(logits, targets, smoothing).mean(), (logits.argmax(-1) == targets).mean(), logits
 
     def step(self, x_BxLxD: jax.Array, start: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        """(logits (B, V) after the last of the next embeddings, cache); start: position of the first one."""
+        """(hidden state (B, D) of the last of the next embeddings, cache); start: position of the first one."""
         positions = jnp.broadcast_to(start + jnp.arange(x_BxLxD.shape[1]), x_BxLxD.shape[:2])
         hidden, cache = self.backbone(x_BxLxD, positions, cache=cache)
-        return self.head(hidden[:, -1]), cache
+        return hidden[:, -1], cache
 
     def generate(self, prefix_BxPxD: jax.Array, frames: int) -> tuple[jax.Array, jax.Array]:
         """Greedy generation of (globals (B, 32), semantics (B, frames)), without the end id."""
@@ -106,10 +106,12 @@ class Unise(nn.Module):
         semantic_base = SPECIAL + self.cfg.global_size
 
         def run(cache: Cache, first: int, begin: int, steps: int, bounds: tuple[int, int]):
+            head_DxV = self.head.kernel()[:, bounds[0] : bounds[1]]
+
             def one(module, carry, index):
                 ids, cache = carry
-                scores, cache = module.step(module.words[ids][:, None], begin + index, cache)
-                best = bounds[0] + scores[:, bounds[0] : bounds[1]].argmax(-1).astype(jnp.int32)
+                hidden, cache = module.step(module.words[ids][:, None], begin + index, cache)
+                best = bounds[0] + (hidden.astype(head_DxV.dtype) @ head_DxV).argmax(-1).astype(jnp.int32)
                 return (best, cache), best
 
             scan = nn.scan(one, variable_broadcast="params", split_rngs={"params": False}, length=steps)

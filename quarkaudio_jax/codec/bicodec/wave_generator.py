@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.nn.conv import Conv1d, ConvTranspose1d
 from quarkaudio_jax.nn.init import logical
+from quarkaudio_jax.nn.sine import sin_squared
 
 DILATIONS = (1, 3, 9)
 
@@ -39,7 +40,7 @@ class Snake(nn.Module):
     @nn.compact
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
         alpha = self.param("alpha", logical(nn.initializers.ones, "norm"), (x_BxTxC.shape[-1],)).astype(self.dtype)
-        return x_BxTxC + (1 / (alpha + 1e-9)) * jnp.square(jnp.sin(alpha * x_BxTxC))
+        return x_BxTxC + (1 / (alpha + 1e-9)) * sin_squared(alpha * x_BxTxC)
 
 
 class ResidualUnit(nn.Module):
