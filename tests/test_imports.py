@@ -29,6 +29,7 @@ WITHOUT_JAX = ("types", "errors", "config", "configs", "io", "data", "tokens.tas
 WITH_TORCH = (
     "weights/pickles.py",
     "weights/upstream.py",
+    "weights/upstream_unise.py",
     "weights/verify.py",
     "evaluation/model_metrics.py",
     "evaluation/baselines.py",

@@ -10,17 +10,10 @@ quarkaudio convert verify codec.ckpt audio/ --upstream=unified-audio
 import argparse
 import importlib.util
 import pathlib
-from collections.abc import Iterator
-from typing import Any
 
-from quarkaudio_jax.cli import options, outputs
-from quarkaudio_jax.cli.common import exit_if_failed, report_errors, set_up
-from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, named, system_errors
-from quarkaudio_jax.report.progress import progress, show
-from quarkaudio_jax.types import round_up
-
-FEATURE_SECONDS = 13.0
-"""Seconds of each file, repeated if it is shorter, on which `convert verify` compares the SSL features, at least."""
+from quarkaudio_jax.cli import options, outputs, verify
+from quarkaudio_jax.cli.common import report_errors, set_up
+from quarkaudio_jax.errors import UserError
 
 
 def _parser() -> options.Parser:
@@ -72,18 +65,19 @@ def _parser() -> options.Parser:
         "checkpoint",
         metavar="CHECKPOINT",
         type=options.path,
-        help="a work directory, one of its checkpoints, or a weight file",
+        help="a work directory, one of its checkpoints, or a weight file, of a codec or UniSE",
     )
     group.add_argument("audio", metavar="AUDIO", nargs="+", type=options.path, help="audio files or folders of them")
     options.add_path(group, "upstream", "a checkout of alibaba/unified-audio", required=True)
     options.add_path(group, "features", "folder or hub name of the SSL model's weights; random: random features")
+    options.add_path(group, "codec", "UniSE: the folder of BiCodec")
     options.add_number(group, "seconds", "length that is compared of each file", float, default=5.0)
     group = command.add_argument_group("limits")
     options.add_number(
         group, "tolerance", "largest difference, relative to the largest absolute value", float, default=1e-3
     )
     options.add_number(group, "min-equal", "smallest fraction of equal codes", float, default=1.0)
-    command.set_defaults(run=run_verify)
+    command.set_defaults(run=verify.run)
     return parser
 
 
@@ -219,84 +213,3 @@ def run_push(args: argparse.Namespace) -> None:
     from quarkaudio_jax.weights.pretrained import push
 
     print(push(args.folder, args.name, args.private))
-
-
-def run_verify(args: argparse.Namespace) -> None:
-    """Prints a row for every output; SystemExit names those that differ, and the first module that does.
-
-    A file that can't be read is reported, and the others are compared.
-    """
-    from quarkaudio_jax.codec.variants import published_front_end
-    from quarkaudio_jax.io import audio
-    from quarkaudio_jax.weights import saved_codec, ssl, upstream, verify
-
-    files: list[pathlib.Path] = []
-    for path in map(pathlib.Path, args.audio):
-        files += audio.find(path) if path.is_dir() else [path]
-    if not files:
-        raise UserError(f"no audio files in {', '.join(args.audio)}")
-    module, missing = upstream.import_upstream(args.upstream, saved_codec.read_codec_config(args.checkpoint))
-    if missing:
-        print(f"not installed, and not used by inference: {', '.join(missing)}")
-    trained, variables, features = saved_codec.read_any_codec(args.checkpoint)
-    cfg = published_front_end(trained)
-    if cfg != trained:
-        print(f"{trained.name} is compared as {cfg.name}: the public code knows no fading of phases\n")
-    use_random = args.features == "random"
-    extractor = None if use_random else ssl.codec_extractor(features, args.features)
-    model = upstream.load_upstream(module, cfg, variables)
-    variables = verify.unstacked(variables)  # replaces the stacked ones, to save memory
-    print(f"{cfg.name}: the original took the weights (strict)\n")
-    print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
-    failed: list[str] = []
-    for path in progress(files, len(files)):
-        try:
-            with system_errors(path):
-                for row in _compare(args, path, cfg, variables, (extractor, features), model):
-                    failed += _show_row(args, path, row)
-        except QuarkAudioError as error:
-            if is_exhausted(error):
-                raise
-            failed.append(named(path, error))
-    exit_if_failed(failed)
-
-
-def _compare(args: argparse.Namespace, path: pathlib.Path, cfg, variables, features, model) -> Iterator[Any]:
-    """A row for every output of a file. features: the extractor and its source."""
-    import numpy as np
-
-    from quarkaudio_jax.io import audio
-    from quarkaudio_jax.io.transforms import resample, to_mono
-    from quarkaudio_jax.weights import ssl, verify
-
-    extractor, source = features
-    samples, rate = audio.read(path)
-    full = resample(to_mono(samples), rate, cfg.sample_rate)
-    frames = min(cfg.num_frames(len(full)), max(round(args.seconds * cfg.frame_rate), 1))
-    wave = full[: frames * cfg.frame_hop]
-    wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
-    shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
-    if extractor is None:
-        feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    else:
-        lengths = np.asarray([wave.shape[1]], np.int32)
-        size = (cfg.sample_rate, cfg.feature_hop, shape[-1])
-        feats = np.asarray(extractor(extractor.params, wave, *size, lengths_B=lengths))
-    yield from verify.compare(cfg, variables, model, wave, feats, args.tolerance)
-    if extractor is not None and extractor.cfg is not None:
-        long = round_up(round(FEATURE_SECONDS * cfg.sample_rate), cfg.frame_hop)
-        long = np.resize(full, max(long, wave.shape[1]))
-        folder = ssl.find_ssl(source.recipe, args.features or source.weights, source.model).folder
-        yield verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop)
-
-
-def _show_row(args: argparse.Namespace, path: pathlib.Path, row) -> list[str]:
-    """Prints a row; returns a line if it is outside the limits."""
-    good = row.holds(args.tolerance, args.min_equal)
-    equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
-    difference = f"{row.difference:.1e}" if row.equal is None else ""
-    if row.own is not None:
-        value = f"{100 * row.own:.2f} %" if row.equal is not None else f"{row.own:.1e}"
-        equal, difference = (f"{x} (its own {value})" if x else "" for x in (equal, difference))
-    show(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |")
-    return [] if good else [f"{path}: {row.name} differs; the first module to differ is {row.part}"]

@@ -7,11 +7,12 @@ wave = model("extraction", wave, sample_rate, reference=(voice, sample_rate))
 first, second = model.separate(wave, sample_rate)
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -53,6 +54,20 @@ class UniseRequest:
     normalize: bool = False
 
 
+def reference_segment(reference_S: np.ndarray, rate: int) -> np.ndarray:
+    """The first 5 s of a reference, repeated if it is shorter, scaled to `PEAK`."""
+    reference_S = wrap_pad(np.asarray(reference_S, np.float32), round(SECONDS * rate))
+    return reference_S / (np.abs(reference_S).max() + np.float32(1e-5)) * np.float32(PEAK)
+
+
+class UniseOutput(NamedTuple):
+    """Of a batch of segments: generated ids globals_BxN and semantic_BxT, and the samples wave_BxS."""
+
+    globals_BxN: Any
+    semantic_BxT: Any
+    wave_BxS: Any
+
+
 class UniseModel:
     """UniSE with its codec and SSL model; see `load_task_model`.
 
@@ -81,6 +96,7 @@ class UniseModel:
         parts = {"lm": unstack_params(params), "codec": unstack_params(codec_params), "ssl": extractor.params}
         self._params = jax.device_put(parts)
         self._features = jax.jit(self._extract)
+        self._record: list[UniseOutput] | None = None
         self._run = jax.jit(self._compute, static_argnames="task")
         overlap = round(OVERLAP_SECONDS * self.sample_rate) if cross_fade else 0
         self._windows = WindowSpec(round(SECONDS * self.sample_rate), overlap)
@@ -111,8 +127,7 @@ class UniseModel:
             return UniseRequest(TASKS[task], normalize=True)
         if reference_S is None or not len(reference_S):
             raise UserError(f"{task} needs a reference recording of the speaker")
-        reference = wrap_pad(np.asarray(reference_S, np.float32), self._windows.size)
-        reference = reference / (np.abs(reference).max() + np.float32(1e-5)) * np.float32(PEAK)
+        reference = reference_segment(reference_S, self.sample_rate)
         return UniseRequest(TASKS[task], np.asarray(self._features(self._params, reference[None])[0]))
 
     def __call__(
@@ -136,7 +151,8 @@ class UniseModel:
     def enroll(self, opening_S: np.ndarray, **options: Any) -> np.ndarray:
         """Restores one of the speakers of a recording's first 5 s: the enrollment of `separate`."""
         check_greedy(**options)
-        return self._run_batch(UniseRequest(TASKS[SEPARATION_STEPS[0]]), [wrap_pad(opening_S, self._windows.size)])[0]
+        segments = [wrap_pad(opening_S, self._windows.size)]
+        return self.run_segments(UniseRequest(TASKS[SEPARATION_STEPS[0]]), segments).wave_BxS[0]
 
     def separate(self, wave: np.ndarray, sample_rate: int | None = None, **options: Any) -> list[np.ndarray]:
         """Separates two speakers of a recording (S,), by SEPARATION_STEPS."""
@@ -186,7 +202,7 @@ class UniseModel:
                 # Pad with the beginning of the recording, repeated if it is shorter than a window.
                 padding = wrap_pad(opening, size - len(held)) if i else wrap_pad(opening, size)[len(opening) :]
                 pieces.append(np.concatenate([held, padding]))
-            for (first, stop), output in zip(group, self._run_batch(request, pieces), strict=True):
+            for (first, stop), output in zip(group, self.run_segments(request, pieces).wave_BxS, strict=True):
                 yield output[: stop - first]
 
     def _extract(self, params: Any, wave_BxS: jax.Array) -> jax.Array:
@@ -194,21 +210,35 @@ class UniseModel:
         return self._extractor(params["ssl"], wave_BxS, rate, hop, width)
 
     def _compute(self, params: Any, wave_BxS: jax.Array, reference_BxTxD: jax.Array | None, task: int) -> Any:
-        """The outputs (B, S) of a batch of segments."""
+        """The `UniseOutput` of a batch of segments."""
         source = self._extract(params, wave_BxS)
         task_ids = np.full(len(wave_BxS), task, np.int32)
         apply = functools.partial(self._lm.apply, {"params": params["lm"]})
         prefix = apply(task_ids, source, reference_BxTxD, method="prefix")
         globals_BxN, semantic = apply(prefix, source.shape[1], method="generate")
-        return self._codec.apply({"params": params["codec"]}, globals_BxN, semantic, method="decode")
+        decode = functools.partial(self._codec.apply, {"params": params["codec"]}, method="decode")
+        return UniseOutput(globals_BxN, semantic, decode(globals_BxN, semantic))
 
-    def _run_batch(self, request: UniseRequest, waves: list[np.ndarray]) -> list[np.ndarray]:
-        """The outputs of at most a batch of segments, padded to a power of two so that few programs are compiled."""
+    def run_segments(self, request: UniseRequest, waves: list[np.ndarray]) -> UniseOutput:
+        """Runs at most a batch of segments of 5 s, padded to a power of two so that few programs are compiled."""
         size = 1 << (len(waves) - 1).bit_length()
         batch = np.stack(waves + waves[-1:] * (size - len(waves))).astype(np.float32)
         reference = request.reference_TxD
         reference = None if reference is None else np.broadcast_to(reference, (size, *reference.shape))
-        return list(np.asarray(self._run(self._params, batch, reference, task=request.task))[: len(waves)])
+        found = self._run(self._params, batch, reference, task=request.task)
+        output = UniseOutput(*(np.asarray(x)[: len(waves)] for x in found))
+        if self._record is not None:
+            self._record.append(output)
+        return output
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[list[UniseOutput]]:
+        """Context that collects the outputs of all segments."""
+        self._record = []
+        try:
+            yield self._record
+        finally:
+            self._record = None
 
 
 def check_greedy(sampling: Sampling | None = None, guidance: float = 1.0, seed: int = 0) -> None:

@@ -20,7 +20,7 @@ from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.weights.hcodec import export_hcodec
 
-UNUSED = ("dac", "audiotools", "funasr", "easydict")
+UNUSED = ("dac", "audiotools", "funasr", "easydict", "pytorch_lightning")
 """Packages that the public code imports but inference does not use; missing ones are replaced by stubs."""
 
 
@@ -132,12 +132,12 @@ class _StubModule(types.ModuleType):
         return type(name, (), {})
 
 
-def import_upstream(checkout: str | pathlib.Path, cfg: HCodecConfig) -> tuple[types.ModuleType, list[str]]:
-    """(module of the original's class, packages of `UNUSED` that are missing).
+def import_upstream(checkout: str | pathlib.Path, folder: str, name: str) -> tuple[types.ModuleType, list[str]]:
+    """(a module of the original, packages of `UNUSED` that are missing). See `module_location`.
 
-    UpstreamError if the checkout has no such module or it can't be imported.
+    folder: the folder in the repository from which `name` is imported. UpstreamError if the checkout has no such module
+    or it can't be imported.
     """
-    folder, name = module_location(cfg)
     root = pathlib.Path(checkout).absolute()
     root = root / folder if (root / folder).is_dir() else root
     path = root / (name.replace(".", "/") + ".py")

@@ -218,6 +218,17 @@ def _compare_codes(name: str, part: str, ours, theirs: np.ndarray, own: float | 
     )
 
 
+def compare_arrays(name: str, part: str, ours: np.ndarray, theirs: np.ndarray) -> Comparison:
+    """Compares real values."""
+    return Comparison(name, _relative(ours, theirs), part=part)
+
+
+def compare_ids(name: str, part: str, ours: np.ndarray, theirs: np.ndarray) -> Comparison:
+    """Compares generated ids (N,)."""
+    equal = float((ours == theirs).mean()) if ours.shape == theirs.shape else 0.0
+    return Comparison(name, 1 - equal, equal, part)
+
+
 def _compare_spectral(cfg: HCodecConfig, watched: RecordedModel, wave_BxS, acoustic_BxTxD, results: list) -> np.ndarray:
     """Compares H-Codec 2.0's acoustic encoder on our spectrum, where it must agree, and on its own.
 

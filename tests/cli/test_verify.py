@@ -12,7 +12,7 @@ import soundfile
 
 from quarkaudio_jax.codec.variants import HCODEC_16K_TINY, get_variant
 from quarkaudio_jax.weights.files import write_tensors
-from quarkaudio_jax.weights.upstream import UpstreamError, constructor_arguments, import_upstream
+from quarkaudio_jax.weights.upstream import UpstreamError, constructor_arguments, import_upstream, module_location
 from tests.parity.codecs import golden_state_dict
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def test_a_missing_package_is_said_before_weights_are_read(folder):
     with pytest.raises(
         UpstreamError, match="needs the package a_package_of_theirs .*install what the checkout requires"
     ):
-        import_upstream(checkout, HCODEC_16K_TINY)
+        import_upstream(checkout, *module_location(HCODEC_16K_TINY))
     done = verify(folder, "import", checkout)
     assert done.returncode == 1 and "a_package_of_theirs" in done.stderr and "took the weights" not in done.stdout
 

@@ -64,10 +64,12 @@ def test_a_recording_is_answered_in_segments_of_five_seconds(folder):
     model, wave, voice = load(folder, batch=1), noise(116800), noise(50000, 1)
     padded = np.concatenate([wave, wave[: 2 * SEGMENT - len(wave)]])
     halves = [padded[:SEGMENT], padded[SEGMENT:]]
-    want = np.concatenate([model._run_batch(UniseRequest(0), [half / np.abs(wave).max()])[0] for half in halves])
+    want = np.concatenate(
+        [model.run_segments(UniseRequest(0), [half / np.abs(wave).max()]).wave_BxS[0] for half in halves]
+    )
     np.testing.assert_allclose(model("restoration", wave), want[: len(wave)], atol=2e-3)
     request = model.request("extraction", reference_S=voice)
-    want = np.concatenate([model._run_batch(request, [half])[0] for half in halves])
+    want = np.concatenate([model.run_segments(request, [half]).wave_BxS[0] for half in halves])
     np.testing.assert_allclose(model("extraction", wave, reference=(voice, 16000)), want[: len(wave)], atol=2e-3)
     faded = load(folder, batch=1, cross_fade=True)("restoration", wave)
     assert faded.shape == wave.shape and np.isfinite(faded).all()

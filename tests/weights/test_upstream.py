@@ -7,7 +7,13 @@ import pytest
 
 from quarkaudio_jax.codec.variants import HCODEC_48K_TINY
 from quarkaudio_jax.io.transforms import resample
-from quarkaudio_jax.weights.upstream import RecordedModel, UpstreamError, import_upstream, load_upstream
+from quarkaudio_jax.weights.upstream import (
+    RecordedModel,
+    UpstreamError,
+    import_upstream,
+    load_upstream,
+    module_location,
+)
 from quarkaudio_jax.weights.verify import Comparison, _relative
 from tests.parity.codecs import zeros_like_abstract
 
@@ -80,5 +86,7 @@ def test_a_class_may_call_its_arguments_kwargs(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UpstreamError, match="no class accepts the weights.*Codec: Error.* in loading state_dict"):
         load_upstream(
-            import_upstream(tmp_path, HCODEC_48K_TINY)[0], HCODEC_48K_TINY, zeros_like_abstract(HCODEC_48K_TINY)
+            import_upstream(tmp_path, *module_location(HCODEC_48K_TINY))[0],
+            HCODEC_48K_TINY,
+            zeros_like_abstract(HCODEC_48K_TINY),
         )

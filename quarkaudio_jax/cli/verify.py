@@ -1,0 +1,146 @@
+"""`quarkaudio convert verify`: our models beside the public code, run with the same weights."""
+
+import argparse
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from quarkaudio_jax.cli.common import exit_if_failed
+from quarkaudio_jax.errors import QuarkAudioError, UserError, is_exhausted, named, system_errors
+from quarkaudio_jax.report.progress import progress, show
+from quarkaudio_jax.types import round_up
+
+FEATURE_SECONDS = 13.0
+"""Seconds of each file, repeated if it is shorter, on which the SSL features are compared, at least."""
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints a row for every output; SystemExit names those that differ, and the first module that does.
+
+    A file that can't be read is reported, and the others are compared.
+    """
+    from quarkaudio_jax.io import audio
+
+    files: list[pathlib.Path] = []
+    for path in map(pathlib.Path, args.audio):
+        files += audio.find(path) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"no audio files in {', '.join(args.audio)}")
+    compare = _unise_comparison(args) if args.codec else _codec_comparison(args)
+    print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
+    failed: list[str] = []
+    for path in progress(files, len(files)):
+        try:
+            with system_errors(path):
+                for row in compare(path):
+                    failed += _show_row(args, path, row)
+        except QuarkAudioError as error:
+            if is_exhausted(error):
+                raise
+            failed.append(named(path, error))
+    exit_if_failed(failed)
+
+
+def _codec_comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iterator[Any]]:
+    """The comparison of a file by an H-Codec."""
+    from quarkaudio_jax.codec.variants import published_front_end
+    from quarkaudio_jax.weights import saved_codec, ssl, upstream, verify
+
+    location = upstream.module_location(saved_codec.read_codec_config(args.checkpoint))
+    module, missing = upstream.import_upstream(args.upstream, *location)
+    _show_missing(missing)
+    trained, variables, features = saved_codec.read_any_codec(args.checkpoint)
+    cfg = published_front_end(trained)
+    if cfg != trained:
+        print(f"{trained.name} is compared as {cfg.name}: the public code knows no fading of phases\n")
+    use_random = args.features == "random"
+    extractor = None if use_random else ssl.codec_extractor(features, args.features)
+    model = upstream.load_upstream(module, cfg, variables)
+    variables = verify.unstacked(variables)  # replaces the stacked ones, to save memory
+    print(f"{cfg.name}: the original took the weights (strict)\n")
+    return lambda path: _compare(args, path, cfg, variables, (extractor, features), model)
+
+
+def _show_missing(packages: list[str]) -> None:
+    if packages:
+        print(f"not installed, and not used by inference: {', '.join(packages)}")
+
+
+def _compare(args: argparse.Namespace, path: pathlib.Path, cfg, variables, features, model) -> Iterator[Any]:
+    """A row for every output of a file. features: the extractor and its source."""
+    from quarkaudio_jax.io import audio
+    from quarkaudio_jax.io.transforms import resample, to_mono
+    from quarkaudio_jax.weights import ssl, verify
+
+    extractor, source = features
+    samples, rate = audio.read(path)
+    full = resample(to_mono(samples), rate, cfg.sample_rate)
+    frames = min(cfg.num_frames(len(full)), max(round(args.seconds * cfg.frame_rate), 1))
+    wave = full[: frames * cfg.frame_hop]
+    wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
+    shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
+    if extractor is None:
+        feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    else:
+        lengths = np.asarray([wave.shape[1]], np.int32)
+        size = (cfg.sample_rate, cfg.feature_hop, shape[-1])
+        feats = np.asarray(extractor(extractor.params, wave, *size, lengths_B=lengths))
+    yield from verify.compare(cfg, variables, model, wave, feats, args.tolerance)
+    if extractor is not None and extractor.cfg is not None:
+        long = round_up(round(FEATURE_SECONDS * cfg.sample_rate), cfg.frame_hop)
+        long = np.resize(full, max(long, wave.shape[1]))
+        folder = ssl.find_ssl(source.recipe, args.features or source.weights, source.model).folder
+        yield verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop)
+
+
+def _unise_comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iterator[Any]]:
+    """The comparison of a file by UniSE, from wave to wave; the file is also the reference of extraction."""
+    from quarkaudio_jax.inference.unise import load_unise
+    from quarkaudio_jax.weights import ssl
+    from quarkaudio_jax.weights.repository import locate
+    from quarkaudio_jax.weights.upstream_unise import UpstreamUnise
+
+    weights, codec = locate(args.checkpoint), locate(args.codec)
+    folder = ssl.find_ssl("wavlm", args.features).folder
+    theirs = UpstreamUnise(args.upstream, weights, codec.parent if codec.is_file() else codec, folder)
+    _show_missing(theirs.missing)
+    ours = load_unise(weights, codec, folder)
+    print("UniSE: the original took the weights (strict)\n")
+    return lambda path: _compare_unise(path, round(args.seconds * ours.sample_rate), ours, theirs)
+
+
+def _compare_unise(path: pathlib.Path, length: int, ours, theirs) -> Iterator[Any]:
+    """Rows for the ids and waves of each task."""
+    from quarkaudio_jax.inference.unise import reference_segment
+    from quarkaudio_jax.io.audio import read_mono
+    from quarkaudio_jax.weights.upstream_unise import MODES
+    from quarkaudio_jax.weights.verify import compare_arrays, compare_ids
+
+    wave, _ = read_mono(path, ours.sample_rate)
+    wave, voice = wave[:length], wave[-length:]
+    for task in MODES:
+        reference = (voice, ours.sample_rate) if task == "extraction" else None
+        waves, ids = theirs(task, wave, None if reference is None else reference_segment(voice, ours.sample_rate))
+        with ours.recorded() as outputs:
+            found = ours.separate(wave) if task == "separation" else [ours(task, wave, reference=reference)]
+        for name, part in enumerate(("globals_BxN", "semantic_BxT")):
+            mine = np.concatenate([getattr(output, part).reshape(-1) for output in outputs])
+            original = np.concatenate([pair[name].reshape(-1) for pair in ids])
+            yield compare_ids(f"{task}: {('global', 'semantic')[name]} ids", "the language model", mine, original)
+        for number, (mine, original) in enumerate(zip(found, waves, strict=True), 1):
+            label = f"{task}: wave {number}" if len(waves) > 1 else f"{task}: wave"
+            yield compare_arrays(label, "BiCodec", mine, original)
+
+
+def _show_row(args: argparse.Namespace, path: pathlib.Path, row) -> list[str]:
+    """Prints a row; returns a line if it is outside the limits."""
+    good = row.holds(args.tolerance, args.min_equal)
+    equal = "" if row.equal is None else f"{100 * row.equal:.2f} %"
+    difference = f"{row.difference:.1e}" if row.equal is None else ""
+    if row.own is not None:
+        value = f"{100 * row.own:.2f} %" if row.equal is not None else f"{row.own:.1e}"
+        equal, difference = (f"{x} (its own {value})" if x else "" for x in (equal, difference))
+    show(f"| {path} | {row.name} | {difference} | {equal} | {'' if good else 'FAILS'} |")
+    return [] if good else [f"{path}: {row.name} differs; the first module to differ is {row.part}"]
