@@ -11,7 +11,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
@@ -19,7 +18,7 @@ from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig
 from quarkaudio_jax.weights import blocks
 from quarkaudio_jax.weights.files import FOLDER_NAMES, open_tensors
 from quarkaudio_jax.weights.names import WeightFileError
-from quarkaudio_jax.weights.rules import SAME, Rule, UnmatchedError, export_params, import_params
+from quarkaudio_jax.weights.rules import SAME, Rule, UnmatchedError, import_params
 
 
 def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
@@ -67,7 +66,7 @@ def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> Back
 
 
 def config_to_hf(cfg: BackboneConfig) -> dict[str, Any]:
-    """The transformers configuration for `export_backbone`, without a vocabulary."""
+    """The transformers configuration, without a vocabulary."""
     return {
         "model_type": "qwen2" if cfg.qkv_bias else "llama",
         "hidden_size": cfg.dim,
@@ -93,11 +92,6 @@ def import_backbone(cfg: BackboneConfig, tensors: Mapping[str, Any], theirs: str
         k: v for k, v in tensors.items() if k.startswith(theirs) and not k.endswith(("embed_tokens.weight", "inv_freq"))
     }
     return import_params(table(cfg, theirs), kept, abstract_params(cfg))
-
-
-def export_backbone(cfg: BackboneConfig, params: Mapping[str, Any], theirs: str = "model.") -> dict[str, np.ndarray]:
-    """Converts the parameters to a Hugging Face state dict."""
-    return export_params(table(cfg, theirs), params)
 
 
 def read_backbone(cfg: BackboneConfig, folder: str | os.PathLike) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def subpixel(torch: str, path: str) -> Rules:
 
 
 def mimi(torch: str, path: str) -> Rules:
-    """A Mimi transformer without its input and output projections (`mimi_projections`)."""
+    """A Mimi transformer without its input and output projections."""
     torch, path = f"{torch}.transformer.layers.*", f"{path}/blocks/layers"
     return [
         Rule(f"{torch}.self_attn.in_proj_weight", f"{path}/qkv", QKV),
@@ -87,14 +87,6 @@ def mimi(torch: str, path: str) -> Rules:
         *dense(f"{torch}.linear2", f"{path}/down", bias=False),
         Rule(f"{torch}.layer_scale_1.scale", f"{path}/scale1"),
         Rule(f"{torch}.layer_scale_2.scale", f"{path}/scale2"),
-    ]
-
-
-def mimi_projections(torch: str, path: str) -> Rules:
-    """Input and output projections of a Mimi transformer."""
-    return [
-        *dense(f"{torch}.input_proj", f"{path}/project_in", bias=False),
-        *dense(f"{torch}.output_projs.0", f"{path}/project_out", bias=False),
     ]
 
 

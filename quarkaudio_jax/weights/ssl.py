@@ -19,7 +19,7 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import RECIPES, Extractor, get_recipe
 from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
 from quarkaudio_jax.weights import blocks, hub
-from quarkaudio_jax.weights.rules import CONV, HEADS, SAME, TAPS, Rule, export_params, import_params
+from quarkaudio_jax.weights.rules import CONV, HEADS, SAME, TAPS, Rule, import_params
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +106,6 @@ def import_ssl(cfg: SSLConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
         if not UNUSED.fullmatch(name):
             renamed[name] = value
     return import_params(table(cfg), renamed, abstract_params(cfg))
-
-
-def export_ssl(cfg: SSLConfig, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Converts the parameters to a transformers state dict of the base model, without `masked_spec_embed`."""
-    return export_params(table(cfg), params)
 
 
 def load_extractor(

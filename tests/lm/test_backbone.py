@@ -14,9 +14,10 @@ from quarkaudio_jax.weights.backbone import (
     abstract_params,
     config_from_hf,
     config_to_hf,
-    export_backbone,
     import_backbone,
+    table,
 )
+from quarkaudio_jax.weights.rules import export_params
 
 SMALL = BackboneConfig(32, 3, 4, 2, 48, rope_theta=500.0, qkv_bias=True)
 
@@ -64,7 +65,7 @@ def test_it_equals_transformers_and_goes_back(kind):
         expected = model(torch.tensor(ids)).logits.numpy()
     hidden = run(params, tensors["model.embed_tokens.weight"][ids], cfg=cfg)
     np.testing.assert_allclose(hidden @ tensors["lm_head.weight"].T, expected, atol=1e-4)
-    exported = export_backbone(cfg, params)
+    exported = export_params(table(cfg, "model."), params)
     assert set(tensors) - set(exported) == {"model.embed_tokens.weight", "lm_head.weight"}
     for name, value in exported.items():
         np.testing.assert_array_equal(value, tensors[name], err_msg=name)

@@ -57,8 +57,15 @@ def decoder():
     return SpectralDecoder(cfg), unprefixed(hcodec.spectral_decoder(cfg), "decoder.", "params/decoder/")
 
 
+def mimi_projections(torch: str, path: str):
+    return [
+        *blocks.dense(f"{torch}.input_proj", f"{path}/project_in", bias=False),
+        *blocks.dense(f"{torch}.output_projs.0", f"{path}/project_out", bias=False),
+    ]
+
+
 def mimi(causal: bool):
-    rules = blocks.mimi("X", "X") + blocks.mimi_projections("X", "X")
+    rules = blocks.mimi("X", "X") + mimi_projections("X", "X")
     return MimiTransformer(32, 40, 2, 4, 48, causal=causal, context=6), rules
 
 
@@ -73,7 +80,7 @@ class Aggregator(nn.Module):
 
 
 def aggregator():
-    return Aggregator(), blocks.aggregator("Y", "X") + blocks.mimi_projections("Y.transformer", "X/transformer")
+    return Aggregator(), blocks.aggregator("Y", "X") + mimi_projections("Y.transformer", "X/transformer")
 
 
 CASES = {

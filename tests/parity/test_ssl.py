@@ -16,11 +16,11 @@ from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.ssl.features import RECIPES, Extractor, average_states
 from quarkaudio_jax.ssl.model import HUBERT_BASE, WAV2VEC2_LARGE, WAVLM_BASE, SSLEncoder
 from quarkaudio_jax.weights.hub import MissingWeightsError
+from quarkaudio_jax.weights.rules import export_params
 from quarkaudio_jax.weights.ssl import (
     abstract_params,
     codec_extractor,
     config_from_hf,
-    export_ssl,
     import_ssl,
     load_extractor,
     table,
@@ -32,7 +32,7 @@ CASES = ["hf_hubert", "hf_wav2vec2_group", "hf_wav2vec2_stable", "hf_wavlm"]
 
 def state_dict(cfg):
     params = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), abstract_params(cfg))
-    return {k: golden.tensor(k, v.shape) for k, v in export_ssl(cfg, params).items()}
+    return {k: golden.tensor(k, v.shape) for k, v in export_params(table(cfg), params).items()}
 
 
 def load(case):
@@ -133,7 +133,7 @@ def test_full_size_names_and_shapes(cfg, name):
     shapes = {k: tuple(t["shape"]) for k, t in manifest["tensors"].items()}
     assert shapes.pop("masked_spec_embed")
     params = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), abstract_params(cfg))
-    assert {k: v.shape for k, v in export_ssl(cfg, params).items()} == shapes
+    assert {k: v.shape for k, v in export_params(table(cfg), params).items()} == shapes
 
 
 def test_a_hugging_face_folder(tmp_path):
