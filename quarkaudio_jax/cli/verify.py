@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
 def _codec_comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iterator[Any]]:
     """The comparison of a file by an H-Codec."""
     from quarkaudio_jax.codec.variants import published_front_end
-    from quarkaudio_jax.weights import saved_codec, ssl, upstream, verify
+    from quarkaudio_jax.weights import comparison, saved_codec, ssl, upstream
 
     location = upstream.module_location(saved_codec.read_codec_config(args.checkpoint))
     module, missing = upstream.import_upstream(args.upstream, *location)
@@ -58,7 +58,7 @@ def _codec_comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iter
     use_random = args.features == "random"
     extractor = None if use_random else ssl.codec_extractor(features, args.features)
     model = upstream.load_upstream(module, cfg, variables)
-    variables = verify.unstacked(variables)  # replaces the stacked ones, to save memory
+    variables = comparison.unstacked(variables)  # replaces the stacked ones, to save memory
     print(f"{cfg.name}: the original took the weights (strict)\n")
     return lambda path: _compare(args, path, cfg, variables, (extractor, features), model)
 
@@ -115,8 +115,8 @@ def _compare_unise(path: pathlib.Path, length: int, ours, theirs) -> Iterator[An
     """Rows for the ids and waves of each task."""
     from quarkaudio_jax.inference.unise import reference_segment
     from quarkaudio_jax.io.audio import read_mono
+    from quarkaudio_jax.weights.comparison import compare_arrays, compare_ids
     from quarkaudio_jax.weights.upstream_unise import MODES
-    from quarkaudio_jax.weights.verify import compare_arrays, compare_ids
 
     wave, _ = read_mono(path, ours.sample_rate)
     wave, voice = wave[:length], wave[-length:]

@@ -26,6 +26,7 @@ from quarkaudio_jax.weights.rules import (
     DEPTHWISE,
     POINTWISE,
     QUERY,
+    Constant,
     Rule,
     UnmatchedError,
     export_params,
@@ -36,8 +37,8 @@ log = logging.getLogger(__name__)
 
 CLUSTERS = "quantizer.cluster_size"
 MEL_WINDOW, MEL_FILTERS = "mel_transformer.spectrogram.window", "mel_transformer.mel_scale.fb"
-UNUSED = re.compile(rf".*\.num_batches_tracked|{re.escape(CLUSTERS)}|mel_transformer\..*")
-"""Counters of training, and buffers that are computed from the configuration."""
+UNUSED = re.compile(rf".*\.num_batches_tracked|{re.escape(CLUSTERS)}")
+"""Counters of training."""
 
 
 def _backbone(theirs: str, ours: str, adaptive: bool = False) -> list[Rule]:
@@ -136,9 +137,12 @@ def _resampler(cfg: SpeakerConfig) -> list[Rule]:
     return rules
 
 
-def table(cfg: BiCodecConfig) -> list[Rule]:
+def table(cfg: BiCodecConfig) -> list[Rule | Constant]:
     """Rules of BiCodec, for a state dict with folded weight normalization."""
+    mel = cfg.mel
     return [
+        Constant(MEL_WINDOW, lambda: hann_window(mel.window)),
+        Constant(MEL_FILTERS, lambda: mel_filters(cfg.sample_rate, mel.n_fft, mel.bands, mel.low)),
         *_backbone("encoder.encoder", "encoder/backbone"),
         *_stages("encoder", "encoder"),
         *blocks.dense("encoder.project", "encoder/project"),
@@ -204,10 +208,7 @@ def export_bicodec(cfg: BiCodecConfig, params: Mapping[str, Any]) -> dict[str, n
             out[name] = tensor
         if name.endswith(".running_var"):
             out[name.replace("running_var", "num_batches_tracked")] = np.zeros((), np.int64)
-    mel = cfg.mel
     out[CLUSTERS] = np.zeros(cfg.codebook_size, np.float32)
-    out[MEL_WINDOW] = hann_window(mel.window)
-    out[MEL_FILTERS] = mel_filters(cfg.sample_rate, mel.n_fft, mel.bands, mel.low)
     return out
 
 

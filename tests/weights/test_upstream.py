@@ -7,6 +7,7 @@ import pytest
 
 from quarkaudio_jax.codec.variants import HCODEC_48K_TINY
 from quarkaudio_jax.io.transforms import resample
+from quarkaudio_jax.weights.comparison import Comparison, relative
 from quarkaudio_jax.weights.upstream import (
     RecordedModel,
     UpstreamError,
@@ -14,7 +15,6 @@ from quarkaudio_jax.weights.upstream import (
     load_upstream,
     module_location,
 )
-from quarkaudio_jax.weights.verify import Comparison, _relative
 from tests.parity.codecs import zeros_like_abstract
 
 torch = pytest.importorskip("torch", reason="the public code is PyTorch")
@@ -65,7 +65,7 @@ def test_rounding_of_the_original_is_seen_where_the_spectrum_is_empty():
         plain = model["encoder"](torch.from_numpy(np.array(wave))).numpy()
         with watched.double_stft():
             exact = watched("encoder", wave).numpy()
-        assert low <= _relative(exact, plain) <= high
+        assert low <= relative(exact, plain) <= high
     watched.close()
     assert not model["encoder"].stft._forward_hooks and not model["encoder"].stft._forward_pre_hooks
 
