@@ -113,7 +113,8 @@ def small_lm_config(folder, **changes):
     config = get_config("tiny")
     changes = dict(data__folder=str(folder), data__length=512, data__heldout=0.2, data__batch_size=2) | changes
     changes = dict(loop__steps=4, loop__log_every=1, loop__eval_every=4, loop__checkpoint_every=2) | changes
-    return changed(config, ema_decay=0.9, lm__condition_dropout=0.2, **changes)
+    changes = dict(lm__condition_dropout=0.2, lm__dropout=0.1, lm__attention_dropout=0.1) | changes
+    return changed(config, ema_decay=0.9, **changes)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,10 @@ class LMModelConfig:
     label_smoothing: probability mass spread over all other ids. codebook_weights: weight of each codebook in the loss,
     acoustic first (empty: equal). condition_dropout: share of examples trained without their condition, for
     classifier-free guidance.
+
+    dropout: rate for the outputs of attention and MLP and the MLP's hidden values (Srivastava et al. 2014; 0.1 in the
+    recipes that learn from few hours, such as SpeechBrain's DASB). attention_dropout: rate for the attention weights
+    (0.1 is dropout_p of UniSE's published configuration).
     """
 
     size: str = "small"
@@ -31,6 +35,8 @@ class LMModelConfig:
     label_smoothing: Decay = 0.1
     codebook_weights: tuple[Amount, ...] = ()
     condition_dropout: Share = 0.0
+    dropout: Decay = 0.0
+    attention_dropout: Decay = 0.0
 
 
 _PerTask: Any = dataclasses.make_dataclass("_PerTask", [(name, Amount, 1.0) for name in TASKS], frozen=True)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.nn.attention import apply_rope, rope_angles
 from quarkaudio_jax.nn.causal import causal_attention
+from quarkaudio_jax.nn.dropout import dropout, dropout_seeds
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import RMSNorm
 from quarkaudio_jax.nn.stack import Stack
@@ -23,7 +24,8 @@ class BackboneConfig:
     """Shape of the transformer.
 
     num_heads is a multiple of num_kv_heads. hidden: width of the MLP. head_dim: width of a head (0: dim / num_heads).
-    qkv_bias: biases of query, key and value, as in Qwen2.
+    qkv_bias: biases of query, key and value, as in Qwen2. dropout: rate of the branches' outputs and of the MLP's hidden
+    values; attention_dropout: of the attention weights. Both only where `apply` gets the random stream `nn.dropout.DROPOUT`.
     """
 
     dim: int
@@ -35,6 +37,8 @@ class BackboneConfig:
     rope_theta: float = 10000.0
     eps: float = 1e-6
     qkv_bias: bool = False
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
 
     @property
     def head_width(self) -> int:
@@ -104,16 +108,18 @@ class Block(nn.Module):
         q = project(cfg.num_heads, "query")
         k, v = (project(cfg.num_kv_heads, name) for name in ("key", "value"))
         if cached is None:
-            out = causal_attention(q, k, v, mask, angles_BxLxD)
+            seeds = dropout_seeds(self, cfg.attention_dropout, batch)
+            out = causal_attention(q, k, v, mask, angles_BxLxD, cfg.attention_dropout, seeds)
         else:
             q, k = (apply_rope(a, angles_BxLxD[:, :, None]) for a in (q, k))
             cached = _update_cache(cached, (k, v), *slot)
             keys, values = (array.astype(self.dtype) for array in cached)
             out = _cached_attention(q, keys, values, mask)
-        out = out.reshape(batch, length, -1)
-        x_BxLxD = x_BxLxD + Linear(dim, False, self.dtype, axes=("heads", "embed"), name="out")(out)
+        out = Linear(dim, False, self.dtype, axes=("heads", "embed"), name="out")(out.reshape(batch, length, -1))
+        x_BxLxD = x_BxLxD + dropout(self, out, cfg.dropout)
         x = RMSNorm(cfg.eps, self.dtype, name="mlp_norm")(x_BxLxD)
-        x_BxLxD = x_BxLxD + SwiGLU(cfg.hidden, dtype=self.dtype, name="mlp")(x)
+        x = SwiGLU(cfg.hidden, dtype=self.dtype, dropout=cfg.dropout, name="mlp")(x)
+        x_BxLxD = x_BxLxD + dropout(self, x, cfg.dropout)
         return x_BxLxD if cached is None else (x_BxLxD, cached)
 
 

@@ -1,5 +1,7 @@
 """Named sizes of the language model."""
 
+import dataclasses
+
 from quarkaudio_jax.config import LMTrainConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.backbone import QWEN2_0B5, BackboneConfig
@@ -25,9 +27,9 @@ def get_size(name: str) -> BackboneConfig:
 
 def configured_lm(cfg: LMTrainConfig) -> LMConfig:
     """The model's configuration; `cfg.dataset` must be set, as `data.prepared.read_dataset_info` reads it."""
-    dataset = cfg.dataset
+    dataset, size = cfg.dataset, get_size(cfg.lm.size)
     return LMConfig(
-        backbone=get_size(cfg.lm.size),
+        backbone=dataclasses.replace(size, dropout=cfg.lm.dropout, attention_dropout=cfg.lm.attention_dropout),
         codebooks=dataset.codebooks,
         feature_dim=dataset.feature_width,
         text_dim=dataset.text_width,

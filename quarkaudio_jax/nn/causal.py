@@ -9,7 +9,7 @@ reduces over the axis before. Rotary embedding is applied per sequence, which sa
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from quarkaudio_jax.nn.attention import apply_rope
+from quarkaudio_jax.nn.dropout import keep_mask
 from quarkaudio_jax.sharding.partition import constrain, num_shards
 
 BLOCK = 256
@@ -29,41 +30,62 @@ CHECKPOINT_NAME = "attention"
 """Checkpoint name of what the backward pass needs, for remat policies."""
 
 
+class _Context(NamedTuple):
+    """What attention depends on besides q, k and v, of a batch or of one sequence.
+
+    segments: (B, L). rope: (B, D, L). seeds: of dropout (B, 2), or None.
+    """
+
+    segments: jax.Array
+    rope: jax.Array
+    seeds: jax.Array | None
+
+
 def causal_attention(
-    q_BxLxHxD: jax.Array, k_BxLxGxD: jax.Array, v_BxLxGxD: jax.Array, segments_BxL: jax.Array, rope_BxLxD: jax.Array
+    q_BxLxHxD: jax.Array,
+    k_BxLxGxD: jax.Array,
+    v_BxLxGxD: jax.Array,
+    segments_BxL: jax.Array,
+    rope_BxLxD: jax.Array,
+    dropout: float = 0.0,
+    seeds_Bx2: jax.Array | None = None,
 ) -> jax.Array:
     """(B, L, H, D), softmax in float32. G divides H: heads share keys and values in groups.
 
     A position attends to itself and the earlier positions of its segment. rope_BxLxD: angles of `nn.attention.rope_angles`,
-    applied to queries and keys here; they get no gradient.
+    applied to queries and keys here; they get no gradient. dropout, seeds_Bx2: rate of dropout of the attention weights, and
+    words of `nn.dropout.dropout_seeds` for each sequence (None: no dropout).
     """
     q, k, v = (x.transpose(0, 2, 3, 1) for x in (q_BxLxHxD, k_BxLxGxD, v_BxLxGxD))
-    return _attention(q, k, v, segments_BxL, rope_BxLxD.swapaxes(1, 2)).transpose(0, 3, 1, 2)
+    context = _Context(segments_BxL, rope_BxLxD.swapaxes(1, 2), seeds_Bx2)
+    return _attention(q, k, v, context, dropout).transpose(0, 3, 1, 2)
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _attention(
-    q_BxHxDxL: jax.Array, k_BxGxDxL: jax.Array, v_BxGxDxL: jax.Array, segments_BxL: jax.Array, rope_BxDxL: jax.Array
+    q_BxHxDxL: jax.Array, k_BxGxDxL: jax.Array, v_BxGxDxL: jax.Array, context: _Context, dropout: float
 ) -> jax.Array:
-    return _forward(q_BxHxDxL, k_BxGxDxL, v_BxGxDxL, segments_BxL, rope_BxDxL)[0]
+    return _forward(q_BxHxDxL, k_BxGxDxL, v_BxGxDxL, context, dropout)[0]
 
 
-def _forward(q, k, v, segments, rope):
-    out, logsumexp = (checkpoint_name(x, CHECKPOINT_NAME) for x in _rows(_row_forward, q, k, v, segments, rope))
-    return out, (q, k, v, segments, rope, out, logsumexp)
+def _forward(q, k, v, context, dropout):
+    rows = _rows(functools.partial(_row_forward, dropout=dropout), q, k, v, context)
+    out, logsumexp = (checkpoint_name(x, CHECKPOINT_NAME) for x in rows)
+    return out, (q, k, v, context, out, logsumexp)
 
 
-def _backward(residuals, dout_BxHxDxL):
-    q, k, v, segments, rope, out, logsumexp = residuals
-    # delta = sum(dO * O), FlashAttention eq. 4.
+def _backward(dropout, residuals, dout_BxHxDxL):
+    q, k, v, context, out, logsumexp = residuals
+    # delta = sum(dO * O), FlashAttention eq. 4; it holds with dropout too.
     delta_BxHxL = (dout_BxHxDxL.astype(jnp.float32) * out.astype(jnp.float32)).sum(2)
-    return *_rows(_row_backward, q, k, v, segments, rope, logsumexp, dout_BxHxDxL, delta_BxHxL), None, None
+    row = functools.partial(_row_backward, dropout=dropout)
+    return *_rows(row, q, k, v, context, logsumexp, dout_BxHxDxL, delta_BxHxL), None
 
 
 _attention.defvjp(_forward, _backward)
 
 
-def _rows(fn: Any, *arrays: jax.Array) -> Any:
+def _rows(fn: Any, *arrays: Any) -> Any:
     """Maps `fn` over sequences one at a time; on a mesh each device maps over its own."""
     count = num_shards("batch", len(arrays[0]))
 
@@ -74,7 +96,7 @@ def _rows(fn: Any, *arrays: jax.Array) -> Any:
         return constrain(x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), "batch")
 
     on_devices = jax.vmap(fn)
-    return jax.tree.map(merge, jax.lax.map(lambda row: on_devices(*row), tuple(map(split, arrays))))
+    return jax.tree.map(merge, jax.lax.map(lambda row: on_devices(*row), jax.tree.map(split, arrays)))
 
 
 def _blocks(length: int) -> Iterator[tuple[int, int]]:
@@ -106,28 +128,41 @@ def _scores(q_GxRxDxN: jax.Array, k_GxDxM: jax.Array, segments_M: jax.Array) -> 
     return jnp.where(same_segment & causal, scores, jnp.finfo(jnp.float32).min)
 
 
-def _row_forward(q_HxDxL, k_GxDxL, v_GxDxL, segments_L, rope_DxL):
+def _dropped(weights: jax.Array, context: _Context, start: int, dropout: float) -> jax.Array:
+    """Dropout of weights (G, R, M, N), of queries from `start` on, by the mask that forward and backward pass share."""
+    if context.seeds is None:
+        return weights
+    length = context.segments.shape[-1]
+    heads, (keys, queries) = weights.shape[0] * weights.shape[1], weights.shape[2:]
+    head, key = (jax.lax.broadcasted_iota(jnp.uint32, (heads, keys, queries), axis) for axis in (0, 1))
+    query = start + jax.lax.broadcasted_iota(jnp.uint32, (heads, keys, queries), 2)
+    kept = keep_mask(context.seeds, (head * length + key) * length + query, dropout)
+    return jnp.where(kept.reshape(weights.shape), weights / (1.0 - dropout), 0.0)
+
+
+def _row_forward(q_HxDxL, k_GxDxL, v_GxDxL, context, dropout):
     """(output (H, D, L), logsumexp of the scores (H, L)) of one sequence."""
     width, length = k_GxDxL.shape[1:]
-    q, k = _embedded(q_HxDxL, k_GxDxL, rope_DxL)
+    q, k = _embedded(q_HxDxL, k_GxDxL, context.rope)
     v = jnp.concatenate([v_GxDxL, jnp.ones_like(v_GxDxL[:, :1])], axis=1)  # the ones give the softmax denominator
     outs, logsumexps = [], []
     for start, end in _blocks(length):
-        scores = _scores(q[..., start:end], k[..., :end], segments_L[:end])
+        scores = _scores(q[..., start:end], k[..., :end], context.segments[:end])
         maximum = scores.max(-2, keepdims=True)
-        weights = jnp.exp(scores - maximum).astype(v.dtype)
-        out = jnp.einsum("gdm,grmn->grdn", v[..., :end], weights, preferred_element_type=jnp.float32)
-        total = out[:, :, width:]
+        weights = jnp.exp(scores - maximum)
+        kept = _dropped(weights, context, start, dropout).astype(v.dtype)
+        out = jnp.einsum("gdm,grmn->grdn", v[..., :end], kept, preferred_element_type=jnp.float32)
+        total = out[:, :, width:] if context.seeds is None else weights.sum(-2, keepdims=True)
         outs.append((out[:, :, :width] / total).astype(q_HxDxL.dtype))
         logsumexps.append((maximum + jnp.log(total))[:, :, 0])
     return _ungrouped(jnp.concatenate(outs, -1)), _ungrouped(jnp.concatenate(logsumexps, -1))
 
 
-def _row_backward(q_HxDxL, k_GxDxL, v_GxDxL, segments_L, rope_DxL, logsumexp_HxL, dout_HxDxL, delta_HxL):
+def _row_backward(q_HxDxL, k_GxDxL, v_GxDxL, context, logsumexp_HxL, dout_HxDxL, delta_HxL, dropout):
     """Gradients of q, k and v of one sequence."""
     groups, width, length = k_GxDxL.shape
     dtype = q_HxDxL.dtype
-    q, k = _embedded(q_HxDxL, k_GxDxL, rope_DxL)
+    q, k = _embedded(q_HxDxL, k_GxDxL, context.rope)
     dout, logsumexp, delta = (_grouped(x, groups) for x in (dout_HxDxL, logsumexp_HxL, delta_HxL))
     dk, dv = (jnp.zeros(x.shape, jnp.float32) for x in (k, v_GxDxL))
     dqs = []
@@ -135,14 +170,16 @@ def _row_backward(q_HxDxL, k_GxDxL, v_GxDxL, segments_L, rope_DxL, logsumexp_HxL
     for start, end in _blocks(length):
         q_block, dout_block = q[..., start:end], dout[..., start:end]
         with jax.named_scope(RECOMPUTE_SCOPE):
-            scores = _scores(q_block, k[..., :end], segments_L[:end])
+            scores = _scores(q_block, k[..., :end], context.segments[:end])
         weights = jnp.exp(scores - logsumexp[:, :, None, start:end])
         dweights = product("gdm,grdn->grmn", v_GxDxL[..., :end], dout_block)
+        dweights = _dropped(dweights, context, start, dropout)
         dscores = (weights * (dweights - delta[:, :, None, start:end])).astype(dtype)
-        dv = dv.at[..., :end].add(product("grdn,grmn->gdm", dout_block, weights.astype(dtype)))
+        kept = _dropped(weights, context, start, dropout).astype(dtype)
+        dv = dv.at[..., :end].add(product("grdn,grmn->gdm", dout_block, kept))
         dk = dk.at[..., :end].add(product("grdn,grmn->gdm", q_block, dscores))
         dqs.append(product("gdm,grmn->grdn", k[..., :end], dscores))
-    cos, sin = jnp.split(rope_DxL, 2)
+    cos, sin = jnp.split(context.rope, 2)
     inverse_DxL = jnp.concatenate([cos, -sin])
     dq = apply_rope(_ungrouped(jnp.concatenate(dqs, -1)), inverse_DxL * width**-0.5, -2)
     return tuple(x.astype(dtype) for x in (dq, apply_rope(dk, inverse_DxL, -2), dv))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.causal import CHECKPOINT_NAME
+from quarkaudio_jax.nn.dropout import DROPOUT
 from quarkaudio_jax.sharding.partition import platform
 
 STACKED = "layers"
@@ -88,7 +89,7 @@ class Stack(nn.Module):
         scanned = nn.scan(
             step,
             variable_axes={"params": 0},
-            split_rngs={"params": True},
+            split_rngs={"params": True, DROPOUT: True},
             in_axes=(nn.broadcast, 0),
             length=self.length,
             unroll=self.length if self.unroll else 1,

@@ -7,16 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.nn.attention import LSTMAttention
+from quarkaudio_jax.nn.dropout import dropout
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.norm import RMSNorm
 
 
 class SwiGLU(nn.Module):
-    """Gated MLP without biases: w2(silu(w1 x) * w3 x) (arXiv:2002.05202)."""
+    """Gated MLP without biases: w2(silu(w1 x) * w3 x) (arXiv:2002.05202). dropout: rate of the hidden values."""
 
     hidden: int
     torch_init: bool = False
     dtype: Any = jnp.float32
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
@@ -24,7 +26,7 @@ class SwiGLU(nn.Module):
         gate = Linear(self.hidden, **kwargs, name="gate")(x_BxTxD)
         up = Linear(self.hidden, **kwargs, name="up")(x_BxTxD)
         down = Linear(x_BxTxD.shape[-1], **kwargs, axes=("mlp", "embed"), name="down")
-        return down(nn.silu(gate) * up)
+        return down(dropout(self, nn.silu(gate) * up, self.dropout))
 
 
 class TransformerBlock(nn.Module):

@@ -14,6 +14,7 @@ from quarkaudio_jax.data.packing import packed_batches
 from quarkaudio_jax.data.prepared import read_dataset_info
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.variants import configured_lm
+from quarkaudio_jax.nn.dropout import DROPOUT
 from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, Kind
 from quarkaudio_jax.tokens.tasks import TASKS
@@ -104,9 +105,9 @@ class LMProgram(Program[LMTrainConfig]):
         chosen = jax.random.bernoulli(key, self.cfg.lm.condition_dropout, (rows, length + 1))
         return jnp.take_along_axis(chosen, batch["segment"], axis=1)
 
-    def _scores(self, params, batch, dropped_BxL=None) -> lm.TokenMetrics:
+    def _scores(self, params, batch, dropped_BxL=None, rngs=None) -> lm.TokenMetrics:
         smoothing = self.cfg.lm.label_smoothing
-        scores: Any = self.model.apply({"params": params}, batch, dropped_BxL, smoothing, method="metrics")
+        scores: Any = self.model.apply({"params": params}, batch, dropped_BxL, smoothing, rngs=rngs, method="metrics")
         return scores
 
     def _tally(self, batch, scores: lm.TokenMetrics) -> jax.Array:
@@ -118,9 +119,10 @@ class LMProgram(Program[LMTrainConfig]):
 
     def train_step(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """One step of AdamW. accuracy/TASK: moving average over about 50 steps; accuracy/codebook_K: of this step."""
+        rngs = {DROPOUT: jax.random.fold_in(jax.random.key(self.cfg.seed + 2), state.step)}
 
         def objective(params):
-            scores = self._scores(params, batch, self._dropped(batch, state.step))
+            scores = self._scores(params, batch, self._dropped(batch, state.step), rngs)
             total, parts = lm.loss(scores, self.weights_K)
             counted = scores.mask_BxLxK
             return total, (parts, lm.masked_mean(scores.correct_BxLxK, counted, (0, 1)), self._tally(batch, scores))

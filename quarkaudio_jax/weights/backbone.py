@@ -101,6 +101,7 @@ def read_backbone(cfg: BackboneConfig, folder: str | os.PathLike) -> dict[str, A
         found = config_from_hf(json.loads((folder / "config.json").read_text()), str(folder / "config.json"))
     except (OSError, ValueError, KeyError) as error:
         raise WeightFileError(f"{folder}: can't be read as a Llama or Qwen2 ({error})") from error
+    found = dataclasses.replace(found, dropout=cfg.dropout, attention_dropout=cfg.attention_dropout)
     cfg, found = (dataclasses.replace(c, head_dim=c.head_width) for c in (cfg, found))
     shape = [f.name for f in dataclasses.fields(cfg) if getattr(cfg, f.name) != getattr(found, f.name)]
     if shape:

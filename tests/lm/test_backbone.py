@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from quarkaudio_jax.lm.backbone import QWEN2_0B5, Backbone, BackboneConfig, empty_cache
+from quarkaudio_jax.nn.dropout import DROPOUT
 from quarkaudio_jax.weights.backbone import (
     abstract_params,
     config_from_hf,
@@ -153,6 +154,27 @@ def test_remat_and_unrolling_change_nothing(params, remat, unroll):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), plain, other)
     with pytest.raises(ValueError, match="remat 'some' is not one of"):
         Backbone(SMALL, remat="some").apply({"params": params}, x, positions, segments)
+
+
+@pytest.mark.parametrize("field", [pytest.param("dropout", marks=pytest.mark.slow), "attention_dropout"])
+def test_dropout_takes_part_where_there_is_a_stream_and_remat_repeats_it(params, field):
+    x, positions = embedded(), np.broadcast_to(np.arange(9), (2, 9))
+    cfg = dataclasses.replace(SMALL, **{field: 0.2})
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def value_and_grad(remat, rngs):
+        def loss(p):
+            out, _ = Backbone(cfg, remat=remat).apply({"params": p}, x, positions, jnp.ones((2, 9), int), rngs=rngs)
+            return (out * x).mean()
+
+        return jax.value_and_grad(loss)(params)
+
+    streams = [{DROPOUT: jax.random.key(i)} for i in (0, 1)]
+    off, one, other = (float(value_and_grad("none", rngs)[0]) for rngs in (None, *streams))
+    assert len({off, one, other}) == 3
+    assert off == pytest.approx((run(params, x) * x).mean(), rel=1e-5)
+    plain, again = (value_and_grad(remat, streams[0]) for remat in ("none", "full"))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), plain, again)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def codec_program() -> CodecProgram:
 def lm_program() -> LMProgram:
     """The tiny language model, on codes of three codebooks."""
     config = changed(get_config("tiny"), data__batch_size=ROWS, data__length=64)
+    config = changed(config, lm__dropout=0.1, lm__attention_dropout=0.1)
     dataset = dict(codebooks=(32, 32, 16), feature_width=12, tasks=("restoration",))
     config = from_config_dict(config)
     return LMProgram(type(config)(**{**vars(config), "dataset": DatasetInfo(**dataset)}))

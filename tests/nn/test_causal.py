@@ -10,6 +10,7 @@ import pytest
 from quarkaudio_jax.nn import causal
 from quarkaudio_jax.nn.attention import apply_rope, rope_angles
 from quarkaudio_jax.nn.causal import causal_attention
+from quarkaudio_jax.nn.dropout import keep_mask
 
 SEGMENTS = jnp.asarray([[1] * 9 + [2] * 8 + [0] * 2, [1] * 3 + [2] * 16])
 
@@ -54,6 +55,32 @@ def test_it_equals_attention_at_once(block, heads, groups, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=2e-6)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=5e-6)
+
+
+@pytest.mark.parametrize("block", [pytest.param(19, marks=pytest.mark.slow), 4])
+def test_dropout_of_its_weights_equals_that_of_attention_at_once(block, monkeypatch):
+    monkeypatch.setattr(causal, "BLOCK", block)
+    q, k, v, slope = inputs(4, 2)
+    seeds, length, rate = jax.random.bits(jax.random.key(5), (2, 2), jnp.uint32), SEGMENTS.shape[1], 0.3
+    head, key, query = np.indices((4, length, length))
+    index = jnp.asarray((head * length + key) * length + query, jnp.uint32).swapaxes(1, 2)
+    kept = jnp.stack([keep_mask(row, index, rate) for row in seeds])
+
+    def dropped_at_once(q, k, v):
+        q, k = (apply_rope(x, TURN[:, :, None]) for x in (q, k))
+        k, v = (jnp.repeat(x, 2, axis=2) for x in (k, v))
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / 6**0.5
+        weights = jax.nn.softmax(jnp.where(mask()[:, None], scores, -1e30))
+        return jnp.einsum("bhqk,bkhd->bqhd", jnp.where(kept, weights / (1 - rate), 0.0), v)
+
+    def dropped_in_blocks(q, k, v):
+        return causal_attention(q, k, v, SEGMENTS, TURN, rate, seeds)
+
+    found, expected = (
+        jax.jit(lambda f=f: (jax.vjp(f, q, k, v)[0], jax.vjp(f, q, k, v)[1](slope)))()
+        for f in (dropped_in_blocks, dropped_at_once)
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=5e-6), found, expected)
 
 
 def test_in_bfloat16_it_is_as_near_as_attention_at_once():

@@ -81,15 +81,36 @@ def test_data_made_otherwise_and_the_wrong_kind_of_checkpoint_are_refused(traine
         read_lm(trained)
 
 
-@pytest.mark.slow
-def test_a_batch_that_is_not_finite_moves_nothing():
-    """Neither weights and average nor the optimizer and the accuracies."""
-    cfg = LMTrainConfig(lm=LMModelConfig(size="tiny"), data=LMDataConfig(batch_size=1, length=32), dataset=FACTS)
+def program_and_batch(**fields):
+    """The tiny model with these fields of `config.lm`, and a batch of one example."""
+    cfg = LMTrainConfig(
+        lm=LMModelConfig(size="tiny", **fields), data=LMDataConfig(batch_size=1, length=32), dataset=FACTS
+    )
     program = LMProgram(dataclasses.replace(cfg, ema_decay=0.9))
     rng = np.random.default_rng(0)
     row = build_sequence(0, b"", 0, 8, rng.integers(0, 16, (8, 2)), program.lm_cfg.delay_padding)
     blocks = {"features": [rng.standard_normal((8, 6)).astype(np.float16)], "text_features": []}
-    batch = collate([row | blocks], 32, with_text=False)
+    return program, collate([row | blocks], 32, with_text=False)
+
+
+@pytest.mark.slow
+def test_dropout_of_a_step_follows_from_its_number_and_evaluation_has_none():
+    (program, batch), (plain, _) = program_and_batch(dropout=0.1, attention_dropout=0.1), program_and_batch()
+    state = jax.jit(lambda: meta.unbox(program.init()))()
+    jax.tree.map(np.testing.assert_array_equal, state, jax.jit(lambda: meta.unbox(plain.init()))())
+    step = jax.jit(program.train_step)
+    one, again = (step(state, batch)[1]["loss/total"] for _ in range(2))
+    later = step(state.replace(step=jnp.int32(1)), batch)[1]["loss/total"]
+    without = jax.jit(plain.train_step)(state, batch)[1]["loss/total"]
+    assert float(one) == float(again) and len({float(x) for x in (one, later, without)}) == 3
+    found, expected = (jax.jit(p.eval_step)(state, batch)[0] for p in (program, plain))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_not_finite_moves_nothing():
+    """Neither weights and average nor the optimizer and the accuracies."""
+    program, batch = program_and_batch()
     state = jax.jit(lambda: meta.unbox(program.init()))()
     step = jax.jit(guarded(program.train_step))
     good, metrics = step(state, batch)
