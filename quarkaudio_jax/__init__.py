@@ -6,14 +6,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quarkaudio_jax.inference.bicodec import BiCodecModel, load_bicodec
     from quarkaudio_jax.inference.codec import Codec, load_codec
     from quarkaudio_jax.inference.task_model import TaskModel, load_task_model
     from quarkaudio_jax.types import Codes, Wave
 
-__all__ = ["Codec", "Codes", "TaskModel", "Wave", "load_codec", "load_task_model"]
+__all__ = ["BiCodecModel", "Codec", "Codes", "TaskModel", "Wave", "load_bicodec", "load_codec", "load_task_model"]
 __version__ = "0.2.0"
 
 _LIBRARY = {
+    "BiCodecModel": "inference.bicodec",
+    "load_bicodec": "inference.bicodec",
     "Codec": "inference.codec",
     "load_codec": "inference.codec",
     "TaskModel": "inference.task_model",

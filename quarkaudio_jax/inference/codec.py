@@ -9,11 +9,9 @@ Inputs are arrays of NumPy, JAX or PyTorch (on the CPU); outputs are NumPy array
 """
 
 import dataclasses
-import functools
 import logging
 import os
 import pathlib
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +30,7 @@ from quarkaudio_jax.nn.stack import stack_params, unstack_params
 from quarkaudio_jax.ssl.features import Extractor, get_recipe
 from quarkaudio_jax.types import Array, Codes, Wave
 from quarkaudio_jax.weights.pretrained import write_codec
+from quarkaudio_jax.weights.record import checksum
 from quarkaudio_jax.weights.saved_codec import read_any_codec
 from quarkaudio_jax.weights.ssl import codec_extractor
 
@@ -113,10 +112,7 @@ class Codec:
         Equal for a checkpoint, its export to PyTorch and a reimport of that.
         """
         if self._fingerprint is None:
-            leaves = map(np.ascontiguousarray, jax.tree.leaves(self._variables))
-            self._fingerprint = functools.reduce(
-                lambda crc, x: zlib.crc32(x.reshape(-1).view(np.uint8).data, crc), leaves, 0
-            )
+            self._fingerprint = checksum(self._variables)
         return self._fingerprint
 
     def save_pretrained(self, folder: str | os.PathLike, details: Mapping[str, Any] | None = None) -> pathlib.Path:

@@ -27,8 +27,8 @@ from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS
 from quarkaudio_jax.weights.backbone import read_unise
-from quarkaudio_jax.weights.bicodec import read_bicodec
 from quarkaudio_jax.weights.repository import locate
+from quarkaudio_jax.weights.saved_bicodec import read_bicodec
 from quarkaudio_jax.weights.ssl import load_extractor
 
 SECONDS = 5.0
@@ -257,6 +257,4 @@ def load_unise(
 ) -> UniseModel:
     """Loads UniSE from its weight file. codec: folder or hub name of BiCodec. features: folder of WavLM base+."""
     params = read_unise(locate(weights), cfg)
-    found = locate(codec)
-    bicodec = read_bicodec(found.parent if found.is_file() else found)
-    return UniseModel(cfg, params, *bicodec, load_extractor("wavlm", features), batch, cross_fade)
+    return UniseModel(cfg, params, *read_bicodec(codec), load_extractor("wavlm", features), batch, cross_fade)

@@ -22,7 +22,9 @@ class Recipe:
     """How features are computed.
 
     hub: Hugging Face model whose hidden states are averaged, or None. layers: the hidden states (empty: all, including
-    the input of the first layer). compress: apply sign(x) |x|^0.3. stored: features are part of the data.
+    the input of the first layer). compress: apply sign(x) |x|^0.3. stored: features are part of the data. padded: the wave
+    gets SSL_MARGIN zeros on both sides, so that there is a frame for every hop. normalize: the wave is scaled to mean 0 and
+    variance 1, as transformers' feature extractors do.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Recipe:
     layers: tuple[int, ...] = ()
     compress: bool = True
     stored: bool = False
+    padded: bool = True
+    normalize: bool = False
 
 
 NEIGHBORS = 3
@@ -66,6 +70,15 @@ def compress(x: jax.Array) -> jax.Array:
     return jnp.where(x > 0, 1.0, -1.0) * magnitude
 
 
+def normalized(wave_BxS: jax.Array, lengths_B: jax.Array | None = None) -> jax.Array:
+    """Waves scaled to mean 0 and variance 1 over their valid samples, 0 after them."""
+    size = wave_BxS.shape[1]
+    valid = jnp.arange(size) < (jnp.full(len(wave_BxS), size) if lengths_B is None else lengths_B)[:, None]
+    mean = wave_BxS.mean(1, keepdims=True, where=valid)
+    variance = wave_BxS.var(1, keepdims=True, where=valid)
+    return jnp.where(valid, (wave_BxS - mean) / jnp.sqrt(variance + 1e-7), 0.0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Extractor:
     """A recipe with its SSL model, if it has one.
@@ -92,6 +105,8 @@ class Extractor:
         """Raises UserError unless features have frames of `hop` samples and width `dim`."""
         if self.stored or self.recipe.hub is None:
             return
+        if not self.recipe.padded:
+            raise UserError(f"features {self.name!r} have no frame for every hop; only BiCodec uses them")
         if self.cfg is None:
             raise UserError(f"features {self.name!r} need the weights of {self.recipe.hub}: load them first")
         if hop * SSL_RATE != SSL_HOP * sample_rate or dim != self.cfg.dim:
@@ -118,10 +133,20 @@ class Extractor:
             lengths_B = rescale(lengths_B, sample_rate, SSL_RATE, "up")
             # Removes the ringing of the resampling filter after an item's end.
             wave = jnp.where(jnp.arange(wave.shape[1]) < lengths_B[:, None], wave, 0.0)
-            lengths_B = lengths_B + 2 * SSL_MARGIN
-        wave = jnp.pad(wave, ((0, 0), (SSL_MARGIN, SSL_MARGIN)))
+        return self.states(params, wave, lengths_B)
+
+    def states(self, params: Any, wave_BxS: jax.Array, lengths_B: jax.Array | None = None) -> jax.Array:
+        """The averaged hidden states (B, T, D) of waves at SSL_RATE.
+
+        lengths_B: valid samples; later samples must be 0, and frames after `cfg.num_frames` of a length are undefined.
+        """
+        if self.recipe.normalize:
+            wave_BxS = normalized(wave_BxS, lengths_B)
+        if self.recipe.padded:
+            wave_BxS = jnp.pad(wave_BxS, ((0, 0), (SSL_MARGIN, SSL_MARGIN)))
+            lengths_B = None if lengths_B is None else lengths_B + 2 * SSL_MARGIN
         assert self.cfg is not None
-        states: Any = SSLEncoder(self.cfg).apply({"params": params}, wave, lengths_B)
+        states: Any = SSLEncoder(self.cfg).apply({"params": params}, wave_BxS, lengths_B)
         return average_states(states, self.recipe)
 
 
@@ -132,6 +157,13 @@ RECIPES = {
         Recipe("precomputed", "arrays in the data (the field `features` of each example)", stored=True),
         Recipe("hubert", "H-Codec 1.0 and 2.0: all hidden states", "bosonai/hubert_base"),
         Recipe("wav2vec2", "H-Codec 1.5: states 11, 14 and 16", "facebook/wav2vec2-large-xlsr-53", (11, 14, 16)),
+        Recipe(
+            *("xlsr", "BiCodec: states 11, 14 and 16 of the normalized wave, neither padded nor compressed"),
+            *("facebook/wav2vec2-large-xlsr-53", (11, 14, 16)),
+            compress=False,
+            padded=False,
+            normalize=True,
+        ),
         Recipe("wavlm", "UniSE: all hidden states, not compressed", "microsoft/wavlm-base-plus", compress=False),
     )
 }

@@ -1,8 +1,5 @@
 """Conversion of BiCodec (Spark-TTS: config.yaml and model.safetensors)."""
 
-import logging
-import os
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +17,7 @@ from quarkaudio_jax.codec.bicodec.wave_generator import DILATIONS, WaveGenerator
 from quarkaudio_jax.io.mel import mel_filters
 from quarkaudio_jax.nn.window import hann_window
 from quarkaudio_jax.weights import blocks
-from quarkaudio_jax.weights.files import WeightFileError, open_tensors
+from quarkaudio_jax.weights.names import WeightFileError
 from quarkaudio_jax.weights.rules import (
     DECONV,
     DEPTHWISE,
@@ -28,12 +25,9 @@ from quarkaudio_jax.weights.rules import (
     QUERY,
     Constant,
     Rule,
-    UnmatchedError,
     export_params,
     import_params,
 )
-
-log = logging.getLogger(__name__)
 
 CLUSTERS = "quantizer.cluster_size"
 MEL_WINDOW, MEL_FILTERS = "mel_transformer.spectrogram.window", "mel_transformer.mel_scale.fb"
@@ -267,18 +261,49 @@ def config_from_yaml(text: str, name: str = "config.yaml") -> BiCodecConfig:
         raise WeightFileError(f"{name}: not the configuration of BiCodec ({error!r})") from error
 
 
-def read_bicodec(folder: str | os.PathLike) -> tuple[BiCodecConfig, dict[str, Any]]:
-    """(configuration, parameters) of a folder with config.yaml and model.safetensors, or of its subfolder BiCodec."""
-    folder = pathlib.Path(folder)
-    folder = folder / "BiCodec" if (folder / "BiCodec").is_dir() else folder
-    try:
-        text = (folder / "config.yaml").read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightFileError(f"{folder}: not a folder of BiCodec, config.yaml can't be read ({error})") from error
-    cfg = config_from_yaml(text, str(folder / "config.yaml"))
-    path = folder / "model.safetensors"
-    log.info("%s: BiCodec; the weights published with Spark-TTS are CC BY-NC-SA 4.0, no commercial use", folder)
-    try:
-        return cfg, import_bicodec(cfg, open_tensors(path))
-    except UnmatchedError as error:
-        raise WeightFileError(f"{path} is not the BiCodec of its config.yaml: {error}") from error
+def config_to_yaml(cfg: BiCodecConfig) -> str:
+    """The config.yaml that the public code reads, the inverse of `config_from_yaml`; with its published training options."""
+    mel, width = cfg.mel, cfg.encoder.out_dim
+
+    def vocos(inputs: int, part: VocosConfig, **more: Any) -> dict[str, Any]:
+        sizes = {"vocos_dim": part.dim, "vocos_intermediate_dim": part.hidden, "vocos_num_layers": part.num_layers}
+        return {"input_channels": inputs, **sizes, "out_channels": part.out_dim, "sample_ratios": [1, 1], **more}
+
+    parts = {
+        "mel_params": {
+            "sample_rate": cfg.sample_rate,
+            "n_fft": mel.n_fft,
+            "win_length": mel.window,
+            "hop_length": mel.hop,
+            "mel_fmin": mel.low,
+            "mel_fmax": None,
+            "num_mels": mel.bands,
+        },
+        "encoder": vocos(cfg.feature_dim, cfg.encoder),
+        "decoder": {
+            "input_channel": cfg.prenet.out_dim,
+            "channels": cfg.generator.channels,
+            "rates": list(cfg.generator.strides),
+            "kernel_sizes": list(cfg.generator.kernels),
+        },
+        "quantizer": {
+            "input_dim": width,
+            "codebook_size": cfg.codebook_size,
+            "codebook_dim": cfg.codebook_dim,
+            "commitment": 0.25,
+            "codebook_loss_weight": 2.0,
+            "use_l2_normlize": True,
+            "threshold_ema_dead_code": 0.2,
+        },
+        "speaker_encoder": {
+            "input_dim": mel.bands,
+            "out_dim": cfg.speaker.out_dim,
+            "latent_dim": cfg.speaker.latent_dim,
+            "token_num": cfg.speaker.num_tokens,
+            "fsq_levels": list(cfg.speaker.levels),
+            "fsq_num_quantizers": 1,
+        },
+        "prenet": vocos(width, cfg.prenet, condition_dim=cfg.speaker.out_dim, use_tanh_at_final=False),
+        "postnet": vocos(cfg.prenet.out_dim, cfg.postnet, use_tanh_at_final=False),
+    }
+    return yaml.safe_dump({"audio_tokenizer": parts}, sort_keys=False)

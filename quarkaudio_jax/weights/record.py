@@ -1,10 +1,16 @@
-"""Provenance of a converted checkpoint: about.json in its folder."""
+"""Identity and provenance of weights: a checksum, and about.json in the folder of a converted checkpoint."""
 
 import datetime
+import functools
 import hashlib
 import json
 import os
 import pathlib
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
 
 from quarkaudio_jax.io import atomic
 
@@ -16,6 +22,12 @@ def sha256(path: str | os.PathLike) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(variables: Any) -> int:
+    """CRC-32 of all arrays of a tree, in the order of their names."""
+    leaves = map(np.ascontiguousarray, jax.tree.leaves(variables))
+    return functools.reduce(lambda crc, x: zlib.crc32(x.reshape(-1).view(np.uint8).data, crc), leaves, 0)
 
 
 def write_record(folder: str | os.PathLike, weights: str | os.PathLike, variant: str, source: str, license: str) -> str:

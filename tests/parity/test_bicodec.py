@@ -13,12 +13,13 @@ from quarkaudio_jax.weights.bicodec import (
     MEL_WINDOW,
     abstract_params,
     config_from_yaml,
+    config_to_yaml,
     export_bicodec,
     import_bicodec,
-    read_bicodec,
 )
 from quarkaudio_jax.weights.files import WeightFileError
 from quarkaudio_jax.weights.rules import UnmatchedError
+from quarkaudio_jax.weights.saved_bicodec import read_bicodec, write_bicodec
 from tests.parity import golden
 
 
@@ -123,6 +124,9 @@ def test_the_published_size_maps_one_to_one():
     assert computed < set(manifest["tensors"])
     shapes = {k: v["shape"] for k, v in manifest["tensors"].items() if k not in computed}
     tensors = {k: np.broadcast_to(np.float32(1), shape) for k, shape in shapes.items()}
+    written = yaml.safe_load(config_to_yaml(BICODEC))["audio_tokenizer"]
+    assert written.items() >= {k: v for k, v in manifest["config"].items() if k != "postnet"}.items()
+    assert written["postnet"].items() >= manifest["config"]["postnet"].items()
     params = jax.eval_shape(lambda: import_bicodec(BICODEC, tensors))
     norms = sum(np.prod(v["shape"]) for k, v in manifest["tensors"].items() if k.endswith("weight_g"))
     statistics = sum(np.prod(v["shape"]) for k, v in manifest["tensors"].items() if ".running_" in k)
@@ -140,6 +144,9 @@ def test_a_folder_is_read(model, tmp_path):
     found, params = read_bicodec(tmp_path)
     assert found == cfg
     jax.tree.map(np.testing.assert_array_equal, params, import_bicodec(cfg, tensors))
+    written, again = read_bicodec(write_bicodec(tmp_path / "again", cfg, params))
+    assert written == cfg
+    jax.tree.map(np.testing.assert_array_equal, again, params)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,8 @@ from quarkaudio_jax.lm.backbone import BackboneConfig
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.unise import UniseConfig
 from quarkaudio_jax.weights.backbone import UNISE_UNUSED
-from quarkaudio_jax.weights.bicodec import abstract_params, config_from_yaml, export_bicodec
 from tests.parity import golden
-from tests.parity.test_bicodec import config_text, tensor
-from tests.parity.test_ssl import write_folder
+from tests.parity.models import write_bicodec_folder, write_ssl_folder
 
 pytestmark = pytest.mark.slow
 
@@ -31,23 +29,11 @@ def save_lm(path):
     save_file(tensors, path)
 
 
-def save_codec(folder):
-    """BiCodec of reduced width with 32 global tokens, which UniSE needs."""
-    _, meta = golden.load("bicodec")
-    config = {**meta["config"], "speaker_encoder": {**meta["config"]["speaker_encoder"], "token_num": 32}}
-    cfg = config_from_yaml(config_text(config))
-    empty = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), abstract_params(cfg))
-    folder.mkdir()
-    (folder / "config.yaml").write_text(config_text(config))
-    state = {name: tensor(name, value) for name, value in export_bicodec(cfg, empty).items()}
-    save_file({k: np.ascontiguousarray(v) for k, v in state.items()}, folder / "model.safetensors")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unise")
-    write_folder(folder / "wavlm-base-plus", "hf_wavlm")
-    save_codec(folder / "BiCodec")
+    write_ssl_folder(folder / "wavlm-base-plus", "hf_wavlm")
+    write_bicodec_folder(folder / "BiCodec")
     save_lm(folder / "unise.safetensors")
     return folder
 
