@@ -25,6 +25,14 @@ class LMModelConfig:
     dropout: rate for the outputs of attention and MLP and the MLP's hidden values (Srivastava et al. 2014; 0.1 in the
     recipes that learn from few hours, such as SpeechBrain's DASB). attention_dropout: rate for the attention weights
     (0.1 is dropout_p of UniSE's published configuration).
+
+    condition_stack: frames of features that form one position, for example 4 to bring 50 Hz to a codec's 12.5 Hz (the
+    low frame rate features of speech recognition, arXiv:1507.06947). aligned_rate: positions of the source per frame of the
+    codec (50 / condition_stack / frame rate), at which the target's rotary positions run beside the source's (ours; 0: one
+    after the other, as published). bidirectional_prefix: conditions attend to all of their prefix (prefix LM,
+    arXiv:1910.10683). encoder_layers: layers of a bidirectional transformer over each recording's features, of the
+    backbone's width (LauraTSE, arXiv:2504.07402, has one of conformers). feature_mask: share of the conditions' positions
+    whose features are set to 0 in training, in spans of feature_mask_span positions (SpecAugment, arXiv:1904.08779).
     """
 
     size: str = "small"
@@ -37,6 +45,12 @@ class LMModelConfig:
     condition_dropout: Share = 0.0
     dropout: Decay = 0.0
     attention_dropout: Decay = 0.0
+    condition_stack: Size = 1
+    aligned_rate: Amount = 0.0
+    bidirectional_prefix: bool = False
+    encoder_layers: Count = 0
+    feature_mask: Decay = 0.0
+    feature_mask_span: Size = 5
 
 
 _PerTask: Any = dataclasses.make_dataclass("_PerTask", [(name, Amount, 1.0) for name in TASKS], frozen=True)

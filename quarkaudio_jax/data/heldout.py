@@ -18,14 +18,14 @@ def heldout_count(total: int, share: float) -> int:
     return min(max(round(total * share), 1), total - 1) if share > 0 else 0
 
 
-def heldout_rows(cfg: LMDataConfig, delay_padding: int, count: int) -> list[dict[str, Any]]:
+def heldout_rows(cfg: LMDataConfig, delay_padding: int, count: int, condition_stack: int = 1) -> list[dict[str, Any]]:
     """Reads up to `count` held-out examples of each task, padded to the longest, with `name` and `group` (the task).
 
     The arrays are those of `data.packing.packed_batches`, without the batch axis.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for task, (records, _) in open_tasks(cfg).items():
-        builder = SequenceBuilder(records, cfg.length, delay_padding)
+        builder = SequenceBuilder(records, cfg.length, delay_padding, condition_stack)
         for index in range(min(count, heldout_count(len(records), cfg.heldout))):
             try:
                 found.append((f"{task}/{index}", builder.sequence(index)))

@@ -150,12 +150,18 @@ class PackedBatches(grain.DatasetIterator):
 
 
 def packed_batches(
-    cfg: LMDataConfig, delay_padding: int, seed: int, process_index: int = 0, process_count: int = 1
+    cfg: LMDataConfig,
+    delay_padding: int,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    condition_stack: int = 1,
 ) -> PackedBatches:
     """Opens this host's endless batches.
 
     kind, value, segment, position (B, L), features (B, L, D), codes (B, L, K), and text_features (B, L, D) if they were
-    prepared: see `tokens.sequence.collate_packed`. delay_padding: positions after the codes.
+    prepared: see `tokens.sequence.collate_packed`. delay_padding: positions after the codes. condition_stack: frames of SSL
+    features per position.
     """
     if cfg.batch_size % process_count:
         raise DataError(f"config.data.batch_size is {cfg.batch_size}, not a multiple of the {process_count} hosts")
@@ -173,7 +179,8 @@ def packed_batches(
         if taken:
             mine = mine.filter(functools.partial(_not_in, taken))
         options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)  # threads would wait for the GIL
-        return mine.map(SequenceBuilder(records, cfg.length, delay_padding)).to_iter_dataset(options)
+        builder = SequenceBuilder(records, cfg.length, delay_padding, condition_stack)
+        return mine.map(builder).to_iter_dataset(options)
 
     def open_batches(starts: Starts) -> grain.DatasetIterator:
         skip = SkipFilter(SkipMonitor(cfg.strict, total))

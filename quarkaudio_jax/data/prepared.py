@@ -12,7 +12,7 @@ from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.data.shards import PLAN
 from quarkaudio_jax.data.skipping import DataError
 from quarkaudio_jax.io.audio import AudioError
-from quarkaudio_jax.tokens.sequence import FeatureBlocks, build_sequence
+from quarkaudio_jax.tokens.sequence import FeatureBlocks, build_sequence, stack_frames
 from quarkaudio_jax.tokens.tasks import TASKS
 
 
@@ -30,11 +30,15 @@ class ExampleId:
 
 @dataclasses.dataclass(frozen=True)
 class SequenceBuilder:
-    """Builds the sequence of a record; see `tokens.sequence.build_sequence`. length: the longest that is allowed."""
+    """Builds the sequence of a record; see `tokens.sequence.build_sequence`.
+
+    length: the longest that is allowed. condition_stack: frames of SSL features per position.
+    """
 
     records: Records
     length: int
     delay_padding: int
+    condition_stack: int = 1
 
     def __call__(self, example: ExampleId) -> dict[str, Any]:
         """The sequence of an example with `example` and `problem`; for an unusable record, these two alone."""
@@ -48,7 +52,7 @@ class SequenceBuilder:
         record = self.records[index]
         codes = np.concatenate([record["acoustic"], record["semantic"]], axis=1)
         text = len(record["text_features"]) if self.records.width("text_features") > 1 else record["text"].encode()
-        reference, source = record["reference"], record["source"]
+        reference, source = (stack_frames(record[name], self.condition_stack) for name in ("reference", "source"))
         found: dict[str, Any] = build_sequence(
             TASKS[record["task"]].number,
             text,

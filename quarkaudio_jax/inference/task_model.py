@@ -34,7 +34,7 @@ from quarkaudio_jax.lm.variants import configured_lm
 from quarkaudio_jax.nn.stack import stack_params, unstack_params
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.text.features import TextExtractor
-from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, build_sequence, collate
+from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, Kind, build_sequence, collate, stack_frames
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS, TASKS, Task
 from quarkaudio_jax.types import Codes, round_up
 from quarkaudio_jax.weights.pretrained import LM_TYPE, write_lm
@@ -146,7 +146,8 @@ class TaskModel:
         return FEATURE_DTYPES[self.cfg.dataset.dtype]
 
     def _features(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [x.astype(self._feature_dtype) for x in self._encode(waves, self.sample_rate)]
+        features, stack = self._encode(waves, self.sample_rate), self.cfg.lm.condition_stack
+        return [stack_frames(x.astype(self._feature_dtype), stack) for x in features]
 
     def __call__(
         self,
@@ -279,7 +280,9 @@ class TaskModel:
         if generation.guidance != 1.0:
             unconditional = self._embed(variables, batch, np.ones(batch["kind"].shape, bool))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + np.arange(len(rows)))
-        return Condition(prefix, jax.numpy.asarray(lengths), jax.numpy.asarray(frames, np.int32), keys, unconditional)
+        sources = [np.argmax(row["kind"] == Kind.SOURCE_START) + 1 for row in rows]
+        lengths_B, frames_B, sources_B = (jax.numpy.asarray(x, np.int32) for x in (lengths, frames, sources))
+        return Condition(prefix, lengths_B, frames_B, keys, unconditional, sources_B)
 
 
 def load_task_model(

@@ -90,13 +90,13 @@ class Block(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxLxD: jax.Array, context: tuple[jax.Array, jax.Array, Any], cached=None) -> Any:
+    def __call__(self, x_BxLxD: jax.Array, context: tuple[jax.Array, Any, Any], cached=None) -> Any:
         """The output, and the updated keys and values if `cached` holds the layer's (B * G, M, D).
 
-        context: (`rope_angles` (B, L, D), segments (B, L)) or, with a cache, (`rope_angles`, attention mask (B, L, M),
-        first free slot).
+        context: (`rope_angles` (B, L, D), segments (B, L), reach (B, L) or None) or, with a cache, (`rope_angles`, attention
+        mask (B, L, M), first free slot).
         """
-        cfg, (angles_BxLxD, mask, *slot) = self.cfg, context
+        cfg, (angles_BxLxD, mask, extra) = self.cfg, context
         batch, length, dim = x_BxLxD.shape
 
         def project(heads: int, name: str) -> jax.Array:
@@ -108,11 +108,12 @@ class Block(nn.Module):
         q = project(cfg.num_heads, "query")
         k, v = (project(cfg.num_kv_heads, name) for name in ("key", "value"))
         if cached is None:
-            seeds = dropout_seeds(self, cfg.attention_dropout, batch)
-            out = causal_attention(q, k, v, mask, angles_BxLxD, cfg.attention_dropout, seeds)
+            options = dict(reach_BxL=extra, dropout=cfg.attention_dropout)
+            seeds_Bx2 = dropout_seeds(self, cfg.attention_dropout, batch)
+            out = causal_attention(q, k, v, mask, angles_BxLxD, seeds_Bx2=seeds_Bx2, **options)
         else:
             q, k = (apply_rope(a, angles_BxLxD[:, :, None]) for a in (q, k))
-            cached = _update_cache(cached, (k, v), *slot)
+            cached = _update_cache(cached, (k, v), extra)
             keys, values = (array.astype(self.dtype) for array in cached)
             out = _cached_attention(q, keys, values, mask)
         out = Linear(dim, False, self.dtype, axes=("heads", "embed"), name="out")(out.reshape(batch, length, -1))
@@ -153,7 +154,8 @@ class Backbone(nn.Module):
 
     positions_BxL: position within the sequence. segments_BxL: without a cache, a position attends to itself and the
     earlier positions of its segment. With a cache it attends to all positions in it up to its own; padding has negative
-    positions. scan, remat, unroll: see `Stack`.
+    positions. reach_BxL: attend up to there instead, an index in the row or, with a cache, a position. rope_BxL: positions of
+    the rotary embedding, which may be fractions (default: positions_BxL). scan, remat, unroll: see `Stack`.
     """
 
     cfg: BackboneConfig
@@ -169,16 +171,20 @@ class Backbone(nn.Module):
         positions_BxL: jax.Array,
         segments_BxL: jax.Array | None = None,
         cache: Cache | None = None,
+        reach_BxL: jax.Array | None = None,
+        rope_BxL: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         block = dict(cfg=self.cfg, dtype=self.dtype)
         stack = Stack(Block, block, self.cfg.num_layers, self.scan, self.remat, unroll=self.unroll, name="blocks")
         x = x_BxLxD.astype(self.dtype)
-        angles_BxLxD = rope_angles(positions_BxL, self.cfg.head_width, self.cfg.rope_theta)
+        rope_BxL = positions_BxL if rope_BxL is None else rope_BxL
+        angles_BxLxD = rope_angles(rope_BxL, self.cfg.head_width, self.cfg.rope_theta)
         if cache is None:
-            x = stack(x, (angles_BxLxD, segments_BxL))
+            x = stack(x, (angles_BxLxD, segments_BxL, reach_BxL))
         else:
             cached_Bx1xM = cache.extended(positions_BxL)[:, None]
-            mask = (cached_Bx1xM >= 0) & (cached_Bx1xM <= positions_BxL[..., None])
+            last_BxL = positions_BxL if reach_BxL is None else reach_BxL
+            mask = (cached_Bx1xM >= 0) & (cached_Bx1xM <= last_BxL[..., None])
             x, layers = stack(x, (angles_BxLxD, mask, cache.used), cache.layers)
             cache = Cache(layers, cached_Bx1xM[:, 0], cache.used + positions_BxL.shape[1])
         return RMSNorm(self.cfg.eps, self.dtype, name="norm")(x), cache

@@ -33,7 +33,8 @@ class Condition:
 
     prefix_BxPxD: embeddings of each request, `lengths_B` positions. frames_B: frames to generate (with `predict_end`,
     at most). keys_B: one random key per item, so that a sample does not depend on the batch. unconditional_BxPxD: the
-    same requests without text and audio, for guidance.
+    same requests without text and audio, for guidance. sources_B: position of each source's first frame, for models with
+    aligned positions.
     """
 
     prefix_BxPxD: Array
@@ -41,6 +42,7 @@ class Condition:
     frames_B: Array
     keys_B: Array
     unconditional_BxPxD: Array | None = None
+    sources_B: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +139,8 @@ def decode_step(
     apply: Any = functools.partial(model.apply, {"params": params})
     x = apply(last, method="embed_tokens")
     x = jnp.tile(x, (len(lengths_B) // batch, 1, 1)).astype(model.dtype)
-    positions = (lengths_B + index)[:, None]
-    logits, duration_logits, cache = apply(x, positions, state.cache, method="step")
+    positions, rope = (lengths_B + index)[:, None], _rope(model, condition, state)
+    logits, duration_logits, cache = apply(x, positions, state.cache, rope, method="step")
     logits, duration_logits = logits[:, 0], None if duration_logits is None else duration_logits[:, 0]
     if cfg.guidance != 1.0:
         logits = apply_guidance(logits[:batch], logits[batch:], cfg.guidance)
@@ -148,6 +150,17 @@ def decode_step(
     ids, durations, ends = sample_position(model, cfg, keys, (logits, duration_logits), index, state.ends_B)
     next_tokens = jax.tree.map(lambda x, new: x.at[:, index + 1].set(new), tokens, Tokens(ids, durations))
     return DecodeState(index + 1, next_tokens, ends, cache)
+
+
+def _rope(model: LanguageModel, condition: Condition, state: DecodeState) -> jax.Array | None:
+    """Rotary positions (rows, 1) of the state's index, as `lm.positions.aligned_positions`; None if they are not aligned."""
+    if not model.cfg.aligned_rate:
+        return None
+    assert condition.sources_B is not None, "aligned positions need Condition.sources_B"
+    durations_BxL, sources_B = state.tokens.durations_BxL, jnp.asarray(condition.sources_B)
+    elapsed_B = jnp.broadcast_to(state.index, sources_B.shape) if durations_BxL is None else durations_BxL.sum(1)
+    positions_B = sources_B + model.cfg.aligned_rate * elapsed_B
+    return jnp.tile(positions_B, 1 if condition.unconditional_BxPxD is None else 2).astype(jnp.float32)[:, None]
 
 
 def unfinished(model: LanguageModel, state: DecodeState) -> jax.Array:

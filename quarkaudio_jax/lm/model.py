@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache
 from quarkaudio_jax.lm.objective import linear_loss_and_correct, smoothed_kl
+from quarkaudio_jax.lm.positions import aligned_positions, prefix_reach
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.sharding.partition import constrain, gathered
@@ -30,7 +31,8 @@ class LMConfig:
 
     codebooks: codes of each codebook, acoustic ones first. feature_dim: width of the SSL features. text_dim: width of
     the text features (0: text is bytes). max_duration: longest duration of an adaptive codec's codes, in frames (0: a
-    fixed frame rate).
+    fixed frame rate). aligned_rate, bidirectional_prefix, encoder_layers: see
+    `config.LMModelConfig`.
     """
 
     backbone: BackboneConfig
@@ -39,6 +41,9 @@ class LMConfig:
     text_dim: int = 0
     num_tasks: int = 8
     max_duration: int = 0
+    aligned_rate: float = 0.0
+    bidirectional_prefix: bool = False
+    encoder_layers: int = 0
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -77,7 +82,11 @@ class LanguageModel(nn.Module):
         self.words = table("words", books, ids)
         self.text = Linear(dim, dtype=self.dtype) if cfg.text_dim else table("text", 256)
         self.reference, self.source = (Linear(dim, dtype=self.dtype) for _ in range(2))
-        self.backbone = Backbone(cfg.backbone, self.dtype, self.remat, self.scan, self.unroll)
+        how = (self.dtype, self.remat, self.scan, self.unroll)
+        self.backbone = Backbone(cfg.backbone, *how)
+        if cfg.encoder_layers:
+            self.encoder_input = Linear(dim, dtype=self.dtype)
+            self.encoder = Backbone(dataclasses.replace(cfg.backbone, num_layers=cfg.encoder_layers), *how)
         self.heads = Linear(books * ids, False, self.dtype, axes=("embed", "vocab"))
         if cfg.max_duration:
             self.durations = table("durations", cfg.max_duration + 1)
@@ -106,7 +115,7 @@ class LanguageModel(nn.Module):
             text = self.text(batch["text_features"])
         else:
             text = gathered(self.text, ("vocab", "embed"))[jnp.clip(value, 0, 255)]
-        audio, starts = batch["features"].astype(self.dtype), gathered(self.starts, ("vocab", "embed"))
+        audio, starts = self.encode_audio(batch), gathered(self.starts, ("vocab", "embed"))
         embeddings = {
             Kind.TASK: gathered(self.tasks, ("vocab", "embed"))[jnp.clip(value, 0, self.cfg.num_tasks - 1)],
             Kind.TEXT: text,
@@ -123,6 +132,19 @@ class LanguageModel(nn.Module):
             x = jnp.where((condition & dropped_BxL)[..., None], 0.0, x)
         return constrain(x, "batch")
 
+    def encode_audio(self, batch: dict[str, jax.Array]) -> jax.Array:
+        """The features (B, L, D) of a packed batch, through the encoder if there is one.
+
+        Its attention is bidirectional within each recording.
+        """
+        audio, kind = batch["features"].astype(self.dtype), batch["kind"]
+        if not self.cfg.encoder_layers:
+            return audio
+        recording = jnp.where(kind == Kind.SOURCE, 1, 2) + 2 * batch["segment"]
+        recording = jnp.where((kind == Kind.SOURCE) | (kind == Kind.REFERENCE), recording, 0)
+        reach = jnp.full(kind.shape, kind.shape[1] - 1)
+        return self.encoder(self.encoder_input(audio), batch["position"], recording, reach_BxL=reach)[0]
+
     def predict(self, hidden_BxLxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Logits (B, L, K, V) of the next ids and (B, L, durations) of the next duration, or None without durations."""
         vocabulary = self.cfg.vocabulary
@@ -132,8 +154,11 @@ class LanguageModel(nn.Module):
 
     def hidden(self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None) -> jax.Array:
         """Hidden states (B, L, D) of a packed batch; dropped_BxL: see `embed_request`."""
-        x = self.embed(batch, delayed_inputs(self.cfg, batch), dropped_BxL)
-        return self.backbone(x, batch["position"], batch["segment"])[0]
+        cfg, tokens = self.cfg, delayed_inputs(self.cfg, batch)
+        x = self.embed(batch, tokens, dropped_BxL)
+        reach = prefix_reach(batch["kind"], batch["segment"]) if cfg.bidirectional_prefix else None
+        rope = aligned_positions(batch, cfg.aligned_rate, tokens.durations_BxL) if cfg.aligned_rate else None
+        return self.backbone(x, batch["position"], batch["segment"], reach_BxL=reach, rope_BxL=rope)[0]
 
     def __call__(
         self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None
@@ -162,14 +187,15 @@ class LanguageModel(nn.Module):
         return token_metrics(targets, loss, correct, duration_logits, smoothing)
 
     def prefill(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache) -> Cache:
-        """The cache after the embeddings of a prefix; negative positions are padding."""
-        return self.backbone(x_BxLxD, positions_BxL, cache=cache)[1]
+        """The cache after the embeddings of a complete prefix; negative positions are padding."""
+        reach = jnp.full_like(positions_BxL, positions_BxL.shape[1]) if self.cfg.bidirectional_prefix else None
+        return self.backbone(x_BxLxD, positions_BxL, cache=cache, reach_BxL=reach)[1]
 
     def step(
-        self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache
+        self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache, rope_BxL: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array | None, Cache]:
         """(logits, duration logits, cache) after the next embeddings; negative positions are padding."""
-        hidden, cache = self.backbone(x_BxLxD, positions_BxL, cache=cache)
+        hidden, cache = self.backbone(x_BxLxD, positions_BxL, cache=cache, rope_BxL=rope_BxL)
         return *self.predict(hidden), cache
 
 

@@ -31,8 +31,11 @@ def configured_lm(cfg: LMTrainConfig) -> LMConfig:
     return LMConfig(
         backbone=dataclasses.replace(size, dropout=cfg.lm.dropout, attention_dropout=cfg.lm.attention_dropout),
         codebooks=dataset.codebooks,
-        feature_dim=dataset.feature_width,
+        feature_dim=dataset.feature_width * cfg.lm.condition_stack,
         text_dim=dataset.text_width,
         num_tasks=len(TASKS),
         max_duration=dataset.max_duration,
+        aligned_rate=cfg.lm.aligned_rate,
+        bidirectional_prefix=cfg.lm.bidirectional_prefix,
+        encoder_layers=cfg.lm.encoder_layers,
     )

@@ -33,12 +33,18 @@ CHECKPOINT_NAME = "attention"
 class _Context(NamedTuple):
     """What attention depends on besides q, k and v, of a batch or of one sequence.
 
-    segments: (B, L). rope: (B, D, L). seeds: of dropout (B, 2), or None.
+    segments: (B, L). rope: (B, D, L). reach: last position that each attends to (B, L), or None. seeds: of dropout (B, 2),
+    or None.
     """
 
     segments: jax.Array
     rope: jax.Array
+    reach: jax.Array | None
     seeds: jax.Array | None
+
+    def keys(self, end: int) -> int:
+        """Number of keys that queries before `end` may attend to."""
+        return end if self.reach is None else self.segments.shape[-1]
 
 
 def causal_attention(
@@ -47,17 +53,20 @@ def causal_attention(
     v_BxLxGxD: jax.Array,
     segments_BxL: jax.Array,
     rope_BxLxD: jax.Array,
+    *,
+    reach_BxL: jax.Array | None = None,
     dropout: float = 0.0,
     seeds_Bx2: jax.Array | None = None,
 ) -> jax.Array:
     """(B, L, H, D), softmax in float32. G divides H: heads share keys and values in groups.
 
     A position attends to itself and the earlier positions of its segment. rope_BxLxD: angles of `nn.attention.rope_angles`,
-    applied to queries and keys here; they get no gradient. dropout, seeds_Bx2: rate of dropout of the attention weights, and
+    applied to queries and keys here; they get no gradient. reach_BxL: index in the row of the last position that each
+    attends to in its segment, instead of itself (a prefix with bidirectional attention reaches its end). dropout, seeds_Bx2: rate of dropout of the attention weights, and
     words of `nn.dropout.dropout_seeds` for each sequence (None: no dropout).
     """
     q, k, v = (x.transpose(0, 2, 3, 1) for x in (q_BxLxHxD, k_BxLxGxD, v_BxLxGxD))
-    context = _Context(segments_BxL, rope_BxLxD.swapaxes(1, 2), seeds_Bx2)
+    context = _Context(segments_BxL, rope_BxLxD.swapaxes(1, 2), reach_BxL, seeds_Bx2)
     return _attention(q, k, v, context, dropout).transpose(0, 3, 1, 2)
 
 
@@ -119,13 +128,17 @@ def _embedded(q_HxDxL: jax.Array, k_GxDxL: jax.Array, rope_DxL: jax.Array) -> tu
     return _grouped(apply_rope(q_HxDxL, rope_DxL * width**-0.5, -2), groups), apply_rope(k_GxDxL, rope_DxL, -2)
 
 
-def _scores(q_GxRxDxN: jax.Array, k_GxDxM: jax.Array, segments_M: jax.Array) -> jax.Array:
-    """Scores (G, R, M, N) float32 of the last N of M positions; the lowest float where masked."""
+def _scores(q_GxRxDxN: jax.Array, k_GxDxM: jax.Array, context: _Context, start: int) -> jax.Array:
+    """Scores (G, R, M, N) float32 of queries from `start` on with the first M keys; the lowest float where masked."""
     scores = jnp.einsum("gdm,grdn->grmn", k_GxDxM, q_GxRxDxN, preferred_element_type=jnp.float32)
     length, count = scores.shape[-2:]
-    same_segment = segments_M[length - count :] == segments_M[:, None]
-    causal = np.tri(count, length, length - count, dtype=bool).T
-    return jnp.where(same_segment & causal, scores, jnp.finfo(jnp.float32).min)
+    queries = slice(start, start + count)
+    mask = context.segments[queries] == context.segments[:length, None]
+    if context.reach is None:
+        mask &= np.tri(count, length, start, dtype=bool).T
+    else:
+        mask &= np.arange(length)[:, None] <= context.reach[queries]
+    return jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
 
 
 def _dropped(weights: jax.Array, context: _Context, start: int, dropout: float) -> jax.Array:
@@ -147,11 +160,12 @@ def _row_forward(q_HxDxL, k_GxDxL, v_GxDxL, context, dropout):
     v = jnp.concatenate([v_GxDxL, jnp.ones_like(v_GxDxL[:, :1])], axis=1)  # the ones give the softmax denominator
     outs, logsumexps = [], []
     for start, end in _blocks(length):
-        scores = _scores(q[..., start:end], k[..., :end], context.segments[:end])
+        keys = context.keys(end)
+        scores = _scores(q[..., start:end], k[..., :keys], context, start)
         maximum = scores.max(-2, keepdims=True)
         weights = jnp.exp(scores - maximum)
         kept = _dropped(weights, context, start, dropout).astype(v.dtype)
-        out = jnp.einsum("gdm,grmn->grdn", v[..., :end], kept, preferred_element_type=jnp.float32)
+        out = jnp.einsum("gdm,grmn->grdn", v[..., :keys], kept, preferred_element_type=jnp.float32)
         total = out[:, :, width:] if context.seeds is None else weights.sum(-2, keepdims=True)
         outs.append((out[:, :, :width] / total).astype(q_HxDxL.dtype))
         logsumexps.append((maximum + jnp.log(total))[:, :, 0])
@@ -168,17 +182,17 @@ def _row_backward(q_HxDxL, k_GxDxL, v_GxDxL, context, logsumexp_HxL, dout_HxDxL,
     dqs = []
     product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     for start, end in _blocks(length):
-        q_block, dout_block = q[..., start:end], dout[..., start:end]
+        q_block, dout_block, keys = q[..., start:end], dout[..., start:end], context.keys(end)
         with jax.named_scope(RECOMPUTE_SCOPE):
-            scores = _scores(q_block, k[..., :end], context.segments[:end])
+            scores = _scores(q_block, k[..., :keys], context, start)
         weights = jnp.exp(scores - logsumexp[:, :, None, start:end])
-        dweights = product("gdm,grdn->grmn", v_GxDxL[..., :end], dout_block)
+        dweights = product("gdm,grdn->grmn", v_GxDxL[..., :keys], dout_block)
         dweights = _dropped(dweights, context, start, dropout)
         dscores = (weights * (dweights - delta[:, :, None, start:end])).astype(dtype)
         kept = _dropped(weights, context, start, dropout).astype(dtype)
-        dv = dv.at[..., :end].add(product("grdn,grmn->gdm", dout_block, kept))
-        dk = dk.at[..., :end].add(product("grdn,grmn->gdm", q_block, dscores))
-        dqs.append(product("gdm,grmn->grdn", k[..., :end], dscores))
+        dv = dv.at[..., :keys].add(product("grdn,grmn->gdm", dout_block, kept))
+        dk = dk.at[..., :keys].add(product("grdn,grmn->gdm", q_block, dscores))
+        dqs.append(product("gdm,grmn->grdn", k[..., :keys], dscores))
     cos, sin = jnp.split(context.rope, 2)
     inverse_DxL = jnp.concatenate([cos, -sin])
     dq = apply_rope(_ungrouped(jnp.concatenate(dqs, -1)), inverse_DxL * width**-0.5, -2)

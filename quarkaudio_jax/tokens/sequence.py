@@ -98,6 +98,13 @@ def build_sequence(
     return {"kind": kind, "value": value, "codes": codes}
 
 
+def stack_frames(features_TxD: np.ndarray, count: int) -> np.ndarray:
+    """Groups of `count` frames joined to one, (ceil(T / count), count * D); zeros complete the last group."""
+    frames, width = features_TxD.shape
+    padded = np.pad(features_TxD, ((0, -frames % count), (0, 0)))
+    return padded.reshape(-1, count * width)
+
+
 def scatter_features(
     blocks: Iterable[np.ndarray], kind_L: np.ndarray, kinds: Iterable[Kind], out_LxD: np.ndarray
 ) -> None:

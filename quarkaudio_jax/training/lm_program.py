@@ -13,6 +13,8 @@ from quarkaudio_jax.data.heldout import heldout_rows
 from quarkaudio_jax.data.packing import packed_batches
 from quarkaudio_jax.data.prepared import read_dataset_info
 from quarkaudio_jax.lm import model as lm
+from quarkaudio_jax.lm.masking import masked_spans
+from quarkaudio_jax.lm.positions import of_segment
 from quarkaudio_jax.lm.variants import configured_lm
 from quarkaudio_jax.nn.dropout import DROPOUT
 from quarkaudio_jax.nn.dtypes import DTYPES
@@ -59,12 +61,14 @@ class LMProgram(Program[LMTrainConfig]):
 
     def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
         """Packed batches, which are also the counter of skipped examples; see `data.packing.packed_batches`."""
-        found = packed_batches(self.cfg.data, self.lm_cfg.delay_padding, self.cfg.seed, process_index, process_count)
+        cfg, padding, stack = self.cfg, self.lm_cfg.delay_padding, self.cfg.lm.condition_stack
+        found = packed_batches(cfg.data, padding, cfg.seed, process_index, process_count, stack)
         return found, found
 
     def heldout(self) -> list[dict[str, Any]]:
         """Held-out examples, one per row; see `data.heldout.heldout_rows`."""
-        return heldout_rows(self.cfg.data, self.lm_cfg.delay_padding, self.cfg.loop.heldout_clips)
+        cfg, padding, stack = self.cfg, self.lm_cfg.delay_padding, self.cfg.lm.condition_stack
+        return heldout_rows(cfg.data, padding, cfg.loop.heldout_clips, stack)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of a batch of `data.packing`."""
@@ -105,6 +109,16 @@ class LMProgram(Program[LMTrainConfig]):
         chosen = jax.random.bernoulli(key, self.cfg.lm.condition_dropout, (rows, length + 1))
         return jnp.take_along_axis(chosen, batch["segment"], axis=1)
 
+    def _masked(self, batch, step) -> Batch:
+        """The batch with spans of its features set to 0."""
+        cfg = self.cfg.lm
+        if not cfg.feature_mask:
+            return batch
+        key = jax.random.fold_in(jax.random.key(self.cfg.seed + 3), step)
+        mask = masked_spans(key, batch["segment"].shape, cfg.feature_mask, cfg.feature_mask_span)
+        features = batch["features"]
+        return {**batch, "features": jnp.where(mask[..., None], 0, features).astype(features.dtype)}
+
     def _scores(self, params, batch, dropped_BxL=None, rngs=None) -> lm.TokenMetrics:
         smoothing = self.cfg.lm.label_smoothing
         scores: Any = self.model.apply({"params": params}, batch, dropped_BxL, smoothing, rngs=rngs, method="metrics")
@@ -122,7 +136,8 @@ class LMProgram(Program[LMTrainConfig]):
         rngs = {DROPOUT: jax.random.fold_in(jax.random.key(self.cfg.seed + 2), state.step)}
 
         def objective(params):
-            scores = self._scores(params, batch, self._dropped(batch, state.step), rngs)
+            masked = self._masked(batch, state.step)
+            scores = self._scores(params, masked, self._dropped(batch, state.step), rngs)
             total, parts = lm.loss(scores, self.weights_K)
             counted = scores.mask_BxLxK
             return total, (parts, lm.masked_mean(scores.correct_BxLxK, counted, (0, 1)), self._tally(batch, scores))
@@ -159,10 +174,7 @@ class LMProgram(Program[LMTrainConfig]):
 
 def task_of(batch: Batch) -> jax.Array:
     """The task's number of each position (B, L), from the TASK position of its segment."""
-    rows = jnp.arange(len(batch["kind"]))[:, None]
-    number = jnp.where(batch["kind"] == Kind.TASK, batch["value"], 0)
-    room = jnp.zeros((len(rows), batch["kind"].shape[1] + 1), jnp.int32)
-    return jnp.take_along_axis(room.at[rows, batch["segment"]].max(number), batch["segment"], axis=1)
+    return of_segment(jnp.where(batch["kind"] == Kind.TASK, batch["value"], 0), batch["segment"])
 
 
 def _like(value, leaf) -> jax.Array:

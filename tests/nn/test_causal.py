@@ -74,11 +74,33 @@ def test_dropout_of_its_weights_equals_that_of_attention_at_once(block, monkeypa
         return jnp.einsum("bhqk,bkhd->bqhd", jnp.where(kept, weights / (1 - rate), 0.0), v)
 
     def dropped_in_blocks(q, k, v):
-        return causal_attention(q, k, v, SEGMENTS, TURN, rate, seeds)
+        return causal_attention(q, k, v, SEGMENTS, TURN, dropout=rate, seeds_Bx2=seeds)
 
     found, expected = (
         jax.jit(lambda f=f: (jax.vjp(f, q, k, v)[0], jax.vjp(f, q, k, v)[1](slope)))()
         for f in (dropped_in_blocks, dropped_at_once)
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=5e-6), found, expected)
+
+
+@pytest.mark.parametrize("block", [pytest.param(19, marks=pytest.mark.slow), 4])
+def test_a_prefix_that_reaches_its_end_equals_attention_at_once(block, monkeypatch):
+    """Prefixes of 5 and 4 positions in the first row, of 11 in the second's second segment."""
+    monkeypatch.setattr(causal, "BLOCK", block)
+    q, k, v, slope = inputs(4, 2)
+    reach = np.tile(np.arange(19), (2, 1))
+    reach[0, :5], reach[0, 9:13], reach[1, 3:14] = 4, 12, 13
+    seen = (SEGMENTS[:, :, None] == SEGMENTS[:, None, :]) & (np.arange(19) <= reach[:, :, None])
+
+    def full(q, k, v):
+        q, k = (apply_rope(x, TURN[:, :, None]) for x in (q, k))
+        return jax.nn.dot_product_attention(q, k, v, mask=seen[:, None])
+
+    def blocks(q, k, v):
+        return causal_attention(q, k, v, SEGMENTS, TURN, reach_BxL=jnp.asarray(reach))
+
+    found, expected = (
+        jax.jit(lambda f=f: [jax.vjp(f, q, k, v)[0], *jax.vjp(f, q, k, v)[1](slope)])() for f in (blocks, full)
     )
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=5e-6), found, expected)
 

@@ -107,6 +107,18 @@ def test_dropout_of_a_step_follows_from_its_number_and_evaluation_has_none():
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+def test_features_are_masked_by_the_steps_number_and_only_in_training():
+    program, batch = program_and_batch(feature_mask=0.5, feature_mask_span=2)
+    batch = jax.tree.map(jnp.asarray, batch)
+    one, again, other = (np.asarray(program._masked(batch, step)["features"]) for step in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert one.dtype == np.float16 and (one != other).any()
+    zero = (one == 0).all(-1)
+    assert (
+        (one[~zero] == np.asarray(batch["features"])[~zero]).all() and zero[0, 2:10].any() and not zero[0, 2:10].all()
+    )
+
+
 @pytest.mark.slow
 def test_a_batch_that_is_not_finite_moves_nothing():
     """Neither weights and average nor the optimizer and the accuracies."""
