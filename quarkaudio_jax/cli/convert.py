@@ -65,7 +65,7 @@ def _parser() -> options.Parser:
         "checkpoint",
         metavar="CHECKPOINT",
         type=options.path,
-        help="a work directory, one of its checkpoints, or a weight file, of a codec or UniSE",
+        help="a work directory, one of its checkpoints, or a weight file, of a codec or UniSE; the folder of BiCodec",
     )
     group.add_argument("audio", metavar="AUDIO", nargs="+", type=options.path, help="audio files or folders of them")
     options.add_path(group, "upstream", "a checkout of alibaba/unified-audio", required=True)

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
         files += audio.find(path) if path.is_dir() else [path]
     if not files:
         raise UserError(f"no audio files in {', '.join(args.audio)}")
-    compare = _unise_comparison(args) if args.codec else _codec_comparison(args)
+    compare = _comparison(args)
     print("| file | output | largest difference | equal codes | |\n| --- | --- | ---: | ---: | --- |")
     failed: list[str] = []
     for path in progress(files, len(files)):
@@ -41,6 +41,19 @@ def run(args: argparse.Namespace) -> None:
                 raise
             failed.append(named(path, error))
     exit_if_failed(failed)
+
+
+def _comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iterator[Any]]:
+    """The comparison of a file by the kind of the checkpoint."""
+    from quarkaudio_jax.weights.repository import parse_hub_name
+    from quarkaudio_jax.weights.saved_bicodec import FOLDER, bicodec_folder
+
+    if args.codec:
+        return _unise_comparison(args)
+    hub = parse_hub_name(args.checkpoint)
+    if bicodec_folder(args.checkpoint) or (hub is not None and hub.path == FOLDER):
+        return _bicodec_comparison(args)
+    return _codec_comparison(args)
 
 
 def _codec_comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iterator[Any]]:
@@ -132,6 +145,52 @@ def _compare_unise(path: pathlib.Path, length: int, ours, theirs) -> Iterator[An
         for number, (mine, original) in enumerate(zip(found, waves, strict=True), 1):
             label = f"{task}: wave {number}" if len(waves) > 1 else f"{task}: wave"
             yield compare_arrays(label, "BiCodec", mine, original)
+
+
+def _bicodec_comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iterator[Any]]:
+    """The comparison of a file by BiCodec."""
+    from quarkaudio_jax.inference.bicodec import RECIPE, load_bicodec
+    from quarkaudio_jax.nn.stack import unstack_params
+    from quarkaudio_jax.weights import ssl
+    from quarkaudio_jax.weights.repository import locate
+    from quarkaudio_jax.weights.saved_bicodec import bicodec_folder, read_bicodec, ssl_folder
+    from quarkaudio_jax.weights.upstream_bicodec import load_upstream_bicodec
+
+    folder = bicodec_folder(locate(args.checkpoint))
+    assert folder is not None
+    theirs, missing = load_upstream_bicodec(args.upstream, folder)
+    _show_missing(missing)
+    features, extractor = None, None
+    if args.features == "random":
+        cfg, params = read_bicodec(folder)
+    else:
+        ours = load_bicodec(folder, args.features)
+        cfg, params, extractor = ours.cfg, ours.params, ours.extractor
+        features = ssl.find_ssl(RECIPE, ssl_folder(folder, args.features)).folder
+    params = unstack_params(params)
+    print("BiCodec: the original took the weights\n")
+    return lambda path: _compare_bicodec(args, path, cfg, params, (extractor, features), theirs)
+
+
+def _compare_bicodec(args: argparse.Namespace, path: pathlib.Path, cfg, params, features, model) -> Iterator[Any]:
+    """A row for every output of a file. features: the extractor and the folder of its SSL model."""
+    from quarkaudio_jax.inference.bicodec import reference_clip
+    from quarkaudio_jax.io.audio import read_mono
+    from quarkaudio_jax.weights.upstream_bicodec import compare_bicodec
+    from quarkaudio_jax.weights.verify import compare_features
+
+    extractor, folder = features
+    full, _ = read_mono(path, cfg.sample_rate)
+    wave = full[: round(args.seconds * cfg.sample_rate)]
+    if extractor is None:
+        shape = (1, len(wave) // cfg.hop, cfg.feature_dim)
+        states = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    else:
+        states = np.asarray(extractor.states(extractor.params, wave[None], np.asarray([len(wave)], np.int32)))
+    yield from compare_bicodec(cfg, params, model, states, reference_clip(cfg, wave)[None], args.tolerance)
+    if extractor is not None:
+        long = np.resize(full, max(round(FEATURE_SECONDS * cfg.sample_rate), len(wave)))
+        yield compare_features(extractor, folder, long, cfg.sample_rate, cfg.hop)
 
 
 def _show_row(args: argparse.Namespace, path: pathlib.Path, row) -> list[str]:

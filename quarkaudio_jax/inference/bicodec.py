@@ -22,7 +22,7 @@ from quarkaudio_jax.io.transforms import resample, wrap_pad
 from quarkaudio_jax.ssl.features import SSL_HOP, SSL_RATE, Extractor
 from quarkaudio_jax.types import Array, Wave
 from quarkaudio_jax.weights.record import checksum
-from quarkaudio_jax.weights.saved_bicodec import SSL_FOLDER, bicodec_folder, read_bicodec, write_bicodec
+from quarkaudio_jax.weights.saved_bicodec import read_bicodec, ssl_folder, write_bicodec
 from quarkaudio_jax.weights.ssl import load_extractor
 
 RECIPE = "xlsr"
@@ -157,7 +157,4 @@ def load_bicodec(source: str | os.PathLike, features: str | os.PathLike = "") ->
             the environment variable QUARKAUDIO_XLSR, else the Hugging Face cache.
     """
     cfg, params = read_bicodec(source)
-    folder = bicodec_folder(source)
-    if not features and folder is not None and (beside := folder.parent / SSL_FOLDER).is_dir():
-        features = beside
-    return BiCodecModel(cfg, params, load_extractor(RECIPE, features))
+    return BiCodecModel(cfg, params, load_extractor(RECIPE, ssl_folder(source, features)))

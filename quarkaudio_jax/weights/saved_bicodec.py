@@ -31,6 +31,13 @@ def bicodec_folder(source: str | os.PathLike) -> pathlib.Path | None:
     return next((p for p in (path / FOLDER, path) if (p / SETTINGS).is_file() and (p / WEIGHTS).is_file()), None)
 
 
+def ssl_folder(source: str | os.PathLike, features: str | os.PathLike = "") -> str | os.PathLike:
+    """Where the SSL model is: `features`, else the folder beside BiCodec, else "" for the default of its recipe."""
+    folder = bicodec_folder(source)
+    beside = None if folder is None else folder.parent / SSL_FOLDER
+    return features or (beside if beside is not None and beside.is_dir() else "")
+
+
 def read_bicodec(source: str | os.PathLike) -> tuple[BiCodecConfig, dict[str, Any]]:
     """(configuration, parameters) of a folder with config.yaml and model.safetensors, of its subfolder BiCodec, or by name."""
     path = locate(source)

@@ -186,14 +186,21 @@ def compare_features(
     assert extractor.cfg is not None
     recipe, lengths = extractor.recipe, jnp.asarray([len(wave_S)], jnp.int32)
     wave_BxS = jnp.asarray(wave_S)[None]
-    ours = extractor(extractor.params, wave_BxS, sample_rate, hop, extractor.cfg.dim, lengths_B=lengths)
+    if recipe.padded:
+        ours = extractor(extractor.params, wave_BxS, sample_rate, hop, extractor.cfg.dim, lengths_B=lengths)
+    else:
+        ours = extractor.states(extractor.params, wave_BxS, lengths)
     wave = torch.from_numpy(np.array(wave_S))[None]
+    if recipe.normalize:
+        prepared = transformers.Wav2Vec2FeatureExtractor()(wave_S, sampling_rate=SSL_RATE, return_tensors="np")
+        wave = torch.from_numpy(prepared.input_values)
     if sample_rate != SSL_RATE:
         import torchaudio
 
         wave = torchaudio.transforms.Resample(sample_rate, SSL_RATE)(wave)
     with torch.inference_mode():
-        padded = torch.nn.functional.pad(wave, (SSL_MARGIN, SSL_MARGIN))
+        margin = SSL_MARGIN if recipe.padded else 0
+        padded = torch.nn.functional.pad(wave, (margin, margin))
         states = model(padded, output_hidden_states=True).hidden_states
     chosen = torch.stack([states[i] for i in recipe.layers or range(len(states))]).mean(0)
     # Comparison before the compression, which is steep at 0.

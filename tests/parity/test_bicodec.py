@@ -42,13 +42,18 @@ def tensor(name: str, constant: np.ndarray) -> np.ndarray:
     return value / np.float32(20) if name == "decoder.model.6.weight_g" else value
 
 
-@pytest.fixture(scope="module")
-def model():
+def golden_model():
+    """(configuration, state dict, golden arrays and their description) of reduced width."""
     arrays, meta = golden.load("bicodec")
     cfg = config_from_yaml(config_text(meta["config"]))
     abstract = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), abstract_params(cfg))
     tensors = {name: tensor(name, value) for name, value in export_bicodec(cfg, abstract).items()}
     return cfg, tensors, arrays, meta
+
+
+@pytest.fixture(scope="module")
+def model():
+    return golden_model()
 
 
 @pytest.fixture(scope="module")
