@@ -14,8 +14,9 @@ import numpy as np
 
 from quarkaudio_jax.data.heldout import heldout_count
 from quarkaudio_jax.data.prepared import SequenceBuilder, open_tasks
-from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
+from quarkaudio_jax.lm.model import LanguageModel
+from quarkaudio_jax.lm.objective import masked_mean
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.lm.variants import configured_lm
 from quarkaudio_jax.nn.dtypes import DTYPES
@@ -27,7 +28,7 @@ from quarkaudio_jax.weights.saved_lm import read_lm
 
 def read_rows(records, first: int, count: int, cfg, tail: int) -> list[dict]:
     """Sequences of records with their features."""
-    builder = SequenceBuilder(records, cfg.data.length, tail)
+    builder = SequenceBuilder(records, cfg.data.length, tail, cfg.lm.condition_stack)
     found = [builder.sequence(i) for i in range(first, min(first + count, len(records)))]
     return [{**row, **{name: row[name].arrays for name in ("features", "text_features")}} for row in found]
 
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="compute type")
     args = parser.parse_args()
     cfg, params = read_lm(args.checkpoint)
-    model = lm.LanguageModel(configured_lm(cfg), DTYPES[args.dtype], scan=False)
+    model = LanguageModel(configured_lm(cfg), DTYPES[args.dtype], scan=False)
     variables = {"params": unstack_params(params)}
     with_text = bool(cfg.dataset.text_width)
     print("| task | examples | teacher-forced accuracy | exact |\n| --- | ---: | ---: | ---: |")
@@ -57,7 +58,7 @@ def main() -> None:
         length = max(len(row["kind"]) for row in rows)
         batch = collate(rows, length, with_text)
         scores = jax.jit(functools.partial(model.apply, method="metrics"))(variables, batch)
-        accuracy = float(lm.masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (0, 1, 2)))
+        accuracy = float(masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (0, 1, 2)))
         requests = [request_of(row) for row in rows]
         lengths = np.asarray([len(row["kind"]) for row in requests], np.int32)
         prefix = model.apply(variables, collate(requests, int(lengths.max()), with_text), method="embed_request")
@@ -67,7 +68,9 @@ def main() -> None:
         frames = np.asarray([len(codes) if aligned else most for codes in wanted], np.int32)
         keys = jax.random.split(jax.random.key(0), len(rows))
         how = GenerationConfig(Sampling(temperature=0.0), predict_end=not aligned)
-        found, counts, _ = generate(model, variables["params"], Condition(prefix, lengths, frames, keys), most, how)
+        sources = np.asarray([np.argmax(row["kind"] == Kind.SOURCE_START) + 1 for row in rows], np.int32)
+        condition = Condition(prefix, lengths, frames, keys, None, sources)
+        found, counts, _ = generate(model, variables["params"], condition, most, how)
         exact = sum(
             int(n) == len(want) and bool((np.asarray(got)[: len(want)] == want).all())
             for got, n, want in zip(found, counts, wanted, strict=True)

@@ -33,6 +33,10 @@ class LMModelConfig:
     arXiv:1910.10683). encoder_layers: layers of a bidirectional transformer over each recording's features, of the
     backbone's width (LauraTSE, arXiv:2504.07402, has one of conformers). feature_mask: share of the conditions' positions
     whose features are set to 0 in training, in spans of feature_mask_span positions (SpecAugment, arXiv:1904.08779).
+
+    ar_codebooks: numbers of the codebooks that are predicted position by position, acoustic first as in `codebook_weights`
+    (empty: all, as published); the others follow in one bidirectional pass of fill_layers layers, trained in the same step
+    (LauraTSE; VALL-E, arXiv:2301.02111; see `lm.fill`).
     """
 
     size: str = "small"
@@ -51,6 +55,8 @@ class LMModelConfig:
     encoder_layers: Count = 0
     feature_mask: Decay = 0.0
     feature_mask_span: Size = 5
+    ar_codebooks: tuple[Count, ...] = ()
+    fill_layers: Size = 4
 
 
 _PerTask: Any = dataclasses.make_dataclass("_PerTask", [(name, Amount, 1.0) for name in TASKS], frozen=True)

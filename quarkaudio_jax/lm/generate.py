@@ -173,10 +173,18 @@ def unfinished(model: LanguageModel, state: DecodeState) -> jax.Array:
 def generate(
     model: LanguageModel, params: Any, condition: Condition, frames: int, cfg: GenerationConfig
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """(codes (B, frames, K), lengths (B,), durations (B, frames) or None); no item gets more than `frames`."""
+    """(codes (B, frames, K), lengths (B,), durations (B, frames) or None); no item gets more than `frames`.
+
+    Codebooks of a second stage are the most likely ones, whatever the sampling.
+    """
     state = jax.lax.while_loop(
         functools.partial(unfinished, model),
         functools.partial(decode_step, model, params, condition, cfg),
         prefill(model, params, condition, frames),
     )
-    return undelay(state.tokens, model.cfg.vocabulary)
+    codes, lengths, durations = undelay(state.tokens, model.cfg.vocabulary)
+    if model.cfg.fill_layers:
+        args = (condition.prefix_BxPxD, condition.lengths_B, codes, lengths, durations, condition.sources_B)
+        filled: Any = model.apply({"params": params}, *args, method="fill")
+        codes = filled
+    return codes, lengths, durations

@@ -12,48 +12,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache
-from quarkaudio_jax.lm.objective import linear_loss_and_correct, smoothed_kl
+from quarkaudio_jax.lm.backbone import Backbone, Cache
+from quarkaudio_jax.lm.fill import FillModel
+from quarkaudio_jax.lm.inputs import LMConfig, batch_shapes, build_targets, delayed_inputs
+from quarkaudio_jax.lm.objective import TokenMetrics, linear_loss_and_correct, token_metrics
 from quarkaudio_jax.lm.positions import aligned_positions, prefix_reach
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.sharding.partition import constrain, gathered
-from quarkaudio_jax.tokens.delay import delay, shift_left
 from quarkaudio_jax.tokens.sequence import Kind
-from quarkaudio_jax.tokens.vocabulary import Vocabulary
 from quarkaudio_jax.types import Tokens
-
-
-@dataclasses.dataclass(frozen=True)
-class LMConfig:
-    """Shape of the language model.
-
-    codebooks: codes of each codebook, acoustic ones first. feature_dim: width of the SSL features. text_dim: width of
-    the text features (0: text is bytes). max_duration: longest duration of an adaptive codec's codes, in frames (0: a
-    fixed frame rate). aligned_rate, bidirectional_prefix, encoder_layers: see
-    `config.LMModelConfig`.
-    """
-
-    backbone: BackboneConfig
-    codebooks: tuple[int, ...]
-    feature_dim: int
-    text_dim: int = 0
-    num_tasks: int = 8
-    max_duration: int = 0
-    aligned_rate: float = 0.0
-    bidirectional_prefix: bool = False
-    encoder_layers: int = 0
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """Ids of the codebooks."""
-        return Vocabulary(self.codebooks)
-
-    @property
-    def delay_padding(self) -> int:
-        """Extra positions after the codes: BOS, EOS and K - 1 of delay."""
-        return len(self.codebooks) + 1
 
 
 class LanguageModel(nn.Module):
@@ -87,6 +57,9 @@ class LanguageModel(nn.Module):
         if cfg.encoder_layers:
             self.encoder_input = Linear(dim, dtype=self.dtype)
             self.encoder = Backbone(dataclasses.replace(cfg.backbone, num_layers=cfg.encoder_layers), *how)
+        if cfg.fill_layers:
+            sizes = tuple(cfg.codebooks[k] for k in cfg.second_stage)
+            self.fill_model = FillModel(dataclasses.replace(cfg.backbone, num_layers=cfg.fill_layers), sizes, *how)
         self.heads = Linear(books * ids, False, self.dtype, axes=("embed", "vocab"))
         if cfg.max_duration:
             self.durations = table("durations", cfg.max_duration + 1)
@@ -99,9 +72,9 @@ class LanguageModel(nn.Module):
         x = constrain(sum(embeddings[1:], embeddings[0]), "batch")
         return x if tokens.durations_BxL is None else x + self.durations[tokens.durations_BxL]
 
-    def embed(self, batch: dict[str, jax.Array], tokens: Tokens, dropped_BxL: jax.Array | None = None) -> jax.Array:
-        """Embeddings (B, L, D) of a packed batch; see `embed_request` and `embed_tokens`."""
-        request = self.embed_request(batch, dropped_BxL)
+    def embed(self, batch: dict[str, jax.Array], tokens: Tokens, request_BxLxD: jax.Array | None = None) -> jax.Array:
+        """Embeddings (B, L, D) of a packed batch; request_BxLxD: of `embed_request`, if they are there already."""
+        request = self.embed_request(batch) if request_BxLxD is None else request_BxLxD
         target = self.embed_tokens(tokens).astype(self.dtype)
         return jnp.where((batch["kind"] >= Kind.CODES)[..., None], target, request)
 
@@ -152,39 +125,97 @@ class LanguageModel(nn.Module):
         logits = logits.reshape(*hidden_BxLxD.shape[:2], vocabulary.num_codebooks, vocabulary.num_ids)
         return logits, self.duration_head(hidden_BxLxD) if self.cfg.max_duration else None
 
-    def hidden(self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None) -> jax.Array:
-        """Hidden states (B, L, D) of a packed batch; dropped_BxL: see `embed_request`."""
+    def hidden(self, batch: dict[str, jax.Array], request_BxLxD: jax.Array | None = None) -> jax.Array:
+        """Hidden states (B, L, D) of a packed batch; request_BxLxD: see `embed`."""
         cfg, tokens = self.cfg, delayed_inputs(self.cfg, batch)
-        x = self.embed(batch, tokens, dropped_BxL)
+        x = self.embed(batch, tokens, request_BxLxD)
         reach = prefix_reach(batch["kind"], batch["segment"]) if cfg.bidirectional_prefix else None
-        rope = aligned_positions(batch, cfg.aligned_rate, tokens.durations_BxL) if cfg.aligned_rate else None
+        rope = self._rope(batch, tokens)
         return self.backbone(x, batch["position"], batch["segment"], reach_BxL=reach, rope_BxL=rope)[0]
+
+    def _rope(self, batch: dict[str, jax.Array], tokens: Tokens) -> jax.Array | None:
+        rate = self.cfg.aligned_rate
+        return aligned_positions(batch, rate, tokens.durations_BxL) if rate else None
+
+    def fill_hidden(self, batch: dict[str, jax.Array], request_BxLxD: jax.Array) -> jax.Array:
+        """Hidden states (B, L, D) of the second stage at the codes of a packed batch, given those of the first stage."""
+        cfg, kind = self.cfg, batch["kind"]
+        is_code = kind == Kind.CODES
+        codes = jnp.where(is_code[..., None], batch["codes"], 0)[..., np.array(cfg.first_stage)]
+        durations = jnp.where(is_code, batch["value"], 0) if cfg.max_duration else None
+        embedded = self.embed_tokens(Tokens(codes, durations)).astype(self.dtype)
+        x = jnp.where(is_code[..., None], embedded, request_BxLxD)
+        segment = jnp.where(kind == Kind.DELAY_PADDING, 0, batch["segment"])
+        return self.fill_model.hidden(x, batch["position"], segment, self._rope(batch, delayed_inputs(cfg, batch)))
 
     def __call__(
         self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array | None]:
         """Logits of the position after each of a packed batch, as `predict` returns them; dropped_BxL: see `embed_request`."""
-        return self.predict(self.hidden(batch, dropped_BxL))
+        request = self.embed_request(batch, dropped_BxL)
+        if self.is_initializing() and self.cfg.fill_layers:
+            self.fill_model.init_heads(self.fill_hidden(batch, request))
+        return self.predict(self.hidden(batch, request))
 
     def metrics(
         self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None, smoothing: float = 0.1
-    ) -> "TokenMetrics":
+    ) -> TokenMetrics:
         """Metrics of the predictions for a packed batch, one codebook at a time.
 
         The logits of all codebooks would be the largest array of a training step; those of one are recomputed for its
         gradient.
         """
-        vocabulary, hidden = self.cfg.vocabulary, self.hidden(batch, dropped_BxL)
+        cfg, vocabulary, request = self.cfg, self.cfg.vocabulary, self.embed_request(batch, dropped_BxL)
+        hidden = self.hidden(batch, request)
         kernel_DxKxV = self.heads.kernel().reshape(-1, vocabulary.num_codebooks, vocabulary.num_ids)
 
         def step(carry, codebook):
             return carry, linear_loss_and_correct(hidden, *codebook, smoothing)
 
-        targets = build_targets(self.cfg, batch)
+        targets = build_targets(cfg, batch)
         codebooks = (kernel_DxKxV.swapaxes(0, 1), jnp.moveaxis(targets.ids_BxLxK, -1, 0))
         loss, correct = (jnp.moveaxis(x, 0, -1) for x in jax.lax.scan(step, None, codebooks)[1])
-        duration_logits = self.duration_head(hidden) if self.cfg.max_duration else None
-        return token_metrics(targets, loss, correct, duration_logits, smoothing)
+        duration_logits = self.duration_head(hidden) if cfg.max_duration else None
+        found = token_metrics(targets, loss, correct, duration_logits, smoothing)
+        if not cfg.fill_layers:
+            return found
+        is_code = (batch["kind"] == Kind.CODES)[..., None]
+        codes = jnp.where(is_code, batch["codes"], 0)[..., np.array(cfg.second_stage)]
+        second = self.fill_model.metrics(self.fill_hidden(batch, request), codes, smoothing)
+        first = (found.loss_BxLxK, found.correct_BxLxK, found.mask_BxLxK)
+        columns = zip(first, (*second, jnp.broadcast_to(is_code, codes.shape)), strict=True)
+        names = ("loss_BxLxK", "correct_BxLxK", "mask_BxLxK")
+        return dataclasses.replace(found, **{n: cfg.in_codec_order(*x) for n, x in zip(names, columns, strict=True)})
+
+    def fill(
+        self,
+        prefix_BxPxD: jax.Array,
+        lengths_B: jax.Array,
+        codes_BxTxN: jax.Array,
+        frames_B: jax.Array,
+        durations_BxT: jax.Array | None = None,
+        sources_B: jax.Array | None = None,
+    ) -> jax.Array:
+        """The codes (B, T, K) of all codebooks, 0 beyond an item's frames, from those of the first stage.
+
+        lengths_B: positions of each prefix. durations_BxT: of the codes, for an adaptive codec. sources_B: see
+        `lm.generate.Condition`.
+        """
+        slots, frames = jnp.arange(prefix_BxPxD.shape[1]), jnp.arange(codes_BxTxN.shape[1])
+        valid = frames < frames_B[:, None]
+        embedded = self.embed_tokens(Tokens(codes_BxTxN, durations_BxT)).astype(self.dtype)
+        x = jnp.concatenate([prefix_BxPxD.astype(self.dtype), embedded], axis=1)
+        segments = jnp.concatenate([slots < lengths_B[:, None], valid], axis=1).astype(jnp.int32)
+        prefix_positions = jnp.broadcast_to(slots, prefix_BxPxD.shape[:2])
+        positions, rope = jnp.concatenate([prefix_positions, lengths_B[:, None] + frames], axis=1), None
+        if self.cfg.aligned_rate:
+            assert sources_B is not None, "aligned positions need Condition.sources_B"
+            elapsed = frames if durations_BxT is None else jnp.cumsum(durations_BxT, axis=1) - durations_BxT
+            aligned = sources_B[:, None] + self.cfg.aligned_rate * elapsed
+            rope = jnp.concatenate([prefix_positions.astype(jnp.float32), aligned], axis=1)
+        hidden = self.fill_model.hidden(x, positions, segments, rope)
+        rest = self.fill_model.greedy(hidden[:, len(slots) :])
+        return jnp.where(valid[..., None], self.cfg.in_codec_order(codes_BxTxN, rest), 0)
 
     def prefill(self, x_BxLxD: jax.Array, positions_BxL: jax.Array, cache: Cache) -> Cache:
         """The cache after the embeddings of a complete prefix; negative positions are padding."""
@@ -197,95 +228,6 @@ class LanguageModel(nn.Module):
         """(logits, duration logits, cache) after the next embeddings; negative positions are padding."""
         hidden, cache = self.backbone(x_BxLxD, positions_BxL, cache=cache, rope_BxL=rope_BxL)
         return *self.predict(hidden), cache
-
-
-def delayed_inputs(cfg: LMConfig, batch: dict[str, jax.Array]) -> Tokens:
-    """Tokens of the codes of a packed batch; with durations if the codec is adaptive."""
-    durations = batch["value"] if cfg.max_duration else None
-    return delay(batch["kind"], batch["segment"], batch["codes"], cfg.vocabulary, durations)
-
-
-@dataclasses.dataclass(frozen=True)
-class Targets:
-    """Next id and duration at each position, and where they count: those of the same sequence other than PAD."""
-
-    ids_BxLxK: jax.Array
-    mask_BxLxK: jax.Array
-    durations_BxL: jax.Array | None = None
-    duration_mask_BxL: jax.Array | None = None
-
-
-def build_targets(cfg: LMConfig, batch: dict[str, jax.Array]) -> Targets:
-    """The targets of a packed batch: codes, EOS and durations."""
-    kind, segment = batch["kind"], batch["segment"]
-    tokens = delayed_inputs(cfg, batch)
-    same = (shift_left(kind) >= Kind.CODES) & (kind >= Kind.CODES) & (shift_left(segment) == segment)
-    ids = shift_left(tokens.tokens_BxLxK)
-    mask = same[..., None] & (ids != cfg.vocabulary.pad)
-    if tokens.durations_BxL is None:
-        return Targets(ids, mask)
-    durations = shift_left(tokens.durations_BxL)
-    return Targets(ids, mask, durations, same & (durations > 0))
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenMetrics:
-    """Loss (float32) and correctness (bool) of each prediction; position l predicts position l + 1.
-
-    Values count where the masks are True. Durations are those of an adaptive codec.
-    """
-
-    loss_BxLxK: jax.Array
-    correct_BxLxK: jax.Array
-    mask_BxLxK: jax.Array
-    duration_loss_BxL: jax.Array | None = None
-    duration_mask_BxL: jax.Array | None = None
-
-
-def token_metrics(
-    targets: Targets,
-    loss_BxLxK: jax.Array,
-    correct_BxLxK: jax.Array,
-    duration_logits: jax.Array | None,
-    smoothing: float,
-) -> TokenMetrics:
-    """Metrics from the results of `loss_and_correct` for all codebooks, and from duration logits (B, L, durations)."""
-    if duration_logits is None:
-        return TokenMetrics(loss_BxLxK, correct_BxLxK, targets.mask_BxLxK)
-    assert targets.durations_BxL is not None
-    duration_loss = smoothed_kl(duration_logits, targets.durations_BxL, smoothing)
-    return TokenMetrics(loss_BxLxK, correct_BxLxK, targets.mask_BxLxK, duration_loss, targets.duration_mask_BxL)
-
-
-def masked_mean(values: jax.Array, mask: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """Mean over `axes` of the values where `mask` is True; 0 where it nowhere is."""
-    mask = mask.astype(jnp.float32)
-    return (values * mask).sum(axes) / jnp.maximum(mask.sum(axes), 1.0)
-
-
-def loss(metrics: TokenMetrics, weights_K: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(loss, its parts): the weighted mean over codebooks of their means over positions, plus that of durations."""
-    codes = (masked_mean(metrics.loss_BxLxK, metrics.mask_BxLxK, (0, 1)) * weights_K).sum() / weights_K.sum()
-    if metrics.duration_loss_BxL is None:
-        return codes, {"codes": codes}
-    assert metrics.duration_mask_BxL is not None
-    durations = masked_mean(metrics.duration_loss_BxL, metrics.duration_mask_BxL, (0, 1))
-    return codes + durations, {"codes": codes, "durations": durations}
-
-
-def batch_shapes(cfg: LMConfig, rows: int, length: int, feature_dtype: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of a batch of packed sequences (rows, length); see `tokens.sequence`.
-
-    feature_dtype: type in which features are stored.
-    """
-    shape = (rows, length)
-    spec = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name in ("value", "segment", "position")}
-    spec["kind"] = jax.ShapeDtypeStruct(shape, jnp.int8)
-    spec["codes"] = jax.ShapeDtypeStruct((*shape, len(cfg.codebooks)), jnp.int32)
-    spec["features"] = jax.ShapeDtypeStruct((*shape, cfg.feature_dim), feature_dtype)
-    if cfg.text_dim:
-        spec["text_features"] = jax.ShapeDtypeStruct((*shape, cfg.text_dim), feature_dtype)
-    return spec
 
 
 def init_params(model: LanguageModel, key: jax.Array) -> Any:

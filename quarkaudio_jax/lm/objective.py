@@ -1,10 +1,12 @@
-"""Training objective of the language models: label-smoothed KL divergence."""
+"""Training objective of the language models: label-smoothed KL divergence, its means and its weights."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 
+from quarkaudio_jax.lm.inputs import Targets
 from quarkaudio_jax.nn.causal import RECOMPUTE_SCOPE
 
 
@@ -50,3 +52,48 @@ def _backward(smoothing, residuals, gradients):
 
 
 linear_loss_and_correct.defvjp(_forward, _backward)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenMetrics:
+    """Loss (float32) and correctness (bool) of each prediction; position l predicts position l + 1.
+
+    Values count where the masks are True. Durations are those of an adaptive codec.
+    """
+
+    loss_BxLxK: jax.Array
+    correct_BxLxK: jax.Array
+    mask_BxLxK: jax.Array
+    duration_loss_BxL: jax.Array | None = None
+    duration_mask_BxL: jax.Array | None = None
+
+
+def token_metrics(
+    targets: Targets,
+    loss_BxLxK: jax.Array,
+    correct_BxLxK: jax.Array,
+    duration_logits: jax.Array | None,
+    smoothing: float,
+) -> TokenMetrics:
+    """Metrics from the results of `loss_and_correct` for all codebooks, and from duration logits (B, L, durations)."""
+    if duration_logits is None:
+        return TokenMetrics(loss_BxLxK, correct_BxLxK, targets.mask_BxLxK)
+    assert targets.durations_BxL is not None
+    duration_loss = smoothed_kl(duration_logits, targets.durations_BxL, smoothing)
+    return TokenMetrics(loss_BxLxK, correct_BxLxK, targets.mask_BxLxK, duration_loss, targets.duration_mask_BxL)
+
+
+def masked_mean(values: jax.Array, mask: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Mean over `axes` of the values where `mask` is True; 0 where it nowhere is."""
+    mask = mask.astype(jnp.float32)
+    return (values * mask).sum(axes) / jnp.maximum(mask.sum(axes), 1.0)
+
+
+def weighted_loss(metrics: TokenMetrics, weights_K: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(loss, its parts): the weighted mean over codebooks of their means over positions, plus that of durations."""
+    codes = (masked_mean(metrics.loss_BxLxK, metrics.mask_BxLxK, (0, 1)) * weights_K).sum() / weights_K.sum()
+    if metrics.duration_loss_BxL is None:
+        return codes, {"codes": codes}
+    assert metrics.duration_mask_BxL is not None
+    durations = masked_mean(metrics.duration_loss_BxL, metrics.duration_mask_BxL, (0, 1))
+    return codes + durations, {"codes": codes, "durations": durations}

@@ -38,4 +38,6 @@ def configured_lm(cfg: LMTrainConfig) -> LMConfig:
         aligned_rate=cfg.lm.aligned_rate,
         bidirectional_prefix=cfg.lm.bidirectional_prefix,
         encoder_layers=cfg.lm.encoder_layers,
+        ar_codebooks=cfg.lm.ar_codebooks,
+        fill_layers=cfg.lm.fill_layers if cfg.lm.ar_codebooks else 0,
     )

@@ -12,8 +12,10 @@ from quarkaudio_jax.config import ConfigError, LMTrainConfig
 from quarkaudio_jax.data.heldout import heldout_rows
 from quarkaudio_jax.data.packing import packed_batches
 from quarkaudio_jax.data.prepared import read_dataset_info
-from quarkaudio_jax.lm import model as lm
+from quarkaudio_jax.lm.inputs import batch_shapes
 from quarkaudio_jax.lm.masking import masked_spans
+from quarkaudio_jax.lm.model import LanguageModel, init_params
+from quarkaudio_jax.lm.objective import TokenMetrics, masked_mean, weighted_loss
 from quarkaudio_jax.lm.positions import of_segment
 from quarkaudio_jax.lm.variants import configured_lm
 from quarkaudio_jax.nn.dropout import DROPOUT
@@ -48,13 +50,18 @@ class LMProgram(Program[LMTrainConfig]):
         if cfg.lm.dtype not in DTYPES:
             raise ConfigError(f"config.lm.dtype is {cfg.lm.dtype!r}, but should be one of {', '.join(DTYPES)}")
         self.cfg = cfg
+        books = len(cfg.dataset.codebooks)
+        chosen = cfg.lm.ar_codebooks
+        if chosen and (len(set(chosen)) != len(chosen) or len(chosen) >= books or max(chosen) >= books):
+            raise ConfigError(
+                f"config.lm.ar_codebooks is {chosen}: name some, not all, of the codec's {books} codebooks, from 0, once each"
+            )
         self.lm_cfg = configured_lm(cfg)
-        books = len(self.lm_cfg.codebooks)
         weights = cfg.lm.codebook_weights or (1.0,) * books
         if len(weights) != books:
             raise ConfigError(f"config.lm.codebook_weights has {len(weights)} weights, the codec {books} codebooks")
         self.weights_K = jnp.asarray(weights)
-        self.model = lm.LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat, unroll=cfg.lm.unroll)
+        self.model = LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat, unroll=cfg.lm.unroll)
         self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
         self.rates = {"positions": cfg.data.batch_size * cfg.data.length}  # padding included
@@ -73,11 +80,11 @@ class LMProgram(Program[LMTrainConfig]):
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of a batch of `data.packing`."""
         stored = FEATURE_DTYPES[self.cfg.dataset.dtype]
-        return lm.batch_shapes(self.lm_cfg, batch_size, self.cfg.data.length, stored)
+        return batch_shapes(self.lm_cfg, batch_size, self.cfg.data.length, stored)
 
     def init(self) -> State:
         """Random weights."""
-        params = lm.init_params(self.model, jax.random.key(self.cfg.seed))
+        params = init_params(self.model, jax.random.key(self.cfg.seed))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
         training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2), jnp.float32))
         return State(jnp.zeros((), jnp.int32), LMModel(params, ema), training)
@@ -119,12 +126,12 @@ class LMProgram(Program[LMTrainConfig]):
         features = batch["features"]
         return {**batch, "features": jnp.where(mask[..., None], 0, features).astype(features.dtype)}
 
-    def _scores(self, params, batch, dropped_BxL=None, rngs=None) -> lm.TokenMetrics:
+    def _scores(self, params, batch, dropped_BxL=None, rngs=None) -> TokenMetrics:
         smoothing = self.cfg.lm.label_smoothing
         scores: Any = self.model.apply({"params": params}, batch, dropped_BxL, smoothing, rngs=rngs, method="metrics")
         return scores
 
-    def _tally(self, batch, scores: lm.TokenMetrics) -> jax.Array:
+    def _tally(self, batch, scores: TokenMetrics) -> jax.Array:
         """Counts of correct and of all predictions by task (tasks, 2)."""
         onehot_BxLxN = jax.nn.one_hot(task_of(batch), len(TASKS), dtype=jnp.float32)
         counted = scores.mask_BxLxK.astype(jnp.float32)
@@ -138,9 +145,9 @@ class LMProgram(Program[LMTrainConfig]):
         def objective(params):
             masked = self._masked(batch, state.step)
             scores = self._scores(params, masked, self._dropped(batch, state.step), rngs)
-            total, parts = lm.loss(scores, self.weights_K)
+            total, parts = weighted_loss(scores, self.weights_K)
             counted = scores.mask_BxLxK
-            return total, (parts, lm.masked_mean(scores.correct_BxLxK, counted, (0, 1)), self._tally(batch, scores))
+            return total, (parts, masked_mean(scores.correct_BxLxK, counted, (0, 1)), self._tally(batch, scores))
 
         (total, (parts, accuracy_K, now)), gradient = jax.value_and_grad(objective, has_aux=True)(state.model.params)
         updates, opt_state = self.optimizer.update(gradient, state.training.opt_state, state.model.params)
@@ -167,8 +174,8 @@ class LMProgram(Program[LMTrainConfig]):
         """Loss and accuracy of each row, with `eval_params`."""
         scores = self._scores(eval_params(state.model), batch)
         return {
-            "loss": lm.masked_mean(scores.loss_BxLxK, scores.mask_BxLxK, (1, 2)),
-            "accuracy": lm.masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (1, 2)),
+            "loss": masked_mean(scores.loss_BxLxK, scores.mask_BxLxK, (1, 2)),
+            "accuracy": masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (1, 2)),
         }, {}
 
 

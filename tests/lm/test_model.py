@@ -11,7 +11,7 @@ import pytest
 
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import BackboneConfig, empty_cache
-from quarkaudio_jax.lm.objective import loss_and_correct
+from quarkaudio_jax.lm.objective import loss_and_correct, masked_mean, token_metrics, weighted_loss
 from quarkaudio_jax.tokens.sequence import AUDIO_KINDS, Kind, build_sequence, scatter_features
 from tests.tokens.reference import delayed
 
@@ -118,14 +118,14 @@ def test_every_condition_counts(params, where):
 def score(cfg, predictions, batch, smoothing=0.1):
     """The scores of logits of all codebooks at once."""
     targets, (scores, durations) = lm.build_targets(cfg, batch), predictions
-    return lm.token_metrics(targets, *loss_and_correct(scores, targets.ids_BxLxK, smoothing), durations, smoothing)
+    return token_metrics(targets, *loss_and_correct(scores, targets.ids_BxLxK, smoothing), durations, smoothing)
 
 
 def loss_of(predictions, batch, weights=(1.0, 1.0, 1.0)):
     """(loss, accuracy of each codebook) without smoothing."""
     scores = score(CFG, predictions, batch, 0.0)
-    accuracy = lm.masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (0, 1))
-    return lm.loss(scores, jnp.array(weights))[0], accuracy
+    accuracy = masked_mean(scores.correct_BxLxK, scores.mask_BxLxK, (0, 1))
+    return weighted_loss(scores, jnp.array(weights))[0], accuracy
 
 
 @pytest.mark.parametrize("max_duration", [pytest.param(0, marks=pytest.mark.slow), 8])
@@ -136,11 +136,11 @@ def test_scores_a_codebook_at_a_time_equal_those_of_the_logits(max_duration):
 
     def whole(params):
         scores = score(cfg, model.apply({"params": params}, batch), batch, 0.1)
-        return lm.loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
+        return weighted_loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
 
     def apart(params):
         scores = model.apply({"params": params}, batch, None, 0.1, method="metrics")
-        return lm.loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
+        return weighted_loss(scores, jnp.array([1.0, 0.5, 2.0]))[0], vars(scores)
 
     (loss, scores), gradient = jax.jit(jax.value_and_grad(whole, has_aux=True))(params)
     (found, apart_scores), found_gradient = jax.jit(jax.value_and_grad(apart, has_aux=True))(params)
@@ -199,7 +199,7 @@ def test_durations_of_the_adaptive_codec_stand_beside_codebook_0():
     assert np.asarray(tokens.tokens_BxLxK)[0, answer, 0].tolist() == [S, *CODES[0][:, 0], E, N, N]
     variables = jax.jit(lm.LanguageModel(cfg).init)(jax.random.key(0), batch)
     predictions = jax.jit(lm.LanguageModel(cfg).apply)(variables, batch)
-    value, parts = lm.loss(score(cfg, predictions, batch), jnp.ones(3))
+    value, parts = weighted_loss(score(cfg, predictions, batch), jnp.ones(3))
     assert np.isfinite(float(value)) and float(parts["durations"]) > 0
 
 

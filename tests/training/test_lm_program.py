@@ -160,6 +160,8 @@ def test_the_published_schedule_rises_as_a_cosine_and_falls_by_a_factor():
     [
         ({"dtype": "float8"}, "config.lm.dtype is 'float8'"),
         ({"codebook_weights": (1.0, 2.0, 3.0)}, "has 3 weights, the codec 2 codebooks"),
+        ({"ar_codebooks": (2,)}, r"config.lm.ar_codebooks is \(2,\): name some, not all, of the codec's 2 codebooks"),
+        ({"ar_codebooks": (1, 0)}, "name some, not all"),
     ],
 )
 def test_wrong_settings_are_named(fields, message):
