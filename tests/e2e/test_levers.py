@@ -1,0 +1,47 @@
+"""A language model with every option of `docs/training.md`: trained, stopped, resumed, and run from wave to wave."""
+
+import jax
+import numpy as np
+import pytest
+
+from quarkaudio_jax.config import from_config_dict
+from quarkaudio_jax.inference.task_model import load_task_model
+from quarkaudio_jax.training.loop import Trainer
+from quarkaudio_jax.training.preemption import Preemption
+from quarkaudio_jax.weights.saved_lm import read_lm
+from tests.conftest import losses, small_lm_config
+
+LEVERS = dict(
+    lm__condition_stack=4,
+    lm__aligned_rate=1.0,
+    lm__bidirectional_prefix=True,
+    lm__encoder_layers=1,
+    lm__feature_mask=0.2,
+    lm__ar_codebooks=(0, 4),
+    lm__fill_layers=1,
+    lm__codebook_weights=(2.0, *[1.0] * 7),
+)
+
+
+@pytest.mark.slow
+def test_a_run_with_every_option_resumes_and_runs_from_wave_to_wave(prepared, trained, tmp_path, monkeypatch):
+    config = from_config_dict(small_lm_config(prepared, **LEVERS))
+    Trainer(config, tmp_path / "once").run()
+    with monkeypatch.context() as told:
+        told.setattr(Preemption, "should_stop", lambda _, step: step == 2)
+        Trainer(config, tmp_path / "twice").run()
+    Trainer(config, tmp_path / "twice").run()
+    assert losses(tmp_path / "once") == losses(tmp_path / "twice")
+    one, other = (read_lm(tmp_path / name)[1] for name in ("once", "twice"))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert {"encoder", "fill_model"} <= one.keys()
+
+    model = load_task_model(tmp_path / "once", codec=trained)
+    assert model._lm.cfg.delay_padding == 3
+    rng = np.random.default_rng(0)
+    wave, voice = (rng.standard_normal(48000 * seconds).astype(np.float32) * 0.1 for seconds in (3, 1))
+    out = model("extraction", wave, 48000, reference=(voice, 48000), guidance=1.5)
+    assert out.shape == wave.shape and np.isfinite(out).all() and out.any()
+    model.save_pretrained(tmp_path / "saved")
+    again = load_task_model(tmp_path / "saved")
+    np.testing.assert_array_equal(again("extraction", wave, 48000, reference=(voice, 48000), guidance=1.5), out)
