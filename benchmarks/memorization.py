@@ -12,7 +12,7 @@ import functools
 import jax
 import numpy as np
 
-from quarkaudio_jax.data.heldout import heldout_count
+from quarkaudio_jax.data.heldout import heldout_end
 from quarkaudio_jax.data.prepared import SequenceBuilder, open_tasks
 from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.model import LanguageModel
@@ -52,9 +52,7 @@ def main() -> None:
     with_text = bool(cfg.dataset.text_width)
     print("| task | examples | teacher-forced accuracy | exact |\n| --- | ---: | ---: | ---: |")
     for task, (records, _) in open_tasks(cfg.data).items():
-        rows = read_rows(
-            records, heldout_count(len(records), cfg.data.heldout), args.examples, cfg, model.cfg.delay_padding
-        )
+        rows = read_rows(records, heldout_end(records, cfg.data.heldout), args.examples, cfg, model.cfg.delay_padding)
         length = max(len(row["kind"]) for row in rows)
         batch = collate(rows, length, with_text)
         scores = jax.jit(functools.partial(model.apply, method="metrics"))(variables, batch)

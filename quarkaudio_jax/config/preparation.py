@@ -45,7 +45,8 @@ class PrepareConfig:
     Neither is needed for the domains of codec training. features: SSL features stored for source and reference, of width
     `feature_width` if the recipe has no width of its own, as `dtype` (float16 or bfloat16); text: features of the text.
     shard: examples per file. batch_size: examples per batch of the SSL model and the codec. workers: processes that
-    simulate (0: `threads` of this one). sample_rate, clip_seconds: of the audio of codec training; longer clips are cut.
+    simulate (0: `threads` of this one). draws: mixtures of each target, one after the other, for restoration, extraction and
+    separation (LauraTSE, arXiv:2504.07402, mixes anew at every draw); a target that stays the same is encoded once. sample_rate, clip_seconds: of the audio of codec training; longer clips are cut.
     """
 
     seed: Seed = 0
@@ -60,6 +61,7 @@ class PrepareConfig:
     simulation: SimulationConfig = dataclasses.field(default_factory=SimulationConfig)
     sample_rate: Size = 48000
     clip_seconds: Positive = 20.0
+    draws: Size = 1
     shard: Size = 256
     batch_size: Size = 8
     workers: Count = 0

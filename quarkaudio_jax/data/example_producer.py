@@ -12,7 +12,7 @@ from quarkaudio_jax.config import PrepareConfig
 from quarkaudio_jax.data.crops import GRID_HZ, SourceError
 from quarkaudio_jax.data.shards import Shard
 from quarkaudio_jax.data.simulation.example import Inputs, random_segment
-from quarkaudio_jax.data.simulation.registry import simulate
+from quarkaudio_jax.data.simulation.registry import REDRAWN, simulate
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
 from quarkaudio_jax.data.workers import use_workers
 from quarkaudio_jax.io.audio import AudioError, UnreadableError
@@ -57,7 +57,8 @@ class ExampleProducer:
         return out
 
     def _task(self, inputs: Inputs, part: str, index: int) -> dict[str, Any]:
-        example, problems = simulate(part, inputs, self._cfg.seed, index)
+        target, draw = divmod(index, self._cfg.draws) if part in REDRAWN else (index, 0)
+        example, problems = simulate(part, inputs, self._cfg.seed, target, draw)
         waves = {"source": example.source_S, "target": example.target_S, "reference": example.reference_S}
         return {**waves, "text": example.text, "meta": _json(example.meta), "problems": problems}
 

@@ -1,10 +1,12 @@
 """Held-out examples of prepared data."""
 
+import json
 import logging
 from typing import Any
 
 from quarkaudio_jax.config import LMDataConfig
 from quarkaudio_jax.data.prepared import SequenceBuilder, open_tasks
+from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.data.skipping import DataError
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.tokens.sequence import FEATURE_KEYS, collate
@@ -18,6 +20,14 @@ def heldout_count(total: int, share: float) -> int:
     return min(max(round(total * share), 1), total - 1) if share > 0 else 0
 
 
+def heldout_end(records: Records, share: float) -> int:
+    """`heldout_count` of a task's records, and the further mixtures of the last target (`PrepareConfig.draws`)."""
+    count = heldout_count(len(records), share)
+    while 0 < count < len(records) and json.loads(records[count]["meta"]).get("draw"):
+        count += 1
+    return count
+
+
 def heldout_rows(cfg: LMDataConfig, delay_padding: int, count: int, condition_stack: int = 1) -> list[dict[str, Any]]:
     """Reads up to `count` held-out examples of each task, padded to the longest, with `name` and `group` (the task).
 
@@ -26,7 +36,7 @@ def heldout_rows(cfg: LMDataConfig, delay_padding: int, count: int, condition_st
     found: list[tuple[str, dict[str, Any]]] = []
     for task, (records, _) in open_tasks(cfg).items():
         builder = SequenceBuilder(records, cfg.length, delay_padding, condition_stack)
-        for index in range(min(count, heldout_count(len(records), cfg.heldout))):
+        for index in range(min(count, heldout_end(records, cfg.heldout))):
             try:
                 found.append((f"{task}/{index}", builder.sequence(index)))
             except AudioError as error:

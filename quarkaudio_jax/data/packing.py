@@ -14,7 +14,7 @@ import grain
 import numpy as np
 
 from quarkaudio_jax.config import LMDataConfig
-from quarkaudio_jax.data.heldout import heldout_count
+from quarkaudio_jax.data.heldout import heldout_end
 from quarkaudio_jax.data.position import HostShare, merge_states, state_of_host
 from quarkaudio_jax.data.prepared import ExampleId, SequenceBuilder, open_tasks
 from quarkaudio_jax.data.skipping import DataError, SkipMonitor
@@ -173,7 +173,7 @@ def packed_batches(
 
     def share_of(task: str, start: int, taken: frozenset[int]) -> grain.IterDataset:
         records = tasks[task][0]
-        order = grain.MapDataset.range(heldout_count(len(records), cfg.heldout), len(records))
+        order = grain.MapDataset.range(heldout_end(records, cfg.heldout), len(records))
         order = order.seed(zlib.crc32(task.encode()) + seed).shuffle().repeat()
         mine = order.map_with_index(functools.partial(_example_id, task))[start + process_index :: process_count]
         if taken:

@@ -54,8 +54,13 @@ class Encoders:
         self.features = FeatureEncoder(extractor, width, cfg.batch_size)
 
     def codes(self, waves: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """The codes of each wave, in the dtypes of prepared data."""
+        """The codes of each wave, in the dtypes of prepared data; equal waves are encoded once."""
         assert self.codec is not None, "made with with_codec=False"
+        places: dict[bytes, int] = {}
+        which = [places.setdefault(wave.tobytes(), len(places)) for wave in waves]
+        if len(places) < len(waves):
+            found = self.codes([waves[which.index(place)] for place in range(len(places))])
+            return [found[place] for place in which]
         out: list[dict[str, np.ndarray]] = [{}] * len(waves)
         for which, batch, lengths in _batches(waves, self.codec.sample_rate // 2, self._batch):
             codes = self.codec.encode(batch, lengths=lengths)

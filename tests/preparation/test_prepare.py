@@ -17,6 +17,7 @@ from quarkaudio_jax import load_codec
 from quarkaudio_jax.config import DataConfig, DomainConfig, PrepareConfig, from_config_dict
 from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.heldout import heldout_end
 from quarkaudio_jax.data.pipeline import crop_spec, training_batches
 from quarkaudio_jax.data.records import Records, parts_of
 from quarkaudio_jax.data.simulation.example import Inputs
@@ -55,6 +56,19 @@ def test_records_hold_what_the_simulation_made(prepared, trained):
             equal = record[stream] == np.asarray(getattr(alone, f"{stream}_BxTxK"))[0]
             assert equal.mean() > 0.99  # a batch rounds otherwise than an item alone
         assert not len(record["durations"])
+
+
+@pytest.mark.slow
+def test_draws_of_a_target_share_its_codes_and_stay_on_one_side_of_the_heldout_ones(trained, tmp_path):
+    fields = {"examples.restoration": 6, "draws": 3, "simulation.degrade.reverberation": 0.0, "simulation.seconds": 1.0}
+    call(*arguments(trained, tmp_path, **fields, **{"simulation.level": "(-40.0,-35.0)"}))
+    records = Records(tmp_path / "restoration")
+    found = [records[i] for i in range(6)]
+    assert [json.loads(r["meta"]).get("draw", 0) for r in found] == [0, 1, 2, 0, 1, 2]
+    for group in (found[:3], found[3:]):
+        assert all((r["acoustic"] == group[0]["acoustic"]).all() for r in group)
+        assert (group[1]["source"] != group[0]["source"]).any()
+    assert heldout_end(records, 0.2) == 3 and heldout_end(records, 0.5) == 3 and heldout_end(records, 0.0) == 0
 
 
 def test_tfds_opens_it(prepared):

@@ -25,9 +25,14 @@ SIMULATORS: dict[str, Callable[[Inputs, RecordedRNG], Example]] = {
 
 MAX_ATTEMPTS = 20
 
+REDRAWN = ("restoration", "extraction", "separation")
+"""Tasks in which the same target can be mixed in several ways: it is drawn first."""
 
-def simulate(task: str, inputs: Inputs, seed: int, index: int) -> tuple[Example, list[str]]:
+
+def simulate(task: str, inputs: Inputs, seed: int, index: int, draw: int = 0) -> tuple[Example, list[str]]:
     """Simulates example `index` of a task: (example, reasons for rejected attempts). Deterministic in its arguments.
+
+    draw: for tasks of REDRAWN, number of the mixture with that example's talker, cut and level.
 
     An attempt that meets unusable audio is rejected and drawn again. AudioError: all attempts failed. UnreadableError:
     a file can't be opened (drawing again would give another example than on a machine that can open it). SourceError:
@@ -36,9 +41,13 @@ def simulate(task: str, inputs: Inputs, seed: int, index: int) -> tuple[Example,
     problems: list[str] = []
     last = ""
     for attempt in range(MAX_ATTEMPTS):
-        rng = RecordedRNG(np.random.default_rng([seed, TASKS[task].number, index, attempt]))
+        seeds = [seed, TASKS[task].number, index, attempt]
+        other = np.random.default_rng([*seeds, draw]) if draw else None
+        rng = RecordedRNG(np.random.default_rng(seeds), after_target=other)
         rng.log("index", index)
         rng.log("attempt", attempt)
+        if draw:
+            rng.log("draw", draw)
         try:
             return SIMULATORS[task](inputs, rng), problems
         except UnreadableError:

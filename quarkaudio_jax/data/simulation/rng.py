@@ -9,16 +9,30 @@ T = TypeVar("T")
 
 
 class RecordedRNG:
-    """Random values from `rng`; `record` maps the name of each to its value, as plain JSON."""
+    """Random values from `rng`; `record` maps the name of each to its value, as plain JSON.
 
-    def __init__(self, rng: np.random.Generator, record: dict[str, Any] | None = None, prefix: str = ""):
+    after_target: the generator to go on with once the target has been drawn (default: the same).
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        record: dict[str, Any] | None = None,
+        prefix: str = "",
+        after_target: np.random.Generator | None = None,
+    ):
         self._rng = rng
         self._prefix = prefix
+        self._after_target = after_target
         self.record: dict[str, Any] = {} if record is None else record
 
     def scope(self, name: str) -> "RecordedRNG":
         """Returns a view of the same generator and record that prefixes names with `name.`."""
         return RecordedRNG(self._rng, self.record, f"{self._prefix}{name}.")
+
+    def target_drawn(self) -> None:
+        """Goes on with the other generator, if there is one."""
+        self._rng = self._after_target or self._rng
 
     def log(self, name: str, value: T) -> T:
         """Records a value that follows from the drawn ones, and returns it."""

@@ -31,6 +31,7 @@ def pick_talker(inputs: Inputs, rng: RecordedRNG) -> tuple[int, Clip]:
     rng.log("talker.speaker", clip.utterance.speaker)
     part = random_segment(clip, inputs.cfg.seconds, rng.scope("talker"))
     samples = scale_rms(part.samples_S, rng.uniform("talker.level_db", inputs.cfg.level))
+    rng.target_drawn()
     return index, dataclasses.replace(part, samples_S=samples)
 
 

@@ -23,7 +23,7 @@ from quarkaudio_jax.data import manifest
 from quarkaudio_jax.data.crops import SourceError
 from quarkaudio_jax.data.example_producer import CLIPS
 from quarkaudio_jax.data.simulation.example import Inputs
-from quarkaudio_jax.data.simulation.registry import SIMULATORS, simulate
+from quarkaudio_jax.data.simulation.registry import REDRAWN, SIMULATORS, simulate
 from quarkaudio_jax.data.simulation.speech_editing import splice
 from quarkaudio_jax.data.utterance import Utterance, Word
 from quarkaudio_jax.io.audio import AudioError
@@ -64,6 +64,19 @@ def test_the_table_of_tasks_is_all_that_the_configuration_needs():
     assert set(to_config_dict(TaskExamples())) == {*TASKS, *CLIPS}
     assert pickle.loads(pickle.dumps(TaskExamples(lass=3))) == TaskExamples(lass=3)
     assert all(prepare.get_config("tiny").examples[task] == 64 for task in TASKS)
+
+
+@pytest.mark.parametrize("task", REDRAWN)
+def test_draws_mix_the_same_target_anew(task):
+    plain = inputs(degrade__reverberation=0.0, level=(-40.0, -35.0))
+    first, second, third = (simulate(task, plain, 0, 3, draw)[0] for draw in range(3))
+    assert first.meta == simulate(task, plain, 0, 3)[0].meta and "draw" not in first.meta
+    for draw, example in enumerate((second, third), start=1):
+        assert example.meta["draw"] == draw and example.meta["talker.id"] == first.meta["talker.id"]
+        assert len(example.source_S) == len(first.source_S) and (example.source_S != first.source_S).any()
+        if task != "separation":  # whose target is the louder talker
+            np.testing.assert_array_equal(example.target_S, first.target_S)
+    assert (second.source_S != third.source_S).any()
 
 
 @pytest.mark.parametrize("task", SIMULATORS)
