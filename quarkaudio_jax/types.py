@@ -23,7 +23,8 @@ Array = Any  # numpy.ndarray or jax.Array
 class Wave:
     """Audio in [-1, 1].
 
-    samples_BxS: float32. sample_rate: Hz. lengths_B: valid samples of each item (int32), or None if all are S long.
+    samples_BxS: float32; of a stereo codec (B, S, 2), left and right. sample_rate: Hz. lengths_B: valid samples of each item
+    (int32), or None if all are S long.
     """
 
     samples_BxS: Array
@@ -31,12 +32,17 @@ class Wave:
     lengths_B: Array | None = None
 
 
+STREAMS = ("acoustic", "semantic", "spatial")
+"""Names of the streams of codes, in the order in which they are stored; a mono codec has the first two."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Codes:
     """Codes of an H-Codec, from 0.
 
     acoustic_BxTxK, semantic_BxTxK: int32. frame_rate: Hz. lengths_B: valid frames of each item (int32), or None if all are
-    T long. durations_BxT: frames per code of a codec with an adaptive frame rate, else None.
+    T long. durations_BxT: frames per code of a codec with an adaptive frame rate, else None. spatial_BxTxK: the third
+    stream, of a stereo codec, else None; streams may differ in K.
     """
 
     acoustic_BxTxK: Array
@@ -44,6 +50,13 @@ class Codes:
     frame_rate: float
     lengths_B: Array | None = None
     durations_BxT: Array | None = None
+    spatial_BxTxK: Array | None = None
+
+    @property
+    def streams(self) -> tuple[Array, ...]:
+        """The streams that there are, in the order of `STREAMS`."""
+        found = (self.acoustic_BxTxK, self.semantic_BxTxK, self.spatial_BxTxK)
+        return tuple(codes for codes in found if codes is not None)
 
 
 @dataclasses.dataclass(frozen=True)

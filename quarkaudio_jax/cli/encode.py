@@ -1,4 +1,4 @@
-"""Encode audio files of any sample rate and length, as mono, to token files.
+"""Encode audio files of any sample rate and length, as the codec's mono or stereo, to token files.
 
 quarkaudio encode speech.wav music/ --checkpoint=runs/first --output=tokens
 """
@@ -10,6 +10,9 @@ from quarkaudio_jax.cli.common import process_files, report_errors, set_up, trac
 from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.errors import UserError
 
+MEAN = -1
+"""Value of --channel for the mean of all channels."""
+
 
 def _parser() -> options.Parser:
     parser = options.Parser("quarkaudio encode", __doc__)
@@ -18,7 +21,10 @@ def _parser() -> options.Parser:
     options.add_path(group, "output", "folder for the token files (NAME.qka, subfolders kept)", required=True)
     options.add_overwrite(group, skip=True)
     group.add_argument(
-        "--channel", type=_channel, metavar="mean|first|N", help="channel to encode, from 1 (default: mean of all)"
+        "--channel",
+        type=_channel,
+        metavar="mean|first|N",
+        help="channel to encode as mono, from 1 (default: mean of all; left and right for a stereo codec)",
     )
     group = parser.add_argument_group("model")
     options.add_path(
@@ -43,9 +49,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _channel(text: str) -> int | None:
-    """The channel to read, counted from 0, or None for the mean."""
+    """The channel to read, counted from 0, or MEAN."""
     if text == "mean":
-        return None
+        return MEAN
     if text != "first" and not (text.isdecimal() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text!r} is neither mean nor first nor a number from 1")
     return 0 if text == "first" else int(text) - 1
@@ -65,12 +71,16 @@ def run(args: argparse.Namespace) -> None:
         return
     codec = load_codec(args.checkpoint, args.features)
     _check_grouping(args, codec)
-    if args.num_codebooks is not None and not 1 <= args.num_codebooks <= min(codec.num_codebooks):
-        raise UsageError(f"--num-codebooks is {args.num_codebooks}; {codec.name} has 1 to {min(codec.num_codebooks)}")
+    if args.num_codebooks is not None and not 1 <= args.num_codebooks <= max(codec.num_codebooks):
+        raise UsageError(f"--num-codebooks is {args.num_codebooks}; {codec.name} has 1 to {max(codec.num_codebooks)}")
+    channel, channels = (
+        (None if args.channel == MEAN else args.channel),
+        (codec.channels if args.channel is None else 1),
+    )
     choices = dict(threshold=args.threshold, max_group=args.max_group, num_codebooks=args.num_codebooks)
 
     def encode(source, target) -> str:
-        with ResampledReader(source, codec.sample_rate, args.channel) as reader:
+        with ResampledReader(source, codec.sample_rate, channel, channels) as reader:
             read = track_reads(reader, codec.num_windows(reader.num_samples))
             try:
                 codes = codec.encode_stream(read, reader.num_samples, **choices)

@@ -64,7 +64,7 @@ class Window:
 
 
 ReadSamples = Callable[[int, int], np.ndarray]
-"""read(start, stop) -> samples [start, stop) at the codec's rate, fewer at the end of the recording."""
+"""read(start, stop) -> samples [start, stop), (S,) or (S, C), at the codec's rate, fewer at the end of the recording."""
 
 
 def encode(
@@ -76,15 +76,15 @@ def encode(
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Yields the arrays of `encode_window` for the frames of each chunk.
 
-    encode_window(wave_S, valid_samples, keep) returns arrays (T, ...) for a zero-padded window; the frames `keep` of
-    them are used.
+    encode_window(wave, valid_samples, keep) returns arrays (T, ...) for a zero-padded window (S,) or (S, C); the frames
+    `keep` of them are used.
     """
     num_frames = ceil_div(num_samples, frame_hop)
     for window in chunk_spec.windows(num_frames):
         start = window.start * frame_hop
         samples = read(start, min(window.stop * frame_hop, num_samples))
         size = chunk_spec.padded(window.stop - window.start) * frame_hop
-        wave = np.zeros(size, np.float32)
+        wave = np.zeros((size, *samples.shape[1:]), np.float32)
         wave[: len(samples)] = samples
         keep = slice(window.first - window.start, window.last - window.start)
         yield tuple(array[keep] for array in encode_window(wave, len(samples), keep))
@@ -95,13 +95,14 @@ def concatenate(chunks: Iterator[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, .
     return tuple(np.concatenate(arrays) for arrays in zip(*chunks, strict=True))
 
 
-def run_length(acoustic_TxK: np.ndarray, semantic_TxK: np.ndarray, starts_T: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Codes of frames as codes of groups: (acoustic (G, K), semantic (G, K), durations (G,) int32).
+def run_length(streams: Sequence[np.ndarray], starts_T: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Codes (T, K) of frames as codes of groups: (codes (G, K) of each stream, ..., durations (G,) int32).
 
     starts_T: whether a group starts at the frame.
     """
     first = np.flatnonzero(starts_T)
-    return acoustic_TxK[first], semantic_TxK[first], np.diff(first, append=len(starts_T)).astype(np.int32)
+    durations = np.diff(first, append=len(starts_T)).astype(np.int32)
+    return *(codes_TxK[first] for codes_TxK in streams), durations
 
 
 def pad_stack(items: Sequence[tuple[np.ndarray, ...]]) -> tuple[list[np.ndarray], np.ndarray]:
@@ -115,23 +116,22 @@ def pad_stack(items: Sequence[tuple[np.ndarray, ...]]) -> tuple[list[np.ndarray]
 
 
 def decode(
-    decode_window: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
-    acoustic_TxK: np.ndarray,
-    semantic_TxK: np.ndarray,
+    decode_window: Callable[[list[np.ndarray], int], np.ndarray],
+    streams: Sequence[np.ndarray],
     num_samples: int,
     frame_hop: int,
     chunk_spec: ChunkSpec,
 ) -> Iterator[np.ndarray]:
-    """Yields the samples of each chunk, `num_samples` in all.
+    """Yields the samples of each chunk, `num_samples` in all, of streams of codes (T, K).
 
-    decode_window(acoustic, semantic, valid_frames) returns the samples of a window padded with code 0.
+    decode_window(streams, valid_frames) returns the samples of a window padded with code 0.
     """
-    num_frames = len(acoustic_TxK)
+    num_frames = len(streams[0])
     for window in chunk_spec.windows(num_frames):
         size, valid = chunk_spec.padded(window.stop - window.start), window.stop - window.start
         padding = ((0, size - valid), (0, 0))
-        acoustic, semantic = (np.pad(c[window.start : window.stop], padding) for c in (acoustic_TxK, semantic_TxK))
-        wave = decode_window(acoustic, semantic, valid)
+        padded = [np.pad(codes_TxK[window.start : window.stop], padding) for codes_TxK in streams]
+        wave = decode_window(padded, valid)
         begin, end = window.first * frame_hop, min(window.last * frame_hop, num_samples)
         offset = window.start * frame_hop
         yield wave[begin - offset : end - offset]

@@ -124,13 +124,32 @@ def check_pair(value: Any, what: str) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
-def check_waves(wave: Any, sample_rate: Any, lengths: Any, default_rate: int) -> tuple[list[np.ndarray], int]:
-    """Checks the input of `Codec.encode`: (valid samples (S,) of each item, float32, sample rate); UserError otherwise."""
+def check_waves(
+    wave: Any, sample_rate: Any, lengths: Any, default_rate: int, channels: int = 1
+) -> tuple[list[np.ndarray], int]:
+    """Checks the input of `Codec.encode`: (valid samples (S,) of each item, float32, sample rate); UserError otherwise.
+
+    channels: with 2, items are (S, 2): of recordings (S, 2), batches (B, S, 2), or mono ones, whose channel is doubled.
+    """
     if isinstance(wave, Wave):
         if sample_rate not in (None, wave.sample_rate) or lengths is not None:
             raise UserError("a Wave has its own sample_rate and lengths_B; leave the arguments out")
         wave, sample_rate, lengths = wave.samples_BxS, wave.sample_rate, wave.lengths_B
     samples = as_samples(wave)
+    stereo = channels > 1 and samples.ndim in (2, 3) and samples.shape[-1] == channels
+    if stereo and samples.size:
+        samples_BxSxC = samples if samples.ndim == 3 else samples[None]
+        return _checked_items(samples_BxSxC, samples.ndim == 2, sample_rate, lengths, default_rate)
+    if channels > 1 and samples.ndim == 2 and len(samples) == channels and lengths is None:
+        raise UserError(
+            f"wave has shape {samples.shape}; of a stereo recording give wave.T, (samples, 2); a batch of two mono "
+            "recordings needs lengths"
+        )
+    if channels > 1 and (samples.ndim not in (1, 2) or samples.size == 0):
+        raise UserError(
+            f"wave has shape {samples.shape}; it should be (samples, 2) or (batch, samples, 2), left and right last, or "
+            "mono, (samples,) or (batch, samples), and not empty"
+        )
     if samples.ndim not in (1, 2) or samples.size == 0:
         hint = (
             f": wave[:, 0] leaves out axis 1 of {samples.shape}" if samples.ndim == 3 and samples.shape[1] == 1 else ""
@@ -143,34 +162,50 @@ def check_waves(wave: Any, sample_rate: Any, lengths: Any, default_rate: int) ->
             f"wave has shape {samples.shape}, which is (samples, channels); it should be (samples,) or (batch, samples): "
             "wave.mean(axis=1) mixes the channels, wave.T makes a batch of them (a batch so short needs lengths)"
         )
+    rows, rate = _checked_items(samples_BxS, samples.ndim == 1, sample_rate, lengths, default_rate)
+    return [as_channels(row, channels) for row in rows], rate
+
+
+def _checked_items(
+    samples: np.ndarray, single: bool, sample_rate: Any, lengths: Any, default_rate: int
+) -> tuple[list[np.ndarray], int]:
+    """(valid samples of each item, sample rate) of a batch (B, S) or (B, S, C). single: it is one recording."""
+    batch, length = samples.shape[:2]
     rate = default_rate if sample_rate is None else as_rate(sample_rate)
     counts = np.full(batch, length) if lengths is None else as_counts(lengths, "lengths", batch, 1, length)
-    rows = [row[:count] for row, count in zip(samples_BxS, counts, strict=True)]
+    rows = [row[:count] for row, count in zip(samples, counts, strict=True)]
     for index, row in enumerate(rows):
-        check_level(row, "wave" if samples.ndim == 1 else f"item {index} of wave")
+        check_level(row, "wave" if single else f"item {index} of wave")
     return rows, rate
 
 
-def checked_reader(read: Callable[[int, int], Any]) -> Callable[[int, int], np.ndarray]:
-    """Wraps read(start, stop) to check its samples."""
+def as_channels(samples: np.ndarray, channels: int) -> np.ndarray:
+    """Samples (S,) or (S, C) with that many channels: one channel is repeated, other numbers of them are not changed."""
+    return samples if channels == 1 or samples.ndim == 2 else np.repeat(samples[:, None], channels, axis=1)
+
+
+def checked_reader(read: Callable[[int, int], Any], channels: int = 1) -> Callable[[int, int], np.ndarray]:
+    """Wraps read(start, stop) to check its samples (S,); with 2 channels (S, 2), or (S,), which is doubled."""
 
     def checked(start: int, stop: int) -> np.ndarray:
-        samples_S = as_samples(read(start, stop), "what read gives")
-        if samples_S.ndim != 1 or len(samples_S) > stop - start:
+        samples = as_samples(read(start, stop), "what read gives")
+        allowed = ((), (channels,)) if channels > 1 else ((),)
+        if samples.ndim == 0 or samples.shape[1:] not in allowed or len(samples) > stop - start:
+            wanted = " or ".join(str((stop - start, *rest)) for rest in allowed)
             raise UserError(
-                f"read({start}, {stop}) gives shape {samples_S.shape}; it should be ({stop - start},), fewer at the end"
+                f"read({start}, {stop}) gives shape {samples.shape}; it should be {wanted}, fewer at the end"
             )
-        check_level(samples_S, "the recording")
-        return samples_S
+        check_level(samples, "the recording")
+        return as_channels(samples, channels)
 
     return checked
 
 
-def check_codes(cfg: HCodecConfig, codes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Checks codes: (acoustic (B, T, K), semantic (B, T, K), lengths (B,), durations (B, T) or None), int32.
+def check_codes(cfg: HCodecConfig, codes: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray | None]:
+    """Checks codes: (streams, each (B, T, K), lengths (B,), durations (B, T) or None), int32.
 
-    Values beyond an item's length are ignored and returned as 0. A stream may have the first codebooks only. UserError
-    for codes that the codec can't decode.
+    Values beyond an item's length are ignored and returned as 0. A stream may have the first codebooks only, and the spatial
+    one may be missing. UserError for codes that the codec can't decode.
     """
     if not isinstance(codes, Codes):
         raise UserError(
@@ -180,16 +215,21 @@ def check_codes(cfg: HCodecConfig, codes: Any) -> tuple[np.ndarray, np.ndarray, 
     rate = codes.frame_rate
     if not isinstance(rate, numbers.Real) or not math.isclose(rate, cfg.frame_rate, rel_tol=1e-3):
         raise UserError(f"codes have frame_rate {rate!r}; {cfg.name} has {cfg.frame_rate:g}: give its own codes")
-    quantizers = {"acoustic": cfg.acoustic_quantizer, "semantic": cfg.semantic_quantizer}
-    streams = [
-        _check_stream(codes_BxTxK, f"{name} codes", quantizers[name].num_codebooks)
-        for name, codes_BxTxK in (("acoustic", codes.acoustic_BxTxK), ("semantic", codes.semantic_BxTxK))
-    ]
+    found = {"acoustic": codes.acoustic_BxTxK, "semantic": codes.semantic_BxTxK}
+    if codes.spatial_BxTxK is not None:
+        if cfg.spatial is None:
+            raise UserError(
+                f"codes have a spatial stream, but {cfg.name} is a mono codec: give the codec that made them"
+            )
+        found["spatial"] = codes.spatial_BxTxK
+    quantizers = {name: cfg.quantizers[name] for name in found}
+    streams = [_check_stream(found[name], f"{name} codes", quantizers[name].num_codebooks) for name in found]
     batch, rows = streams[0].shape[:2]
-    if streams[1].shape[:2] != (batch, rows):
-        raise UserError(
-            f"acoustic codes are {streams[0].shape}, semantic codes {streams[1].shape}; batch and frames should be equal"
-        )
+    for name, stream in zip(found, streams, strict=True):
+        if stream.shape[:2] != (batch, rows):
+            raise UserError(
+                f"acoustic codes are {streams[0].shape}, {name} codes {stream.shape}; batch and frames should be equal"
+            )
     durations = None
     if codes.durations_BxT is not None:
         durations = _check_durations(cfg, codes.durations_BxT, (batch, rows))
@@ -204,7 +244,25 @@ def check_codes(cfg: HCodecConfig, codes: Any) -> tuple[np.ndarray, np.ndarray, 
     if durations is not None:
         _check_range(durations, valid_BxT, 1, cfg.aggregation.max_group, "durations_BxT")
         durations = np.where(valid_BxT, durations, 0).astype(np.int32)
-    return *streams, lengths.astype(np.int32), durations
+    return streams, lengths.astype(np.int32), durations
+
+
+POSITION = {"azimuth": (-180, 360), "elevation": (-90, 90), "distance": (0, 5)}
+"""Lowest and highest value of each coordinate, azimuth and elevation in degrees, distance in m."""
+
+
+def check_position(azimuth: Any, elevation: Any, distance: Any, batch: int) -> np.ndarray:
+    """Checks a position, each coordinate a number or one for each item: (B, 3) float32; UserError otherwise."""
+    columns = []
+    for (name, (low, high)), value in zip(POSITION.items(), (azimuth, elevation, distance), strict=True):
+        array = as_array(value, name)
+        if array.dtype.kind not in "iuf" or array.shape not in ((), (batch,)):
+            raise UserError(f"{name} is {value!r}; it should be a number, or one for each of {batch} items")
+        if not ((array >= low) & (array <= high)).all():
+            unit = "m" if name == "distance" else "degrees"
+            raise UserError(f"{name} is {value!r}; it should be {low} to {high} {unit}")
+        columns.append(np.broadcast_to(array, batch))
+    return np.stack(columns, axis=-1).astype(np.float32)
 
 
 def _check_stream(value: Any, what: str, num_codebooks: int) -> np.ndarray:

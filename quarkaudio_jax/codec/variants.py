@@ -9,6 +9,7 @@ from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.codec.quantize import QuantizerConfig
 from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
+from quarkaudio_jax.codec.spatial import SpatialConfig, SpatialMapConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
 from quarkaudio_jax.errors import UserError
 
@@ -56,6 +57,16 @@ def hcodec1(
         ),
         aggregation=aggregation,
     )
+
+
+def stereo(cfg: HCodecConfig, name: str, num_codebooks: int, mapping: SpatialMapConfig | None = None) -> HCodecConfig:
+    """HCodec-Spatial: a mono codec with a third stream, of an encoder like its own and `num_codebooks` codebooks.
+
+    mapping: of mono to stereo by a position.
+    """
+    assert isinstance(cfg.encoder, SeanetEncoderConfig)
+    quantizer = dataclasses.replace(cfg.acoustic_quantizer, num_codebooks=num_codebooks)
+    return dataclasses.replace(cfg, name=name, spatial=SpatialConfig(cfg.encoder, quantizer, mapping))
 
 
 def hcodec2(
@@ -113,6 +124,25 @@ HCODEC_16K = hcodec1(
 )
 """H-Codec 1.0, 25 Hz: 137 M parameters, 4 + 4 codebooks of 1024, 2 kbit/s; HuBERT features."""
 
+HCODEC_16K_WIDE = hcodec1(
+    "hcodec_16k_wide",
+    filters=32,
+    strides=(8, 5, 4, 2),
+    dim=1024,
+    hidden=3072,
+    convnext_layers=12,
+    transformer_layers=2,
+    feature_dim=1024,
+    semantic_channels=1024,
+)
+"""The mono codec inside HCodec-Spatial: H-Codec 1.0 with the semantic branch of 1.5 and a wider decoder."""
+
+HCODEC_16K_STEREO = stereo(HCODEC_16K_WIDE, "hcodec_16k_stereo", 2)
+"""HCodec-Spatial, stereo, 25 Hz: 4 + 4 + 2 codebooks of 1024, 2.5 kbit/s; wav2vec 2.0 (xlsr-53) features of the mid."""
+
+HCODEC_16K_MONO2STEREO = stereo(HCODEC_16K_WIDE, "hcodec_16k_mono2stereo", 4, SpatialMapConfig())
+"""HCodec-Spatial, mono to stereo: 4 + 4 + 4 codebooks, and a mapping to stereo by azimuth, elevation and distance."""
+
 HCODEC_16K_ADAPTIVE = hcodec1(
     "hcodec_16k_adaptive",
     filters=32,
@@ -159,6 +189,14 @@ HCODEC_16K_TINY = hcodec1(
     **TINY_16K,
 )
 """H-Codec 1.0, small enough to train on a laptop's CPU (ours)."""
+
+HCODEC_16K_STEREO_TINY = stereo(HCODEC_16K_TINY, "hcodec_16k_stereo_tiny", 2)
+"""HCodec-Spatial, stereo, small enough to train on a laptop's CPU (ours)."""
+
+HCODEC_16K_MONO2STEREO_TINY = stereo(
+    HCODEC_16K_TINY, "hcodec_16k_mono2stereo_tiny", 4, SpatialMapConfig(32, 64, 64, (1, 2, 4))
+)
+"""HCodec-Spatial, mono to stereo, small enough to train on a laptop's CPU (ours)."""
 
 HCODEC_16K_ADAPTIVE_TINY = hcodec1(
     "hcodec_16k_adaptive_tiny",
@@ -266,6 +304,10 @@ VARIANTS = {
         HCODEC_16K_ADAPTIVE,
         HCODEC_16K_ADAPTIVE_UNMASKED,
         HCODEC_16K_TINY,
+        HCODEC_16K_STEREO,
+        HCODEC_16K_STEREO_TINY,
+        HCODEC_16K_MONO2STEREO,
+        HCODEC_16K_MONO2STEREO_TINY,
         HCODEC_16K_ADAPTIVE_TINY,
         HCODEC_48K,
         HCODEC_48K_6HZ,

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.codec.hcodec import HCodec
+from quarkaudio_jax.codec.hcodec import HCodec, wave_shape
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.compile_report.flops import count_flops
 from quarkaudio_jax.config import CodecTrainConfig, ConfigError, DatasetInfo, ExperimentConfig, LMTrainConfig
@@ -62,6 +62,8 @@ def with_dataset_info(cfg: ExperimentConfig, codec: str) -> ExperimentConfig:
     if cfg.data.folder:
         return dataclasses.replace(cfg, dataset=read_dataset_info(cfg.data))
     variant = get_variant(codec)
+    if variant.channels > 1:
+        raise ConfigError(f"{codec} is a stereo codec; language models are over the codes of mono codecs")
     quantizers = (variant.acoustic_quantizer, variant.semantic_quantizer)
     dataset = DatasetInfo(
         codec=codec,
@@ -115,7 +117,7 @@ def _lower_codec(cfg: CodecTrainConfig, devices: Sequence[Any], name: str, batch
     dtype, codec_cfg = DTYPES[cfg.codec.dtype], CodecProgram(cfg).codec_cfg
     codec, stacked = (HCodec(codec_cfg, dtype, scan=scan) for scan in (False, True))
     frames = math.ceil(SECONDS * codec_cfg.frame_rate)
-    wave = jax.ShapeDtypeStruct((batch, frames * codec_cfg.frame_hop), jnp.float32)
+    wave = jax.ShapeDtypeStruct(wave_shape(codec_cfg, batch, frames * codec_cfg.frame_hop), jnp.float32)
     shape = (batch, frames * codec_cfg.semantic.stride, codec_cfg.semantic.feature_dim)
     features = jax.ShapeDtypeStruct(shape, jnp.float32)
 

@@ -27,7 +27,8 @@ class CodecConfig:
 class LossConfig:
     """Weights of the generator's losses, and the scales of its spectral losses.
 
-    A loss with weight 0 is not computed. perceptual_from: first step of the perceptual loss.
+    A loss with weight 0 is not computed. mapping: of side vectors by position, of codecs that have that. perceptual_from:
+    first step of the perceptual loss.
     """
 
     mel: Amount = 15.0
@@ -36,6 +37,7 @@ class LossConfig:
     commitment: Amount = 0.25
     adversarial: Amount = 1.0
     feature_matching: Amount = 2.0
+    mapping: Amount = 1.0
     perceptual: Amount = 0.0
     perceptual_from: Count = 400_000
     mel_windows: tuple[Size, ...] = MEL_WINDOWS

@@ -10,11 +10,12 @@ import numpy as np
 from quarkaudio_jax.config import DataConfig
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.position import ExampleBatches
+from quarkaudio_jax.data.simulation.head import draw_position, spatialize
 from quarkaudio_jax.data.skipping import DataError, SkipMonitor
 from quarkaudio_jax.data.source import Source
 from quarkaudio_jax.data.sources import open_source, split_heldout
 from quarkaudio_jax.data.workers import use_workers
-from quarkaudio_jax.io.audio import AudioError
+from quarkaudio_jax.io.audio import AudioError, with_channels
 from quarkaudio_jax.io.levels import SILENT_PEAK, scale_peak
 from quarkaudio_jax.io.transforms import resample, to_mono, wrap_pad
 from quarkaudio_jax.types import round_up
@@ -26,12 +27,16 @@ DOMAINS = ("speech", "music", "events")
 
 @dataclasses.dataclass(frozen=True)
 class CropSpec:
-    """Sizes of a batch. samples: length of a crop; feature_frames, feature_dim: of precomputed features, or 0."""
+    """Sizes of a batch. samples: length of a crop; feature_frames, feature_dim: of precomputed features, or 0.
+
+    channels: 2 for stereo crops (S, 2), which have a `position` (3,), NaN where it is unknown; see `make_crop`.
+    """
 
     sample_rate: int
     samples: int
     feature_frames: int = 0
     feature_dim: int = 0
+    channels: int = 1
 
     @property
     def seconds(self) -> float:
@@ -40,21 +45,27 @@ class CropSpec:
 
 
 def crop_spec(
-    cfg: DataConfig, sample_rate: int, frame_hop: int, feature_hop: int = 0, feature_dim: int = 0
+    cfg: DataConfig, sample_rate: int, frame_hop: int, feature_hop: int = 0, feature_dim: int = 0, channels: int = 1
 ) -> CropSpec:
     """A crop of `cfg.crop_seconds`, rounded up to complete code frames; feature_hop = 0: no precomputed features."""
     samples = round_up(round(cfg.crop_seconds * sample_rate), frame_hop)
-    return CropSpec(
-        sample_rate, samples, samples // feature_hop if feature_hop else 0, feature_dim if feature_hop else 0
-    )
+    frames, dim = (samples // feature_hop, feature_dim) if feature_hop else (0, 0)
+    return CropSpec(sample_rate, samples, frames, dim, channels)
 
 
-def make_crop(source: Source, index: int, spec: CropSpec, position: float) -> dict[str, np.ndarray]:
-    """Reads a crop, averages its channels, resamples and wraps it to length; AudioError names an unusable file."""
+def make_crop(
+    source: Source, index: int, spec: CropSpec, position: float, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Reads a crop, averages its channels, resamples and wraps it to length; AudioError names an unusable file.
+
+    For a stereo codec, stereo files keep their channels, and mono ones are heard from a position that `rng` draws.
+    """
     crop = source.read(index, spec.seconds, position)
     samples = crop.samples_SxC
     if not len(samples):
         raise AudioError(f"{source.name(index)}: holds no samples")
+    if spec.channels > 1:
+        return _stereo_crop(samples, crop.rate, spec, source.name(index), rng)
     samples = resample(to_mono(samples), crop.rate, spec.sample_rate)
     if not spec.feature_frames:
         return {"wave": wrap_pad(samples, spec.samples)}
@@ -77,6 +88,16 @@ def make_crop(source: Source, index: int, spec: CropSpec, position: float) -> di
     }
 
 
+def _stereo_crop(samples_SxC: np.ndarray, rate: int, spec: CropSpec, name: str, rng) -> dict[str, np.ndarray]:
+    """A crop with two channels, and its position."""
+    if samples_SxC.shape[1] > 1:
+        wave = resample(with_channels(samples_SxC, spec.channels, name), rate, spec.sample_rate)
+        return {"wave": wrap_pad(wave, spec.samples), "position": np.full(3, np.nan, np.float32)}
+    place = draw_position(rng)
+    mono = wrap_pad(resample(samples_SxC[:, 0], rate, spec.sample_rate), spec.samples)
+    return {"wave": spatialize(mono, spec.sample_rate, place), "position": place.array()}
+
+
 class _Load:
     """Maps an index to an example; for an unusable file, one with the reason as its `problem`."""
 
@@ -88,7 +109,7 @@ class _Load:
         position, peak = rng.random(), rng.uniform(*self._peak)
         name = self._source.name(int(index))
         try:
-            example = make_crop(self._source, int(index), self._spec, position)
+            example = make_crop(self._source, int(index), self._spec, position, rng)
         except AudioError as error:
             return {"problem": str(error), "name": name}
         example["wave"] = scale_peak(example["wave"], peak)
@@ -119,6 +140,8 @@ def training_batches(
 ) -> tuple[ExampleBatches, SkipMonitor]:
     """Opens this host's endless batches {'wave': (B, S)[, 'features': (B, T, D)]}, and the monitor of skipped files.
 
+    Of a stereo codec: {'wave': (B, S, 2), 'position': (B, 3)}.
+
     The mixture of domains, its order, crops and gains depend on `seed` alone; hosts take every process_count-th example.
     The iterator's get_state and set_states continue at the same example, also with another number of hosts.
     """
@@ -145,7 +168,7 @@ def training_batches(
 def heldout_clips(
     cfg: DataConfig, spec: CropSpec, count: int, process_index: int = 0, process_count: int = 1
 ) -> list[dict[str, Any]]:
-    """Reads up to `count` held-out crops, taken from all domains in turn: {'wave', 'name'[, 'features']}.
+    """Reads up to `count` held-out crops, taken from all domains in turn: {'wave', 'name'[, 'features' or 'position']}.
 
     Deterministic; several hosts divide them. Unusable files are skipped with a warning.
     """
@@ -157,7 +180,7 @@ def heldout_clips(
         if len(clips) == count:
             break
         try:
-            clip = make_crop(domain, index, spec, 0.5)
+            clip = make_crop(domain, index, spec, 0.5, np.random.default_rng(index))
             if np.abs(clip["wave"]).max() >= SILENT_PEAK:  # silence does not measure a codec
                 clips.append({**clip, "name": domain.name(index)})
             else:

@@ -35,6 +35,7 @@ class Point:
 
 def reconstruct(codec: Any, waves: Sequence[np.ndarray]) -> Iterator[tuple[str, str, float, list[np.ndarray]]]:
     """(curve, setting, total bits, reconstructions) of an H-Codec, by number of codebooks and by threshold."""
+    codec.require_mono("these curves are of mono recordings")
     books = min(codec.num_codebooks)
     choices: list[tuple[str, str, dict[str, Any], int]]
     choices = [("codebooks", f"{k} a stream", dict(num_codebooks=k), k) for k in range(1, books + 1)]

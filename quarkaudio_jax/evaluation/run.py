@@ -24,7 +24,7 @@ from quarkaudio_jax.evaluation.measures import compute_metrics, make_executor, s
 from quarkaudio_jax.evaluation.systems import in_order
 from quarkaudio_jax.io import atomic, audio
 from quarkaudio_jax.io.atomic import drop_unfinished_line
-from quarkaudio_jax.io.audio import read_mono
+from quarkaudio_jax.io.audio import read_channels
 from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.metrics.embeddings import frechet_distance
 from quarkaudio_jax.metrics.registry import Metric
@@ -187,9 +187,12 @@ class Run:
             return {"file": item.name, "error": str(error)}
 
     def _output(self, item: Item) -> Output:
-        """The output for an item, at the lower of the sample rates of output and targets."""
+        """The output for an item, at the lower of the sample rates of output and targets.
+
+        Left and right of a stereo codec are measured as two outputs.
+        """
         waves = self.system(item)
-        rate, recordings = self.system.rate, [read_mono(path) for path in item.targets]
+        rate, recordings = self.system.rate, [read_channels(path, self.system.channels) for path in item.targets]
         lower = min([rate, *(own for _, own in recordings)])
         waves = [resample(wave, rate, lower) for wave in waves]
         targets = [resample(wave, own, lower) for wave, own in recordings]
@@ -197,12 +200,14 @@ class Run:
             waves = in_order(waves, targets, lower)
         if self.options.keep_audio:
             self._keep_audio(item, waves, targets, lower)
+        if self.system.channels > 1:
+            waves, targets = ([channel for wave in side for channel in wave.T] for side in (waves, targets))
         return Output(item, waves, targets, lower)
 
     def _keep_audio(self, item: Item, waves: list[np.ndarray], targets: list[np.ndarray], rate: int) -> None:
         """Writes input, outputs, targets and their reconstructions, for `page.write_report`."""
         several = len(waves) > 1
-        kinds: dict[str, tuple[np.ndarray, int]] = {"input": read_mono(item.source)}
+        kinds: dict[str, tuple[np.ndarray, int]] = {"input": read_channels(item.source, self.system.channels)}
         for i, wave in enumerate(waves, 1):
             kinds[f"output {i}" if several else "output"] = (wave, rate)
         for i, wave in enumerate(targets, 1):

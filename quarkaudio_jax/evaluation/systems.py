@@ -9,7 +9,7 @@ import numpy as np
 
 from quarkaudio_jax.evaluation.datasets import Item
 from quarkaudio_jax.io import audio
-from quarkaudio_jax.io.audio import AudioError, by_name, read_mono
+from quarkaudio_jax.io.audio import AudioError, by_name, read_channels, read_mono
 from quarkaudio_jax.metrics.reconstruction import si_sdr
 
 
@@ -17,19 +17,21 @@ class CodecSystem:
     """A codec that reconstructs the source of an item."""
 
     def __init__(self, codec):
-        self._codec, self.rate = codec, codec.sample_rate
+        self._codec, self.rate, self.channels = codec, codec.sample_rate, codec.channels
 
     def __call__(self, item: Item) -> list[np.ndarray]:
-        """The outputs (S,), one for each target."""
+        """The outputs (S,), of a stereo codec (S, 2), one for each target."""
         return [self.reconstruct(item.source)]
 
     def reconstruct(self, path: pathlib.Path) -> np.ndarray:
         """Encode and decode a recording."""
-        return self._codec.reconstruct(read_mono(path, self.rate)[0])
+        return self._codec.reconstruct(read_channels(path, self.channels, self.rate)[0])
 
 
 class TaskSystem:
     """A language model that runs a task; its codec's reconstruction of a target is the upper bound."""
+
+    channels = 1
 
     def __init__(self, model, task: str, seed: int = 0):
         self._model, self._task, self._seed = model, task, seed
@@ -58,6 +60,7 @@ class FileSystem:
     """Outputs made elsewhere: FOLDER/NAME.EXTENSION, or FOLDER/NAME.1.EXTENSION and so on for several outputs."""
 
     reconstruct = None
+    channels = 1
 
     def __init__(self, folder: pathlib.Path, outputs: int, items: Sequence[str] = ()):
         """items: names of all items; those that differ in their extensions only need outputs that keep it."""

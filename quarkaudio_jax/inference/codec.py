@@ -2,7 +2,7 @@
 
 import quarkaudio_jax
 codec = quarkaudio_jax.load_codec("runs/mine")
-codes = codec.encode(wave, sample_rate)     # wave: (S,) or (B, S) floats in [-1, 1]
+codes = codec.encode(wave, sample_rate)     # wave: (S,) or (B, S) floats in [-1, 1]; stereo (S, 2) or (B, S, 2)
 wave = codec.decode(codes)                  # a Wave: samples_BxS, sample_rate, lengths_B
 
 Inputs are arrays of NumPy, JAX or PyTorch (on the CPU); outputs are NumPy arrays.
@@ -20,7 +20,8 @@ import numpy as np
 
 from quarkaudio_jax.codec import chunked, inputs
 from quarkaudio_jax.codec.aggregate import expand
-from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, wave_shape
+from quarkaudio_jax.codec.spatial import mid_of
 from quarkaudio_jax.config import FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.io.token_file import TokenFile
@@ -58,7 +59,11 @@ class Codec:
         frames = [max(round(s * cfg.frame_rate), 1) for s in (CHUNK_SECONDS, CONTEXT_SECONDS)]
         self.chunk_spec = chunked.ChunkSpec(*frames)
         self._encode = jax.jit(self._encode_batch)
-        self._decode = jax.jit(lambda variables, codes: self._codec.apply(variables, codes, method="decode"))
+        self._decode = jax.jit(
+            lambda variables, codes, position: self._codec.apply(
+                variables, codes, position_Bx3=position, method="decode"
+            )
+        )
         self._fingerprint: int | None = None
         self._warned = False
 
@@ -83,14 +88,19 @@ class Codec:
         return self.cfg.frame_rate
 
     @property
-    def num_codebooks(self) -> tuple[int, int]:
-        """Numbers of codebooks of the acoustic and the semantic stream."""
-        return self.cfg.acoustic_quantizer.num_codebooks, self.cfg.semantic_quantizer.num_codebooks
+    def channels(self) -> int:
+        """Channels of waves: 1, or 2 (left, right) of a stereo codec."""
+        return self.cfg.channels
 
     @property
-    def codebook_size(self) -> tuple[int, int]:
-        """Entries of an acoustic and of a semantic codebook."""
-        return self.cfg.acoustic_quantizer.codebook_size, self.cfg.semantic_quantizer.codebook_size
+    def num_codebooks(self) -> tuple[int, ...]:
+        """Numbers of codebooks of the acoustic, the semantic and, of a stereo codec, the spatial stream."""
+        return tuple(quantizer.num_codebooks for quantizer in self.cfg.quantizers.values())
+
+    @property
+    def codebook_size(self) -> tuple[int, ...]:
+        """Entries of a codebook of each stream."""
+        return tuple(quantizer.codebook_size for quantizer in self.cfg.quantizers.values())
 
     @property
     def bitrate(self) -> float:
@@ -101,6 +111,16 @@ class Codec:
     def is_adaptive(self) -> bool:
         """Whether a code can last several frames (`Codes.durations_BxT`)."""
         return self.cfg.aggregation is not None
+
+    @property
+    def can_spatialize(self) -> bool:
+        """Whether the codec renders mono codes at a position (`spatialize`)."""
+        return self.cfg.can_spatialize
+
+    def require_mono(self, purpose: str) -> None:
+        """UserError for a stereo codec, whose third stream `purpose` can't use."""
+        if self.channels > 1:
+            raise UserError(f"{self.name} is a stereo codec; {purpose}: name a mono codec")
 
     def num_windows(self, num_samples: int) -> int:
         """The number of windows in which `encode_stream` computes a recording of that length."""
@@ -129,7 +149,7 @@ class Codec:
         cfg = self.cfg
         aligned_B = cfg.num_frames(lengths_B) * cfg.frame_hop
         size = (cfg.sample_rate, cfg.feature_hop, cfg.semantic.feature_dim)
-        features = self.extractor(frozen, wave_BxS, *size, lengths_B=aligned_B)
+        features = self.extractor(frozen, mid_of(wave_BxS), *size, lengths_B=aligned_B)
         rule = (threshold, max_group, starts_BxT) if self.is_adaptive else ()
         emb = self._codec.apply(variables, wave_BxS, features, lengths_B, *rule, method="embed")
         return self._codec.apply(variables, emb, method="quantize"), emb.groups
@@ -149,7 +169,7 @@ class Codec:
         """The checked number of codebooks to keep of each stream; None: all."""
         if num_codebooks is None:
             return None
-        return inputs.as_int(num_codebooks, "num_codebooks", 1, min(self.num_codebooks), f"{self.name} has")
+        return inputs.as_int(num_codebooks, "num_codebooks", 1, max(self.num_codebooks), f"{self.name} has")
 
     def encode(
         self,
@@ -163,12 +183,12 @@ class Codec:
     ) -> Codes:
         """Encodes a wave (S,) or a batch (B, S) of floats in [-1, 1] to codes (B, T, K), int32.
 
-        sample_rate: of `wave` in Hz (default: the codec's); other rates are resampled. lengths: valid samples of each
+        A stereo codec takes (S, 2) or (B, S, 2), left and right, or mono waves, whose channel it doubles. sample_rate: of `wave` in Hz (default: the codec's); other rates are resampled. lengths: valid samples of each
         item; samples after them are ignored. num_codebooks: keep only the first of each stream. threshold, max_group:
         of an adaptive codec, instead of its own (cosine similarity at or below which a new group starts; most frames of
         a group). UserError for integers, NaN or channels.
         """
-        items, rate = inputs.check_waves(wave, sample_rate, lengths, self.sample_rate)
+        items, rate = inputs.check_waves(wave, sample_rate, lengths, self.sample_rate, self.channels)
         if rate != self.sample_rate:
             items = [resample(x, rate, self.sample_rate) for x in items]
         rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
@@ -176,72 +196,113 @@ class Codec:
         frames = int(self.cfg.num_frames(int(counts.max())))
         if frames > self.chunk_spec.window:
             parts = [chunked.concatenate(self._windows(_reader(x), len(x), *rule)) for x in items]
-            parts = [chunked.run_length(*part) for part in parts] if self.is_adaptive else parts
-            (acoustic, semantic, *durations), lengths_B = chunked.pad_stack(parts)
+            parts = [chunked.run_length(part[:-1], part[-1]) for part in parts] if self.is_adaptive else parts
+            arrays, lengths_B = chunked.pad_stack(parts)
         else:
-            batch = np.zeros((len(items), self.chunk_spec.padded(frames) * self.cfg.frame_hop), np.float32)
+            batch = np.zeros(wave_shape(self.cfg, len(items), self._padded(frames)), np.float32)
             for row, item in zip(batch, items, strict=True):
                 row[: len(item)] = item
             codes, _ = self._encode(self._variables, self.extractor.params, batch, counts, *rule, None)
             lengths_B = np.array(codes.lengths_B)
-            arrays = (codes.acoustic_BxTxK, codes.semantic_BxTxK, codes.durations_BxT)
-            acoustic, semantic, *durations = (np.array(x[:, : lengths_B.max()]) for x in arrays if x is not None)
-        return Codes(acoustic[..., :kept], semantic[..., :kept], self.frame_rate, lengths_B, *durations)
+            found = (*codes.streams, codes.durations_BxT)
+            arrays = [np.array(x[:, : lengths_B.max()]) for x in found if x is not None]
+        acoustic, semantic, *spatial = (x[..., :kept] for x in arrays[: len(self.num_codebooks)])
+        durations = arrays[-1] if self.is_adaptive else None
+        return Codes(acoustic, semantic, self.frame_rate, lengths_B, durations, *spatial)
+
+    def _padded(self, frames: int) -> int:
+        """Samples of the padded window that holds that many frames."""
+        return self.chunk_spec.padded(frames) * self.cfg.frame_hop
 
     def decode(self, codes: Codes, num_samples: Sequence[int] | int | None = None) -> Wave:
-        """Decodes codes (B, T, K) to a wave of complete frames, float32.
+        """Decodes codes (B, T, K) to a wave of complete frames, float32; of a stereo codec (B, S, 2).
 
-        num_samples: valid samples of each item, if fewer. Streams may hold the first codebooks only. Codes after an
-        item's `lengths_B` are ignored. Without durations, each code of an adaptive codec lasts a frame. UserError for
-        codes that do not suit the codec.
+        num_samples: valid samples of each item, if fewer. Streams may hold the first codebooks only; a stereo codec decodes
+        codes without spatial stream to equal channels. Codes after an item's `lengths_B` are ignored. Without durations,
+        each code of an adaptive codec lasts a frame. UserError for codes that do not suit the codec.
         """
-        acoustic, semantic, valid, durations = inputs.check_codes(self.cfg, codes)
+        return self._decode_batch(codes, num_samples, None)
+
+    def spatialize(
+        self,
+        codes: Codes,
+        azimuth: float | Sequence[float],
+        elevation: float | Sequence[float] = 0.0,
+        distance: float | Sequence[float] = 1.0,
+        num_samples: Sequence[int] | int | None = None,
+    ) -> Wave:
+        """Decodes codes of mono sound to a stereo wave (B, S, 2), as heard from a position; see `decode`.
+
+        azimuth: degrees, 0 in front, 90 to the left, -90 or 270 to the right. elevation: degrees, 90 above. distance: m, 0
+        to 5. Each is a number or one for each item, taken down to a degree or 0.1 m. Spatial codes are not used. UserError
+        for positions out of range, and of a codec without a mapping to stereo (`can_spatialize`).
+        """
+        if not self.can_spatialize:
+            raise UserError(f"{self.name} has no mapping of mono to stereo: load a mono2stereo codec")
+        codes = dataclasses.replace(codes, spatial_BxTxK=None) if isinstance(codes, Codes) else codes
+        batch = len(inputs.check_codes(self.cfg, codes)[1])
+        return self._decode_batch(codes, num_samples, inputs.check_position(azimuth, elevation, distance, batch))
+
+    def _decode_batch(self, codes: Codes, num_samples, position_Bx3: np.ndarray | None) -> Wave:
+        streams, valid, durations = inputs.check_codes(self.cfg, codes)
         counts = None
         if num_samples is not None:
             counts = inputs.as_array(num_samples, "num_samples")
             counts = np.full(len(valid), counts) if counts.ndim == 0 else counts
             counts = inputs.as_counts(counts, "num_samples", len(valid), 0, None)
         if durations is not None:
-            groups = zip(acoustic, semantic, durations, strict=True)
-            (acoustic, semantic), valid = chunked.pad_stack([(a.repeat(d, 0), s.repeat(d, 0)) for a, s, d in groups])
+            groups = [[codes.repeat(d, 0) for codes in item] for *item, d in zip(*streams, durations, strict=True)]
+            streams, valid = chunked.pad_stack([tuple(item) for item in groups])
         frames, hop = max(int(valid.max()), 1), self.cfg.frame_hop
-        acoustic, semantic = acoustic[:, :frames], semantic[:, :frames]
+        streams = [x[:, :frames] for x in streams]
         if frames > self.chunk_spec.window:
-            rows = [
-                np.concatenate(list(self._decode_chunks(a[:n], s[:n], int(n) * hop, self.chunk_spec)))
-                for a, s, n in zip(acoustic, semantic, valid, strict=True)
-            ]
-            samples = np.stack([np.pad(row, (0, frames * hop - len(row))) for row in rows])
+            samples = np.zeros(wave_shape(self.cfg, len(valid), frames * hop), np.float32)
+            for i, count in enumerate(int(n) for n in valid):
+                position = None if position_Bx3 is None else position_Bx3[i : i + 1]
+                item = [x[i, :count] for x in streams]
+                blocks = list(self._decode_chunks(item, count * hop, self.chunk_spec, position))
+                samples[i, : count * hop] = np.concatenate(blocks)
         else:
-            pad = ((0, 0), (0, self.chunk_spec.padded(frames) - acoustic.shape[1]), (0, 0))
-            padded = Codes(np.pad(acoustic, pad), np.pad(semantic, pad), self.frame_rate, valid)
-            samples = np.asarray(self._decode(self._variables, padded))[:, : frames * hop]
+            pad = ((0, 0), (0, self.chunk_spec.padded(frames) - frames), (0, 0))
+            padded = self._codes([np.pad(x, pad) for x in streams], valid)
+            samples = np.asarray(self._decode(self._variables, padded, position_Bx3))[:, : frames * hop]
         lengths = valid.astype(np.int64) * hop
         lengths = lengths if counts is None else np.minimum(lengths, counts)
-        samples = np.where(np.arange(samples.shape[1]) < lengths[:, None], samples, 0.0)[:, : int(lengths.max())]
-        return Wave(samples.astype(np.float32), self.sample_rate, lengths.astype(np.int32))
+        invalid_BxS = np.arange(samples.shape[1]) >= lengths[:, None]
+        samples = np.array(samples, np.float32)
+        samples[invalid_BxS] = 0.0
+        return Wave(samples[:, : int(lengths.max())], self.sample_rate, lengths.astype(np.int32))
 
-    def reconstruct(self, wave_S: np.ndarray) -> np.ndarray:
-        """Encodes and decodes a wave (S,) at the codec's sample rate; returns the same length."""
-        wave_S = inputs.check_wave(wave_S)
-        return self.decode(self.encode(wave_S), len(wave_S)).samples_BxS[0]
+    def _codes(self, streams: Sequence[np.ndarray], lengths_B: np.ndarray) -> Codes:
+        """Codes of streams in stored order."""
+        acoustic, semantic, *spatial = streams
+        return Codes(acoustic, semantic, self.frame_rate, lengths_B, None, *spatial)
+
+    def reconstruct(self, wave: np.ndarray) -> np.ndarray:
+        """Encodes and decodes a wave (S,), of a stereo codec also (S, 2), at the codec's sample rate, to the same length.
+
+        The result has the codec's channels.
+        """
+        samples = inputs.as_samples(wave)
+        if samples.ndim != 1 + (self.channels > 1 and samples.ndim == 2):
+            samples = inputs.check_wave(samples)
+        return self.decode(self.encode(samples), len(samples)).samples_BxS[0]
 
     def _windows(self, read: chunked.ReadSamples, num_samples: int, threshold, max_group):
-        """Yields (acoustic (T, K), semantic (T, K)[, whether a group starts (T,)]) of each chunk, by frames."""
+        """Yields (codes (T, K) of each stream, ...[, whether a group starts (T,)]) of each chunk, by frames."""
 
-        def window(wave_S, valid_samples, keep):
+        def window(wave, valid_samples, keep):
             starts = None
             if self.is_adaptive:
-                starts = np.zeros((1, len(wave_S) // self.cfg.frame_hop), bool)
+                starts = np.zeros((1, len(wave) // self.cfg.frame_hop), bool)
                 starts[0, [i for i in (keep.start, keep.stop) if i < starts.shape[1]]] = True
             lengths = np.asarray([valid_samples], np.int32)
-            arguments = (wave_S[None], lengths, threshold, max_group, starts)
+            arguments = (wave[None], lengths, threshold, max_group, starts)
             codes, groups = self._encode(self._variables, self.extractor.params, *arguments)
-            streams = [codes.acoustic_BxTxK, codes.semantic_BxTxK]
             if groups is None:
-                return tuple(np.asarray(c[0]) for c in streams)
+                return tuple(np.asarray(c[0]) for c in codes.streams)
             segment = np.asarray(groups.segment_BxT[0])
-            streams = [np.asarray(expand(c, groups.segment_BxT)[0]) for c in streams]
+            streams = [np.asarray(expand(c, groups.segment_BxT)[0]) for c in codes.streams]
             return *streams, np.diff(segment, prepend=-1) > 0
 
         return chunked.encode(window, read, num_samples, self.cfg.frame_hop, self.chunk_spec)
@@ -254,13 +315,18 @@ class Codec:
         threshold: float | None = None,
         max_group: int | None = None,
         num_codebooks: int | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Encodes a recording that is read in pieces by `read(start, stop)`; returns (acoustic, semantic, durations or None)."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Encodes a recording that is read in pieces by `read(start, stop)`.
+
+        Returns (acoustic (T, K), semantic, durations (T,) or None, spatial or None). What is read is (S,), of a stereo codec
+        also (S, 2).
+        """
         rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
         num_samples = inputs.as_int(num_samples, "num_samples", 1, 1 << 53)
-        part = chunked.concatenate(self._windows(inputs.checked_reader(read), num_samples, *rule))
-        acoustic, semantic, *durations = chunked.run_length(*part) if self.is_adaptive else part
-        return acoustic[:, :kept], semantic[:, :kept], durations[0] if durations else None
+        part = chunked.concatenate(self._windows(inputs.checked_reader(read, self.channels), num_samples, *rule))
+        part = chunked.run_length(part[:-1], part[-1]) if self.is_adaptive else part
+        acoustic, semantic, *spatial = (codes[:, :kept] for codes in part[: len(self.num_codebooks)])
+        return acoustic, semantic, part[-1] if self.is_adaptive else None, spatial[0] if spatial else None
 
     def decode_stream(
         self,
@@ -269,27 +335,33 @@ class Codec:
         num_samples: int,
         chunk_spec: chunked.ChunkSpec | None = None,
         durations_T: np.ndarray | None = None,
+        spatial_TxK: np.ndarray | None = None,
+        position: tuple[float, float, float] | None = None,
     ) -> Iterator[np.ndarray]:
-        """Yields the samples of a recording in chunks, `num_samples` in total; codes as for `decode`, of one item."""
-        one = (
-            None if x is None else inputs.as_array(x, "codes")[None] for x in (acoustic_TxK, semantic_TxK, durations_T)
-        )
-        acoustic, semantic, durations = one
-        codes = Codes(acoustic, semantic, self.frame_rate, None, durations)
-        acoustic, semantic, _, durations = inputs.check_codes(self.cfg, codes)
+        """Yields the samples of a recording in chunks, (S,) or (S, 2), `num_samples` in total.
+
+        Codes are as for `decode`, of one item. position: azimuth, elevation and distance as for `spatialize`.
+        """
+        given = (acoustic_TxK, semantic_TxK, durations_T, None if position is not None else spatial_TxK)
+        acoustic, semantic, *rest = (None if x is None else inputs.as_array(x, "codes")[None] for x in given)
+        if position is not None and not self.can_spatialize:
+            raise UserError(f"{self.name} has no mapping of mono to stereo: it takes no position")
+        position_Bx3 = None if position is None else inputs.check_position(*position, 1)
+        streams, _, durations = inputs.check_codes(self.cfg, Codes(acoustic, semantic, self.frame_rate, None, *rest))
         if durations is not None:
-            acoustic, semantic = (c.repeat(durations[0], 1) for c in (acoustic, semantic))
-        num_samples = inputs.as_int(num_samples, "num_samples", 0, acoustic.shape[1] * self.cfg.frame_hop)
-        return self._decode_chunks(acoustic[0], semantic[0], num_samples, chunk_spec or self.chunk_spec)
+            streams = [codes.repeat(durations[0], 1) for codes in streams]
+        num_samples = inputs.as_int(num_samples, "num_samples", 0, streams[0].shape[1] * self.cfg.frame_hop)
+        item = [codes[0] for codes in streams]
+        return self._decode_chunks(item, num_samples, chunk_spec or self.chunk_spec, position_Bx3)
 
     def _decode_chunks(
-        self, acoustic_TxK, semantic_TxK, num_samples: int, chunk_spec: chunked.ChunkSpec
+        self, streams: Sequence[np.ndarray], num_samples: int, chunk_spec: chunked.ChunkSpec, position_Bx3=None
     ) -> Iterator[np.ndarray]:
-        def window(acoustic, semantic, length):
-            codes = Codes(acoustic[None], semantic[None], self.frame_rate, np.asarray([length], np.int32))
-            return np.asarray(self._decode(self._variables, codes)[0])
+        def window(streams, length):
+            codes = self._codes([x[None] for x in streams], np.asarray([length], np.int32))
+            return np.asarray(self._decode(self._variables, codes, position_Bx3)[0])
 
-        return chunked.decode(window, acoustic_TxK, semantic_TxK, num_samples, self.cfg.frame_hop, chunk_spec)
+        return chunked.decode(window, streams, num_samples, self.cfg.frame_hop, chunk_spec)
 
     def _description(self) -> dict[str, Any]:
         """Fields of a token file's header that describe the codec."""
@@ -316,7 +388,7 @@ class Codec:
         return Header(
             **self._description(),
             num_samples=num_samples,
-            codebooks=self.num_codebooks if kept is None else (kept, kept),
+            codebooks=tuple(n if kept is None else min(kept, n) for n in self.num_codebooks),
             chunk_frames=self.chunk_spec.chunk,
             context_frames=self.chunk_spec.context,
             features=self.extractor.name,

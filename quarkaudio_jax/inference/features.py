@@ -48,6 +48,8 @@ class Encoders:
     def __init__(self, cfg: PrepareConfig, with_codec: bool):
         self._batch = cfg.batch_size
         self.codec = load_codec(cfg.codec, cfg.codec_features) if with_codec else None
+        if self.codec is not None:
+            self.codec.require_mono("language models are over the codes of mono codecs")
         self.text = load_text_extractor(cfg.text.recipe, cfg.text.weights)
         extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
         width = extractor.cfg.dim if extractor.cfg is not None else cfg.feature_width

@@ -313,10 +313,30 @@ def printable(name: str) -> str:
 
 def read_mono(path: pathlib.Path, rate: int = 0) -> tuple[np.ndarray, int]:
     """Reads a recording with channels averaged: (samples (S,), rate). rate: resample to it (0: keep the rate)."""
+    return read_channels(path, 1, rate)
+
+
+def with_channels(samples_SxC: np.ndarray, channels: int, name: str | os.PathLike) -> np.ndarray:
+    """Samples of a file as its mean (S,) for 1 channel, or as (S, 2) for 2, of which a mono file has the same twice.
+
+    AudioError for a file with other numbers of channels, which say nothing of left and right.
+    """
+    if channels == 1:
+        return to_mono(samples_SxC)
+    found = samples_SxC.shape[1]
+    if found not in (1, channels):
+        raise AudioError(
+            f"{name}: has {found} channels; a stereo codec takes 1 or {channels}: mix it down to stereo first"
+        )
+    return np.repeat(samples_SxC, channels // found, axis=1)
+
+
+def read_channels(path: pathlib.Path, channels: int, rate: int = 0) -> tuple[np.ndarray, int]:
+    """Reads a recording with 1 channel, (S,), or 2, (S, 2); see `with_channels`. rate: resample to it (0: keep the rate)."""
     samples, own = read(path)
     if not len(samples):
         raise AudioError(f"{path}: holds no samples")
-    wave = to_mono(samples)
+    wave = with_channels(samples, channels, path)
     return (wave, own) if rate in (0, own) else (resample(wave, own, rate), rate)
 
 

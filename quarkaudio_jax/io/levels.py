@@ -15,7 +15,7 @@ def rms(samples_S: np.ndarray) -> float:
 
 
 def peak(samples_S: np.ndarray) -> float:
-    """Largest magnitude, 0 for no samples."""
+    """Largest magnitude, of any channel if there are several, 0 for no samples."""
     return float(np.abs(samples_S).max(initial=0.0))
 
 

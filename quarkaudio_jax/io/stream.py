@@ -12,13 +12,14 @@ BLOCK = audio.BLOCK
 
 
 class ResampledReader:
-    """A file as mono samples at another rate, read forward.
+    """A file as mono or stereo samples at another rate, read forward.
 
     `num_samples` is the length at that rate. Memory holds the samples between the last `start` and the last `stop`.
-    channel: read this one, counted from 0, instead of the mean of all.
+    channel: read this one, counted from 0, instead of the mean of all. channels: 2 reads left and right, (S, 2); AudioError
+    for a file that has neither one nor two.
     """
 
-    def __init__(self, path: str | os.PathLike, rate: int, channel: int | None = None):
+    def __init__(self, path: str | os.PathLike, rate: int, channel: int | None = None, channels: int = 1):
         import soxr
 
         self.path = pathlib.Path(path)
@@ -28,11 +29,16 @@ class ResampledReader:
         if channel is not None and not 0 <= channel < self.source_channels:
             self._sound.close()
             raise audio.AudioError(f"{path}: has no channel {channel + 1}, only {self.source_channels}")
-        self._channel = channel
+        self._channel, self._channels = channel, channels
         self._resampler = None
         if self.source_rate != rate:
-            self._resampler = soxr.ResampleStream(self.source_rate, rate, 1, dtype="float32", quality="VHQ")
-        self._buffer = np.zeros(0, np.float32)
+            self._resampler = soxr.ResampleStream(self.source_rate, rate, channels, dtype="float32", quality="VHQ")
+        try:
+            empty = np.zeros((0, self.source_channels if channel is None else 1), np.float32)
+            self._buffer = audio.with_channels(empty, channels, path) if channels > 1 else empty[:, 0]
+        except audio.AudioError:
+            self._sound.close()
+            raise
         self._start, self._ended = 0, False
 
     def __enter__(self) -> "ResampledReader":
@@ -44,13 +50,14 @@ class ResampledReader:
     def _more(self) -> None:
         block = self._sound.read(BLOCK)
         self._ended = len(block) < BLOCK
-        mono = block.mean(axis=1, dtype=np.float32) if self._channel is None else block[:, self._channel]
+        chosen = block if self._channel is None else block[:, self._channel, None]
+        samples = audio.with_channels(chosen, self._channels, self.path)
         if self._resampler is not None:
-            mono = self._resampler.resample_chunk(mono, last=self._ended)
-        self._buffer = np.concatenate([self._buffer, mono])
+            samples = self._resampler.resample_chunk(samples, last=self._ended)
+        self._buffer = np.concatenate([self._buffer, samples])
 
     def __call__(self, start: int, stop: int) -> np.ndarray:
-        """Reads samples [start, stop); `start` must not decrease. ValueError: it did."""
+        """Reads samples [start, stop), (S,) or (S, 2); `start` must not decrease. ValueError: it did."""
         if start < self._start:
             raise ValueError(f"{self.path}: sample {start} is before sample {self._start}, where reading has got to")
         stop = min(stop, self.num_samples)
@@ -59,7 +66,7 @@ class ResampledReader:
         drop = start - self._start
         self._buffer, self._start = self._buffer[drop:], start
         found = self._buffer[: stop - start]
-        return np.pad(found, (0, stop - start - len(found)))
+        return np.pad(found, [(0, stop - start - len(found))] + [(0, 0)] * (found.ndim - 1))
 
 
 def rms_and_peak(path: str | os.PathLike) -> tuple[float, float]:
@@ -75,9 +82,9 @@ def rms_and_peak(path: str | os.PathLike) -> tuple[float, float]:
 
 
 class Writer:
-    """Writes a 16-bit file block by block; it gets its name when it is finished without an error."""
+    """Writes a 16-bit file of `channels` block by block; it gets its name when it is finished without an error."""
 
-    def __init__(self, path: str | os.PathLike, rate: int):
+    def __init__(self, path: str | os.PathLike, rate: int, channels: int = 1):
         import soundfile
 
         self.path = pathlib.Path(path)
@@ -85,16 +92,16 @@ class Writer:
         try:
             with audio.writing(self.path):
                 self._file = soundfile.SoundFile(
-                    os.fsencode(self._temporary), "w", rate, 1, "PCM_16", format=audio.file_format(self.path)
+                    os.fsencode(self._temporary), "w", rate, channels, "PCM_16", format=audio.file_format(self.path)
                 )
         except BaseException:
             self._temporary.unlink(missing_ok=True)
             raise
 
-    def write(self, samples_S: np.ndarray) -> None:
-        """Appends samples; those beyond [-1, 1] are clipped."""
+    def write(self, samples: np.ndarray) -> None:
+        """Appends samples (S,) or (S, C); those beyond [-1, 1] are clipped."""
         with audio.writing(self.path):
-            self._file.write(np.clip(samples_S, -1, 1))
+            self._file.write(np.clip(samples, -1, 1))
 
     def __enter__(self) -> "Writer":
         return self

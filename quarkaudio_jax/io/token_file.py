@@ -4,9 +4,10 @@
     bytes 8-11   length of the header, little-endian uint32, at most 65536
     header       UTF-8 JSON, see `Header`; readers ignore unknown fields
     payload      frames (of an adaptive codec: groups of frames) in time order; in each the acoustic
-                 codebooks, then the semantic ones, a code in ceil(log2(codebook size)) bits, then
-                 of a group its frames - 1 in ceil(log2(max_group)) bits; most significant bit
-                 first; zero bits fill the last byte
+                 codebooks, then the semantic ones, then those of a third stream (spatial, of stereo
+                 codecs, for which the header's fields per stream have three numbers instead of two),
+                 a code in ceil(log2(codebook size)) bits, then of a group its frames - 1 in
+                 ceil(log2(max_group)) bits; most significant bit first; zero bits fill the last byte
     last 4       CRC-32 of everything before, little-endian
 
 The digit of the magic is the version of the format; it grows when older readers would misread a file. Version 1, which is
@@ -35,12 +36,22 @@ LONGEST_HEADER = 65536
 
 
 class TokenFile(NamedTuple):
-    """Contents of a token file; durations_T: frames of each group, None without grouping."""
+    """Contents of a token file.
+
+    durations_T: frames of each group, None without grouping. spatial_TxK: third stream, None without one.
+    """
 
     header: Header
     acoustic_TxK: np.ndarray
     semantic_TxK: np.ndarray
     durations_T: np.ndarray | None = None
+    spatial_TxK: np.ndarray | None = None
+
+    @property
+    def streams(self) -> tuple[np.ndarray, ...]:
+        """The streams that there are, in stored order."""
+        found = (self.acoustic_TxK, self.semantic_TxK, self.spatial_TxK)
+        return tuple(codes_TxK for codes_TxK in found if codes_TxK is not None)
 
 
 def pack(codes_TxK: np.ndarray, bits: list[int]) -> bytes:
@@ -82,7 +93,7 @@ def dumps(file: TokenFile) -> bytes:
     header = file.header
     if (file.durations_T is None) == bool(header.max_group):
         raise ContainerError("durations belong to codes of an adaptive codec, and only to them")
-    columns = [file.acoustic_TxK, file.semantic_TxK]
+    columns = list(file.streams)
     if file.durations_T is not None:
         if file.durations_T.sum() != header.num_frames:
             raise ContainerError(f"groups hold {file.durations_T.sum()} frames, the recording {header.num_frames}")
@@ -114,7 +125,7 @@ def _read_header(text: bytes, version: int) -> Header:
         raise ContainerError(f"its header lacks {', '.join(missing)}")
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in fields}
     if known.get("codec_codebooks") == ():
-        raise wrong("codec_codebooks", [], "two integers")
+        raise wrong("codec_codebooks", [], "two or three integers")
     return Header(**known)
 
 
@@ -149,10 +160,12 @@ def loads(data: bytes, name: str = "token file") -> TokenFile:
         _check_codes(codes, header)
     except ContainerError as error:
         raise ContainerError(f"{name}: {error}") from error
-    acoustic, semantic, durations = np.split(codes, np.cumsum(header.codebooks), axis=1)
+    acoustic, semantic, *rest = np.split(codes, np.cumsum(header.codebooks), axis=1)
+    durations = rest.pop()
     if header.max_group and durations.sum() + len(durations) != header.num_frames:
         raise ContainerError(f"{name}: its groups do not add up to the recording's {header.num_frames} frames")
-    return TokenFile(header, acoustic, semantic, durations[:, 0] + 1 if header.max_group else None)
+    lasting = durations[:, 0] + 1 if header.max_group else None
+    return TokenFile(header, acoustic, semantic, lasting, rest[0] if rest else None)
 
 
 def write(path: str | os.PathLike, file: TokenFile) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quarkaudio_jax.errors import QuarkAudioError
-from quarkaudio_jax.types import ceil_div
+from quarkaudio_jax.types import STREAMS, ceil_div
 
 
 class ContainerError(QuarkAudioError, ValueError):
@@ -29,6 +29,9 @@ RANGES = {
 }
 """Field -> (smallest, largest) value of the numbers in the header."""
 
+PER_STREAM = ("codebooks", "codebook_sizes", "codec_codebooks")
+"""Fields with a number for each stream."""
+
 WIDEST_CONTEXT = 16
 """Largest ratio of context frames to chunk frames: decoding time grows with it."""
 
@@ -38,7 +41,7 @@ class Header:
     """Header of a token file; ContainerError for an invalid field.
 
     codec: name of its variant. sample_rate: of the codec, in Hz; num_samples: of the recording at that rate. codebooks,
-    codebook_sizes: per stream, acoustic then semantic. chunk_frames, context_frames: chunks of `codec.chunked`;
+    codebook_sizes: per stream, acoustic, semantic and, of a stereo codec, spatial. chunk_frames, context_frames: chunks of `codec.chunked`;
     decoding uses the same. features: recipe of the SSL features. source_rate, source_channels: of the encoded file. max_group,
     num_groups: of an adaptive codec, maximum frames per group and groups in the payload; 0 otherwise. fingerprint:
     CRC-32 of the codec's weights as eight hexadecimal digits (`Codec.fingerprint`), empty if unknown. codec_codebooks:
@@ -49,8 +52,8 @@ class Header:
     sample_rate: int
     frame_hop: int
     num_samples: int
-    codebooks: tuple[int, int]
-    codebook_sizes: tuple[int, int]
+    codebooks: tuple[int, ...]
+    codebook_sizes: tuple[int, ...]
     chunk_frames: int
     context_frames: int
     features: str
@@ -59,13 +62,16 @@ class Header:
     max_group: int = 0
     num_groups: int = 0
     fingerprint: str = ""
-    codec_codebooks: tuple[int, int] | tuple[()] = ()
+    codec_codebooks: tuple[int, ...] = ()
 
     def __post_init__(self):
         if self.codec_codebooks == ():
             object.__setattr__(self, "codec_codebooks", self.codebooks)
         for field in dataclasses.fields(self):
             _check_field(field.name, getattr(self, field.name))
+        for name in PER_STREAM[1:]:
+            if len(getattr(self, name)) != len(self.codebooks):
+                raise wrong(name, getattr(self, name), f"{len(self.codebooks)} integers, one for each of codebooks")
         if any(kept > count for kept, count in zip(self.codebooks, self.codec_codebooks, strict=True)):
             raise wrong("codebooks", self.codebooks, f"at most codec_codebooks, {self.codec_codebooks}")
         if self.context_frames > WIDEST_CONTEXT * self.chunk_frames:
@@ -125,11 +131,11 @@ def _check_field(name: str, value: Any) -> None:
             raise wrong(name, value, "a name")
     else:
         low, high = RANGES[name]
-        pair = name in ("codebooks", "codebook_sizes", "codec_codebooks")
-        values = value if pair else (value,)
-        fits = isinstance(values, tuple) and len(values) == (2 if pair else 1)
+        several = name in PER_STREAM
+        values = value if several else (value,)
+        fits = isinstance(values, tuple) and len(values) in ((2, len(STREAMS)) if several else (1,))
         if not fits or not all(type(v) is int and low <= v <= high for v in values):
-            raise wrong(name, value, f"{'two integers' if pair else 'an integer'}, {low} to {high}")
+            raise wrong(name, value, f"{'two or three integers' if several else 'an integer'}, {low} to {high}")
 
 
 def require_same_codec(theirs: Header, ours: Mapping[str, Any], name: str, any_weights: bool = False) -> None:

@@ -31,3 +31,11 @@ def feature_matching(fake: list[Blocks], real: list[Blocks]) -> jax.Array:
 def perceptual(pred_BxTxD: jax.Array, target_BxTxD: jax.Array) -> jax.Array:
     """Mean |difference| between features of the output and the target wave, a scalar; the target gets no gradient."""
     return jnp.abs(pred_BxTxD - jax.lax.stop_gradient(target_BxTxD)).mean()
+
+
+def mapping(pred_BxTxD: jax.Array, target_BxTxD: jax.Array, position_Bx3: jax.Array) -> jax.Array:
+    """Relative squared error of side vectors over the items of known position (not NaN), a scalar; no gradient to targets."""
+    target_BxTxD = jax.lax.stop_gradient(target_BxTxD)
+    known_B = jnp.isfinite(position_Bx3).all(-1).astype(jnp.float32)
+    error, power = ((jnp.square(x).mean((1, 2)) * known_B).sum() for x in (pred_BxTxD - target_BxTxD, target_BxTxD))
+    return error / jnp.maximum(power, 1e-6)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.nn.init import kernel_and_bias, logical, trunc_normal
+from quarkaudio_jax.nn.init import kernel_and_bias, logical
 from quarkaudio_jax.nn.linear import Linear
 from quarkaudio_jax.nn.stft import overlap_add
 from quarkaudio_jax.sharding.partition import constrain, gathered
@@ -19,11 +19,12 @@ def zero_invalid(x_BxTxC: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
     return x_BxTxC if mask_BxT is None else jnp.where(mask_BxT[..., None], x_BxTxC, 0)
 
 
-def depthwise_conv(x_BxTxC: jax.Array, kernel_KxC: jax.Array, padding: tuple[int, int]) -> jax.Array:
+def depthwise_conv(x_BxTxC: jax.Array, kernel_KxC: jax.Array, padding: tuple[int, int], dilation: int = 1) -> jax.Array:
     """Depthwise convolution as a sum of shifted products (a grouped convolution is far slower on CPU and TPU)."""
     x_BxTxC = jnp.pad(x_BxTxC, ((0, 0), padding, (0, 0)))
-    out_len = x_BxTxC.shape[1] - kernel_KxC.shape[0] + 1
-    terms = [x_BxTxC[:, k : k + out_len] * kernel_KxC[k] for k in range(kernel_KxC.shape[0])]
+    starts = range(0, kernel_KxC.shape[0] * dilation, dilation)
+    out_len = x_BxTxC.shape[1] - starts[-1]
+    terms = [x_BxTxC[:, start : start + out_len] * kernel_KxC[k] for k, start in enumerate(starts)]
     return sum(terms[1:], terms[0])
 
 
@@ -110,17 +111,22 @@ class DepthwiseConv1d(nn.Module):
     kernel_size: int
     causal: bool = False
     dtype: Any = jnp.float32
+    dilation: int = 1
+    torch_init: bool = False
 
     @nn.compact
     def __call__(self, x_BxTxC: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         channels = x_BxTxC.shape[-1]
-        kernel = self.param("kernel", logical(trunc_normal, "kernel", "embed"), (self.kernel_size, channels))
-        bias = self.param("bias", logical(nn.initializers.zeros, "embed"), (channels,))
+        kernel_init, bias_init = kernel_and_bias(self.torch_init, self.kernel_size)
+        if self.torch_init:  # of which the fan-in of a depthwise kernel is its length
+            kernel_init = bias_init
+        kernel = self.param("kernel", logical(kernel_init, "kernel", "embed"), (self.kernel_size, channels))
+        bias = self.param("bias", logical(bias_init, "embed"), (channels,))
         right = 0 if self.causal else self.kernel_size // 2
+        padding = self.dilation * (self.kernel_size - 1 - right), self.dilation * right
         x_BxTxC = zero_invalid(x_BxTxC, mask_BxT).astype(self.dtype)
-        return depthwise_conv(x_BxTxC, kernel.astype(self.dtype), (self.kernel_size - 1 - right, right)) + bias.astype(
-            self.dtype
-        )
+        out = depthwise_conv(x_BxTxC, kernel.astype(self.dtype), padding, self.dilation)
+        return out + bias.astype(self.dtype)
 
 
 class SubpixelConv1d(nn.Module):

@@ -12,13 +12,14 @@ from quarkaudio_jax.sharding.partition import constrain, gathered
 
 
 class Linear(nn.Module):
-    """x @ kernel + bias, with kernel (in, out): float32 parameters, computed in `dtype`."""
+    """x @ kernel + bias, with kernel (in, out): float32 parameters, computed in `dtype`. zero_init: begin with zeros."""
 
     features: int
     use_bias: bool = True
     dtype: Any = jnp.float32
     torch_init: bool = False
     axes: Sequence[str | None] = ("embed", "mlp")
+    zero_init: bool = False
 
     def kernel(self) -> jax.Array:
         """The initialized kernel in the form that `__call__` uses."""
@@ -30,6 +31,8 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel_init, bias_init = kernel_and_bias(self.torch_init, x.shape[-1])
+        if self.zero_init:
+            kernel_init = bias_init = nn.initializers.zeros
         kernel = self.param("kernel", logical(kernel_init, *self.axes), (x.shape[-1], self.features))
         # Keeps batches sharded: XLA may otherwise shard the contraction and hold the full batch on every device.
         inner = [None] * (x.ndim - 2) + [None if self.axes[0] == "embed" else self.axes[0]]

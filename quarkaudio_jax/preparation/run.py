@@ -53,7 +53,7 @@ class Preparation:
                 raise UserError(f"config.examples.{part} is {count}, but its source has {size} clips")
         width = self._encoders.features.width
         self._features = {
-            part: records.task_features(width, cfg.dtype, self._codec.num_codebooks, self._encoders.text.width)
+            part: records.task_features(width, cfg.dtype, self._codebooks(), self._encoders.text.width)
             if part in TASKS
             else records.audio_features(width, cfg.dtype)
             for part in counts
@@ -102,6 +102,11 @@ class Preparation:
         """The codec of the tasks' targets."""
         assert self._encoders.codec is not None, "__init__ requires a codec for tasks"
         return self._encoders.codec
+
+    def _codebooks(self) -> tuple[int, int]:
+        """Codebooks of the acoustic and of the semantic stream."""
+        acoustic, semantic = self._codec.num_codebooks
+        return acoustic, semantic
 
     def run(self) -> None:
         """Prepares every shard that no other process holds; SystemExit names those that failed."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from quarkaudio_jax.errors import is_exhausted, named
 from quarkaudio_jax.io import atomic, audio
-from quarkaudio_jax.io.audio import by_name, printable, read_mono
+from quarkaudio_jax.io.audio import by_name, printable, read_channels
 from quarkaudio_jax.metrics.registry import HIGHER
 from quarkaudio_jax.report.pictures import spectrogram_jpeg
 
@@ -25,7 +25,7 @@ PICTURE = (600, 130)
 """Width and height of a spectrogram in pixels."""
 
 Track = tuple[str, Callable[[], tuple[np.ndarray, int]]]
-"""A name, and a function that reads (samples (S,), rate)."""
+"""A name, and a function that reads (samples (S,) or (S, 2), rate)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _order(path: pathlib.Path) -> tuple[int, str]:
 
 
 def _track(name: str, path: pathlib.Path) -> Track:
-    return name, lambda: read_mono(path)
+    return name, lambda: read_channels(path, 2 if audio.info(path)[2] == 2 else 1)
 
 
 def compare(paths: Sequence[pathlib.Path], report: pathlib.Path, skipped: list[str] | None = None) -> pathlib.Path:

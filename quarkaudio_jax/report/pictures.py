@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from quarkaudio_jax.io import audio
+from quarkaudio_jax.io.transforms import to_mono
 
 FFT = 1024
 """Samples of a spectrogram's window."""
@@ -18,10 +19,11 @@ FLOOR_DB = -100.0
 def spectrogram(wave_S: np.ndarray, rate: int, hop: int, min_samples: int = FFT) -> tuple[np.ndarray, ...]:
     """(levels (F, T) in dB, frequencies (F,) in Hz, times (T,) in seconds) with a Hann window of FFT samples.
 
-    A hop beyond the window skips frames. min_samples: shorter waves are padded with silence.
+    Of a stereo wave (S, 2), of the mean of its channels. A hop beyond the window skips frames. min_samples: shorter waves are padded with silence.
     """
     from scipy import signal
 
+    wave_S = wave_S if wave_S.ndim == 1 else to_mono(wave_S)
     padded = np.pad(wave_S, (0, max(min_samples - len(wave_S), 0)))
     overlap = FFT - min(hop, FFT)
     freqs, times, power = signal.spectrogram(padded, rate, "hann", FFT, overlap, scaling="spectrum", mode="psd")

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from quarkaudio_jax.codec.hcodec import HCodec, init_variables
+from quarkaudio_jax.codec.hcodec import HCodec, init_variables, wave_shape
 from quarkaudio_jax.codec.quantize import QuantizerRules
+from quarkaudio_jax.codec.spatial import channels_of, mid_of, views_of
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.config import CodecConfig, CodecTrainConfig, ConfigError, TrainConfig
 from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, training_batches
@@ -52,6 +53,8 @@ def _global_norm(tree) -> jax.Array:
 class CodecProgram(Program[CodecTrainConfig]):
     """The `Program` of a codec, on batches {'wave': (B, S)[, 'features': (B, T, D)]}.
 
+    Of a stereo codec they are {'wave': (B, S, 2), 'position': (B, 3)}.
+
     extractor: of the SSL features; by default the configured recipe, if it needs no weights.
     """
 
@@ -89,6 +92,11 @@ class CodecProgram(Program[CodecTrainConfig]):
         self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
         self.adversarial = cfg.losses.adversarial > 0 or cfg.losses.feature_matching > 0
         self.rates = {"audio_seconds": cfg.data.batch_size * self.crop.seconds}
+        if self.extractor.stored and self.codec_cfg.channels > 1:
+            raise UserError(
+                f"config.features.recipe is {self.extractor.name!r}, but features of the mid of random positions can't be "
+                "stored: choose one that is computed"
+            )
         if cfg.losses.perceptual > 0 and self.extractor.stored:
             raise UserError(
                 f"config.losses.perceptual needs features that can be computed, not {self.extractor.name!r}"
@@ -109,7 +117,8 @@ class CodecProgram(Program[CodecTrainConfig]):
         """The crops of the data."""
         codec = self.codec_cfg
         feature_hop = codec.feature_hop if self.extractor.stored else 0
-        return crop_spec(self.cfg.data, codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim)
+        size = (codec.sample_rate, codec.frame_hop, feature_hop, codec.semantic.feature_dim, codec.channels)
+        return crop_spec(self.cfg.data, *size)
 
     def resume_fields(self, cfg: CodecTrainConfig) -> dict[str, Any]:
         """The codec's variant, the data and their order, the features and the losses."""
@@ -132,15 +141,18 @@ class CodecProgram(Program[CodecTrainConfig]):
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of waves and stored features."""
-        spec = {"wave": jax.ShapeDtypeStruct((batch_size, self.crop.samples), jnp.float32)}
+        wave = wave_shape(self.codec_cfg, batch_size, self.crop.samples)
+        spec = {"wave": jax.ShapeDtypeStruct(wave, jnp.float32)}
+        if self.crop.channels > 1:
+            spec["position"] = jax.ShapeDtypeStruct((batch_size, 3), jnp.float32)
         if self.crop.feature_frames:
             shape = (batch_size, self.crop.feature_frames, self.crop.feature_dim)
             spec["features"] = jax.ShapeDtypeStruct(shape, jnp.float32)
         return spec
 
     def features(self, frozen: Any, batch: Batch) -> jax.Array:
-        """SSL features of a batch: stored ones, or computed with the extractor's weights `frozen`."""
-        return batch["features"] if self.extractor.stored else self._extract(frozen, batch["wave"])
+        """SSL features of a batch (of its mid): stored ones, or computed with the extractor's weights `frozen`."""
+        return batch["features"] if self.extractor.stored else self._extract(frozen, mid_of(batch["wave"]))
 
     def _extract(self, frozen: Any, wave_BxS: jax.Array) -> jax.Array:
         codec = self.codec_cfg
@@ -182,6 +194,7 @@ class CodecProgram(Program[CodecTrainConfig]):
             self.rules,
             batch["wave"],
             features,
+            position_Bx3=batch.get("position"),
             method="train",
             mutable=["codebooks"],
             rngs={"codec": self._key(step)},
@@ -201,7 +214,9 @@ class CodecProgram(Program[CodecTrainConfig]):
         part = jax.lax.dynamic_slice_in_dim(wave_BxS, start, self._discriminator_samples, axis=1)
         return self.discriminators.apply({"params": params}, part)
 
-    def _objective(self, outputs, discriminator_params, frozen, target, features, step) -> tuple[jax.Array, Metrics]:
+    def _objective(
+        self, outputs, discriminator_params, frozen, target, features, step, side
+    ) -> tuple[jax.Array, Metrics]:
         return generator_objective(
             self.cfg,
             self.codec_cfg.sample_rate,
@@ -211,6 +226,7 @@ class CodecProgram(Program[CodecTrainConfig]):
             step,
             lambda wave: self._extract(frozen, wave),
             (lambda wave: self._discriminate(discriminator_params, wave, step)) if self.adversarial else None,
+            side,
         )
 
     def _update_discriminators(
@@ -219,7 +235,7 @@ class CodecProgram(Program[CodecTrainConfig]):
         """Updates the discriminators on a reconstruction."""
 
         def loss(params):
-            real, fake = (self._discriminate(params, wave, step) for wave in (target_BxS, wave_BxS))
+            real, fake = (self._discriminate(params, channels_of(wave), step) for wave in (target_BxS, wave_BxS))
             return discriminator_loss(real, fake)
 
         value, grads = jax.value_and_grad(loss)(training.adversary_params)
@@ -250,8 +266,9 @@ class CodecProgram(Program[CodecTrainConfig]):
             training, metrics = self._update_discriminators(training, wave, batch["wave"], step)
 
         objective = jax.value_and_grad(self._objective, has_aux=True)
+        side = (out.streams[-1].quantized_BxTxD, batch["position"]) if self.codec_cfg.can_spatialize else None
         (total, terms), cotangent = objective(
-            outputs, training.adversary_params, state.frozen, batch["wave"], features, step
+            outputs, training.adversary_params, state.frozen, batch["wave"], features, step, side
         )
         (grads,) = vjp(cotangent)
         updates, opt_state = self.optimizer.update(grads, training.opt_state, model.params)
@@ -264,8 +281,10 @@ class CodecProgram(Program[CodecTrainConfig]):
             **{f"loss/{name}": value for name, value in terms.items()},
             "grad_norm/generator": _global_norm(grads),
             "lr": self.schedule(step),
-            "codes/acoustic_usage": _usage(out.acoustic.codes_BxTxK, self.codec_cfg.acoustic_quantizer.codebook_size),
-            "codes/semantic_usage": _usage(out.semantic.codes_BxTxK, self.codec_cfg.semantic_quantizer.codebook_size),
+            **{
+                f"codes/{name}_usage": _usage(stream.codes_BxTxK, quantizer.codebook_size)
+                for (name, quantizer), stream in zip(self.codec_cfg.quantizers.items(), out.streams, strict=True)
+            },
         }
         model = CodecModel(params, codebooks, ema)
         training = training.replace(opt_state=opt_state)
@@ -278,12 +297,19 @@ class CodecProgram(Program[CodecTrainConfig]):
         features = self.features(state.frozen, batch)
         variables = {"params": eval_params(model), "codebooks": model.codebooks}
         out: Any = self.codec.apply(variables, batch["wave"], features)
+        count = len(batch["wave"])
+        views, targets = views_of(out.wave_BxS), views_of(batch["wave"])
         metrics = {
-            "mel_distance": multi_scale_mel_distance(out.wave_BxS, batch["wave"], self.codec_cfg.sample_rate),
-            "stft_distance": stft_distance(out.wave_BxS, batch["wave"]),
+            "mel_distance": _per_item(multi_scale_mel_distance(views, targets, self.codec_cfg.sample_rate), count),
+            "stft_distance": _per_item(stft_distance(views, targets), count),
             "ssl_error": jnp.square(out.features_BxTxD - features).mean((1, 2)),
         }
         return metrics, {"target": batch["wave"], "reconstruction": out.wave_BxS}
+
+
+def _per_item(values_N: jax.Array, count: int) -> jax.Array:
+    """Means over the views of each of `count` items; see `codec.spatial.views_of`."""
+    return values_N.reshape(-1, count).mean(0)
 
 
 def _usage(codes_BxTxK: jax.Array, codebook_size: int) -> jax.Array:

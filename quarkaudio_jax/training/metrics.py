@@ -39,11 +39,11 @@ class MetricWriter:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def clip(self, step: int, name: str, samples_S: np.ndarray, rate: int, picture_HxWx3: Any = None) -> None:
-        """Writes a wave and, if given, its picture (uint8)."""
+    def clip(self, step: int, name: str, samples: np.ndarray, rate: int, picture_HxWx3: Any = None) -> None:
+        """Writes a wave (S,) or (S, C) and, if given, its picture (uint8)."""
         if self._board is None:
             return
-        self._board.add_audio(name, np.clip(samples_S, -1, 1)[:, None], step, sample_rate=rate)
+        self._board.add_audio(name, np.clip(samples.reshape(len(samples), -1), -1, 1), step, sample_rate=rate)
         if picture_HxWx3 is not None:
             self._board.add_image(name, picture_HxWx3, step, dataformats="HWC")
 

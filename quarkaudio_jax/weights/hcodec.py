@@ -11,16 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from quarkaudio_jax.codec.decoder import SpectralDecoderConfig
-from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, wave_shape
 from quarkaudio_jax.codec.seanet import SeanetEncoderConfig
 from quarkaudio_jax.codec.semantic import SemanticConfig
+from quarkaudio_jax.codec.spatial import SpatialMapConfig
 from quarkaudio_jax.codec.spectral import SpectralEncoderConfig
 from quarkaudio_jax.codec.variants import VARIANTS, published_front_end
 from quarkaudio_jax.nn.window import hann_window
 from quarkaudio_jax.weights import blocks
 from quarkaudio_jax.weights.rules import (
     DECONV,
+    DEPTHWISE,
     LEADING_ONE,
+    POINTWISE,
     Constant,
     Rule,
     UnmatchedError,
@@ -47,19 +50,19 @@ def spectral_encoder(cfg: SpectralEncoderConfig) -> list[Rule | Constant]:
     return [*_params(rules), Constant("encoder.stft.window", lambda: hann_window(cfg.n_fft))]
 
 
-def seanet_encoder(cfg: SeanetEncoderConfig) -> list[Rule | Constant]:
-    """The acoustic encoder of H-Codec 1.0 and 1.5."""
+def seanet_encoder(cfg: SeanetEncoderConfig, name: str = "encoder") -> list[Rule | Constant]:
+    """The acoustic encoder of H-Codec 1.0 and 1.5. name: of the module on both sides."""
     tail = 3 * len(cfg.strides) + 2
     rules = [
-        *blocks.weight_norm("encoder.model.0.conv.conv", "encoder/embed"),
-        *blocks.transformer(f"encoder.model.{tail}.layers.*", "encoder/transformer/layers"),
-        *blocks.weight_norm(f"encoder.model.{tail + 3}.conv.conv", "encoder/out"),
+        *blocks.weight_norm(f"{name}.model.0.conv.conv", f"{name}/embed"),
+        *blocks.transformer(f"{name}.model.{tail}.layers.*", f"{name}/transformer/layers"),
+        *blocks.weight_norm(f"{name}.model.{tail + 3}.conv.conv", f"{name}/out"),
     ]
     for i in range(len(cfg.strides)):
-        torch, ours = f"encoder.model.{3 * i + 1}", f"encoder/blocks_{i}"
-        for theirs, name in (("block.1", "conv1"), ("block.3", "conv2"), ("shortcut", "shortcut")):
-            rules += blocks.weight_norm(f"{torch}.{theirs}.conv.conv", f"{ours}/{name}")
-        rules += blocks.weight_norm(f"encoder.model.{3 * i + 3}.conv.conv", f"{ours}_down")
+        torch, ours = f"{name}.model.{3 * i + 1}", f"{name}/blocks_{i}"
+        for theirs, part in (("block.1", "conv1"), ("block.3", "conv2"), ("shortcut", "shortcut")):
+            rules += blocks.weight_norm(f"{torch}.{theirs}.conv.conv", f"{ours}/{part}")
+        rules += blocks.weight_norm(f"{name}.model.{3 * i + 3}.conv.conv", f"{ours}_down")
     return _params(rules)
 
 
@@ -119,6 +122,42 @@ def aggregation() -> list[Rule | Constant]:
     return _params(rules)
 
 
+def spatial_mapping(cfg: SpatialMapConfig) -> list[Rule | Constant]:
+    """The mapping of mono to stereo of HCodec-Spatial."""
+    torch, ours = "spatial_mapping", "spatial_mapping"
+    tables = {"az_emb": "azimuth", "el_emb": "elevation", "dis_emb": "distance"}
+    rules = [Rule(f"{torch}.{theirs}.weight", f"{ours}/{name}") for theirs, name in tables.items()]
+    for i in range(2):
+        rules += blocks.dense(f"{torch}.cond_proj.{2 * i}", f"{ours}/condition_{i}")
+    for name in ("scale", "shift", "gate"):
+        for i in range(3):
+            rules += blocks.dense(f"{torch}.to_{name}.net.{2 * i}", f"{ours}/{name}/layers_{i}")
+    plain = {"mid_in": "mid_in", "sem_in": "semantic_in", "side_base": "side_base", "cross_gate": "cross_gate"}
+    for theirs, name in (*plain.items(), ("out", "out")):
+        rules += blocks.dense(f"{torch}.{theirs}", f"{ours}/{name}", POINTWISE)
+    block, path = f"{torch}.blocks.{{i}}", f"{ours}/blocks_{{i}}"
+    rules += blocks.norm(f"{block}.gn", f"{path}/norm")
+    rules += blocks.dense(f"{block}.dw", f"{path}/dwconv", DEPTHWISE)
+    rules += blocks.dense(f"{block}.pw", f"{path}/gated", POINTWISE)
+    rules += [*blocks.norm(f"{torch}.out_gn", f"{ours}/out_norm"), Rule(f"{torch}.out_scale", f"{ours}/out_scale")]
+    return _params(rules)
+
+
+def spatial(cfg: HCodecConfig) -> list[Rule | Constant]:
+    """The third stream of HCodec-Spatial; none for a mono codec."""
+    if cfg.spatial is None:
+        return []
+    rules = [
+        *seanet_encoder(cfg.spatial.encoder, "spatial_encoder"),
+        *quantizer("spatial_quantizer", "spatial_quantizer"),
+    ]
+    if cfg.spatial.mapping is None:
+        return rules
+    shape = (cfg.spatial.quantizer.dim, 1, cfg.spatial.mapping.smoothing)
+    taps = Constant("spatial_mapping.lowpass.dw.weight", lambda: np.full(shape, 1 / shape[-1], np.float32))
+    return [*rules, *spatial_mapping(cfg.spatial.mapping), taps]
+
+
 def acoustic_encoder(cfg: SeanetEncoderConfig | SpectralEncoderConfig) -> list[Rule | Constant]:
     """The acoustic encoder of any version."""
     return seanet_encoder(cfg) if isinstance(cfg, SeanetEncoderConfig) else spectral_encoder(cfg)
@@ -133,6 +172,7 @@ def table(cfg: HCodecConfig) -> list[Rule | Constant]:
         *quantizer("quantizer", "quantizer"),
         *quantizer("semantic_quantizer", "semantic_quantizer"),
         *([] if cfg.aggregation is None else aggregation()),
+        *spatial(cfg),
     ]
 
 
@@ -144,7 +184,7 @@ def abstract_variables(cfg: HCodecConfig) -> dict[str, Any]:
 @functools.lru_cache(maxsize=16)
 def _traced_variables(cfg: HCodecConfig) -> dict[str, Any]:
     """Cached `abstract_variables`; tracing a codec takes seconds."""
-    wave = jax.ShapeDtypeStruct((1, 2 * cfg.frame_hop), jnp.float32)
+    wave = jax.ShapeDtypeStruct(wave_shape(cfg, 1, 2 * cfg.frame_hop), jnp.float32)
     features = jax.ShapeDtypeStruct((1, 2 * cfg.semantic.stride, cfg.semantic.feature_dim), jnp.float32)
     return nn.meta.unbox(jax.eval_shape(HCodec(cfg).init, jax.random.key(0), wave, features))
 
@@ -189,11 +229,12 @@ def export_hcodec(
     contiguous: False returns views where possible. consume: empty `variables` (a dict) on the way, so that memory holds
     the weights once.
     """
+    modules = {"acoustic": "quantizer", "semantic": "semantic_quantizer", "spatial": "spatial_quantizer"}
     initted = {
-        f"{name}.layers.{{i}}._codebook.initted": tuple(
-            f"{name}.layers.{i}._codebook.initted" for i in range(q.num_codebooks)
+        f"{modules[stream]}.layers.{{i}}._codebook.initted": tuple(
+            f"{modules[stream]}.layers.{i}._codebook.initted" for i in range(q.num_codebooks)
         )
-        for name, q in (("quantizer", cfg.acoustic_quantizer), ("semantic_quantizer", cfg.semantic_quantizer))
+        for stream, q in cfg.quantizers.items()
     }
     flat = flatten(variables)
     if consume:

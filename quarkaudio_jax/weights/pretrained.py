@@ -57,8 +57,9 @@ def write_codec(
         "sample_rate": cfg.sample_rate,
         "frame_rate": cfg.frame_rate,
         "bitrate": cfg.bitrate,
-        "num_codebooks": [cfg.acoustic_quantizer.num_codebooks, cfg.semantic_quantizer.num_codebooks],
-        "codebook_size": [cfg.acoustic_quantizer.codebook_size, cfg.semantic_quantizer.codebook_size],
+        "channels": cfg.channels,
+        "num_codebooks": [quantizer.num_codebooks for quantizer in cfg.quantizers.values()],
+        "codebook_size": [quantizer.codebook_size for quantizer in cfg.quantizers.values()],
         "feature_recipe": features.recipe,
         "feature_model": features.model,
     }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig
+from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, wave_shape
 from quarkaudio_jax.io import atomic
 from quarkaudio_jax.types import Codes
 
@@ -28,26 +28,28 @@ def codec_programs(
 ) -> list[Program]:
     """The programs `encode` and `decode` for recordings of `seconds`, rounded up to a code frame.
 
-    encode: wave (B, S), features (B, T', D) -> acoustic, semantic (B, T, K) and, of an adaptive codec, durations (B, T).
-    decode: these -> wave (B, S). batch: B, a number or a symbolic dimension. scan: layout of `variables` (`nn.stack`).
+    encode: wave (B, S), features (B, T', D) -> acoustic, semantic (B, T, K) and, of an adaptive codec, durations (B, T), of
+    a stereo codec, whose waves are (B, S, 2), spatial (B, T, K). decode: these -> wave. batch: B, a number or a symbolic dimension. scan: layout of `variables` (`nn.stack`).
     """
     codec = HCodec(cfg, scan=scan)
     frames = int(cfg.num_frames(round(seconds * cfg.sample_rate)))
-    adaptive = cfg.aggregation is not None
+    rest = ("durations",) if cfg.aggregation is not None else ()
+    names = (*cfg.quantizers, *rest)
 
     def encode(variables, wave_BxS, features_BxTxD):
         codes = codec.apply(variables, wave_BxS, features_BxTxD, method="encode")
-        streams = (codes.acoustic_BxTxK, codes.semantic_BxTxK)
-        return (*streams, codes.durations_BxT) if adaptive else streams
+        return (*codes.streams, codes.durations_BxT) if rest else codes.streams
 
-    def decode(variables, acoustic_BxTxK, semantic_BxTxK, durations_BxT=None):
-        codes = Codes(acoustic_BxTxK, semantic_BxTxK, cfg.frame_rate, None, durations_BxT)
+    def decode(variables, *arrays):
+        found = dict(zip(names, arrays, strict=True))
+        codes = Codes(
+            found["acoustic"], found["semantic"], cfg.frame_rate, None, found.get("durations"), found.get("spatial")
+        )
         return (codec.apply(variables, codes, frames, method="decode"),)
 
-    wave = jax.ShapeDtypeStruct((batch, frames * cfg.frame_hop), jnp.float32)
+    wave = jax.ShapeDtypeStruct(wave_shape(cfg, batch, frames * cfg.frame_hop), jnp.float32)
     features = jax.ShapeDtypeStruct((batch, frames * cfg.semantic.stride, cfg.semantic.feature_dim), jnp.float32)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-    names = ("acoustic", "semantic", *(("durations",) if adaptive else ()))
     codes = dict(zip(names, jax.eval_shape(encode, shapes, wave, features), strict=True))
     inputs = {"wave": wave, "features": features}
     return [Program("encode", encode, inputs, names), Program("decode", decode, codes, ("wave",))]

@@ -210,7 +210,7 @@ def export_tensors(
     compiled = [(rule, _regex(rule.path)) for rule in rules if isinstance(rule, Rule)]
     out: dict[str, np.ndarray] = {}
     unknown = []
-    finished = np.ascontiguousarray if contiguous else np.asarray
+    order: Any = "C" if contiguous else None
     for path in list(variables):
         value = variables.pop(path)
         found = [(rule, m) for rule, regex in compiled if (m := regex.fullmatch(path))]
@@ -222,9 +222,9 @@ def export_tensors(
             name = rule.torch.format(**_fields(match))
             if "*" in name:
                 for layer in range(array.shape[0]):
-                    out[name.replace("*", str(layer))] = finished(rule.layout.to_torch(array[layer]))
+                    out[name.replace("*", str(layer))] = np.asarray(rule.layout.to_torch(array[layer]), order=order)
             else:
-                out[name] = finished(rule.layout.to_torch(array))
+                out[name] = np.asarray(rule.layout.to_torch(array), order=order)
     if unknown:
         raise UnmatchedError(f"{len(unknown)} tensors of the model have no PyTorch name: {listed(unknown)}")
     for constant in (rule for rule in rules if isinstance(rule, Constant)):

@@ -24,12 +24,18 @@ UNUSED = ("dac", "audiotools", "funasr", "easydict", "pytorch_lightning")
 """Packages that the public code imports but inference does not use; missing ones are replaced by stubs."""
 
 
+SPATIAL = "QuarkAudio-HCodec/HCodec-spatial"
+"""Folder of HCodec-Spatial; it came to the repository in May 2026."""
+
+
 class UpstreamError(QuarkAudioError, ValueError):
     """A checkout that can't be used."""
 
 
 def module_location(cfg: HCodecConfig) -> tuple[str, str]:
     """(folder in the repository, module) of the original's class."""
+    if cfg.spatial is not None:
+        return SPATIAL, "model.vq.codec_stereo" if cfg.spatial.mapping is None else "model.vq.codec_mono2stereo"
     if cfg.sample_rate == 48000:
         return "QuarkAudio-HCodec/HCodec-2.0", "vq.codec"
     if cfg.aggregation is not None:
@@ -59,7 +65,7 @@ def constructor_arguments(cfg: HCodecConfig) -> dict[str, Any]:
             "semantic_encoder_kwargs": into | branch,
             "semantic_decoder_kwargs": back | branch,
         }
-    if cfg.aggregation is None:
+    if cfg.aggregation is None and cfg.spatial is None:
         return {}
     assert isinstance(cfg.encoder, SeanetEncoderConfig)
     vq |= {"quantize_dropout": True}
@@ -69,6 +75,18 @@ def constructor_arguments(cfg: HCodecConfig) -> dict[str, Any]:
     )
     seanet |= dict(dimension=cfg.encoder.out_dim, n_filters=cfg.encoder.filters, activation="ELU", kernel_size=7)
     seanet |= dict(residual_kernel_size=3, last_kernel_size=7, dilation_base=2, true_skip=False, compress=2, lstm=6)
+    parts = {"encoder": seanet | {"use_transformer": True}, "semantic_encoder": into | branch}
+    published: dict[str, Any] = {
+        "encoder_kwargs": {"ratios": strides, **parts},
+        "decoder_kwargs": {"decoder": decoder, "semantic_decoder": back | branch},
+        "quantizer_kwargs": {"quantizer": vq, "semantic_quantizer": vq},
+    }
+    if cfg.spatial is not None:
+        published["encoder_kwargs"]["spatial_encoder"] = parts["encoder"]
+        books = cfg.spatial.quantizer.num_codebooks
+        published["quantizer_kwargs"]["spatial_quantizer"] = vq | {"num_quantizers": books}
+        return published | {"adaptive_kwargs": {}}
+    assert cfg.aggregation is not None
     pool, mix = cfg.aggregation.aggregator, cfg.aggregation.bottleneck
     query: dict[str, Any] = dict(
         dim=pool.dim, in_out_dim=semantic.dim, num_heads=pool.num_heads, num_layers=pool.num_layers
@@ -82,13 +100,7 @@ def constructor_arguments(cfg: HCodecConfig) -> dict[str, Any]:
     transformer |= dict(input_dimension=mix.dim, output_dimensions=[mix.dim])
     low, high = cfg.aggregation.train_thresholds or (cfg.aggregation.threshold, 1.0)
     return {
-        "encoder_kwargs": {
-            "ratios": strides,
-            "encoder": seanet | {"use_transformer": True},
-            "semantic_encoder": into | branch,
-        },
-        "decoder_kwargs": {"decoder": decoder, "semantic_decoder": back | branch},
-        "quantizer_kwargs": {"quantizer": vq, "semantic_quantizer": vq},
+        **published,
         "adaptive_kwargs": {
             "training": False,
             "use_similarity_alignment": True,

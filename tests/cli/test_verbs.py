@@ -43,7 +43,7 @@ def test_round_trip_through_files(trained, tmp_path, capsys):
     soundfile.write(source / "deep" / "b.flac", noise(1), 8000)
     call(encode, source, "--checkpoint", trained, "--output", tmp_path / "tokens")
     printed = capsys.readouterr().out
-    header, acoustic, semantic, _ = token_file.read(tmp_path / "tokens" / "a.qka")
+    header, acoustic, semantic, *_ = token_file.read(tmp_path / "tokens" / "a.qka")
     assert header.num_samples == round(30000 * 48000 / 44100) and header.source_rate == 44100
     assert acoustic.shape == semantic.shape == (header.num_frames, 4)
     size = (tmp_path / "tokens" / "a.qka").stat().st_size
@@ -79,7 +79,7 @@ def test_errors_are_one_clear_line(trained, tmp_path):
         call(encode, tmp_path / "none.wav", "--checkpoint", trained, "--output", tmp_path)
     with pytest.raises(SystemExit, match="ok.wav: not a token file"):
         call(decode, tmp_path / "ok.wav", "--checkpoint", trained, "--output", tmp_path / "d")
-    header, acoustic, semantic, _ = token_file.read(tmp_path / "t" / "ok.qka")
+    header, acoustic, semantic, *_ = token_file.read(tmp_path / "t" / "ok.qka")
     other = dataclasses.replace(header, sample_rate=16000, frame_hop=640, codec="hcodec_16k", num_samples=640)
     token_file.write(tmp_path / "other.qka", token_file.TokenFile(other, acoustic[:1], semantic[:1]))
     with pytest.raises(

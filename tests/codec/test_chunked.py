@@ -38,7 +38,8 @@ def test_a_local_codec_is_the_same_in_chunks(samples, chunk_spec):
         frames = np.where(np.arange(len(wave)) < valid, wave, 0).reshape(-1, HOP)
         return smoothed(frames), frames
 
-    def decode_window(acoustic, semantic, valid):
+    def decode_window(streams, valid):
+        semantic = streams[1]
         mask = np.arange(len(semantic))[:, None] < valid
         return smoothed(np.where(mask, semantic, 0)).reshape(-1)
 
@@ -51,7 +52,7 @@ def test_a_local_codec_is_the_same_in_chunks(samples, chunk_spec):
 
         parts = list(chunked.encode(encode_window, read, samples, HOP, chunk_spec))
         acoustic, semantic = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
-        out = np.concatenate(list(chunked.decode(decode_window, acoustic, semantic, samples, HOP, chunk_spec)))
+        out = np.concatenate(list(chunked.decode(decode_window, (acoustic, semantic), samples, HOP, chunk_spec)))
         assert max(reads) <= chunk_spec.window * HOP
         return acoustic, out
 

@@ -27,7 +27,7 @@ def refused(*arguments, cls=TrainConfig):
     return message
 
 
-@pytest.mark.parametrize("name", ["codec16k", "codec16k_adaptive"])
+@pytest.mark.parametrize("name", ["codec16k", "codec16k_adaptive", "codec16k_stereo"])
 def test_files_that_import_each_other_are_found_from_anywhere(name, tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()  # what another project has of that name is not meant
     (tmp_path / "configs" / "codec48k.py").write_text("raise RuntimeError('another project')")
@@ -53,7 +53,7 @@ def test_a_copy_of_the_folder_uses_its_own_files(tmp_path):
 
 def test_what_comes_with_the_package_is_known_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert packaged_names() == ["codec16k", "codec16k_adaptive", "codec48k", "lm", "prepare"]
+    assert packaged_names() == ["codec16k", "codec16k_adaptive", "codec16k_stereo", "codec48k", "lm", "prepare"]
     for name, cls in (
         ("codec16k_adaptive:tiny", TrainConfig),
         ("lm:tiny", TrainConfig),
@@ -61,7 +61,7 @@ def test_what_comes_with_the_package_is_known_by_name(tmp_path, monkeypatch):
     ):
         file = ROOT / "configs" / f"{name.partition(':')[0]}.py:tiny"
         assert read(f"--config={name}", cls=cls) == read(f"--config={file}", cls=cls)
-    assert "codec48: no such file; by name there are codec16k, codec16k_adaptive, codec48k" in refused(
+    assert "codec48: no such file; by name there are codec16k, codec16k_adaptive, codec16k_stereo, codec48k" in refused(
         "--config=codec48"
     )
 

@@ -24,8 +24,8 @@ def test_round_trip(tmp_path):
     path = tmp_path / "deep" / "a.qka"
     size = token_file.write(path, TokenFile(HEADER, *CODES))
     assert path.stat().st_size == size and [p.name for p in path.parent.iterdir()] == ["a.qka"]
-    header, acoustic, semantic, durations = token_file.read(path)
-    assert durations is None
+    header, acoustic, semantic, durations, spatial = token_file.read(path)
+    assert durations is None and spatial is None
     assert header == HEADER
     np.testing.assert_array_equal(acoustic, CODES[0])
     np.testing.assert_array_equal(semantic, CODES[1])
@@ -44,6 +44,26 @@ def test_groups_of_an_adaptive_codec(tmp_path):
         token_file.dumps(TokenFile(dataclasses.replace(header, num_samples=13 * 3840), *CODES, durations))
     with pytest.raises(ContainerError, match="durations belong to codes of an adaptive codec"):
         token_file.dumps(TokenFile(header, *CODES))
+
+
+def test_the_third_stream_of_a_stereo_codec(tmp_path):
+    sizes = dict(codebooks=(3, 2, 1), codebook_sizes=(1024, 1000, 16), codec_codebooks=(4, 4, 2))
+    header, spatial = dataclasses.replace(HEADER, **sizes), RNG.integers(0, 16, (5, 1), dtype=np.int32)
+    path = tmp_path / "a.qka"
+    token_file.write(path, TokenFile(header, *CODES, spatial_TxK=spatial))
+    assert header.payload_bits == 5 * (50 + 4) and path.read_bytes()[:8] == token_file.MAGIC
+    back = token_file.read(path)
+    assert back.header == header and back.durations_T is None and len(back.streams) == 3
+    for ours, theirs in zip(back.streams, (*CODES, spatial), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ContainerError, match=r"codes are \(5, 5\), the header says \(5, 6\)"):
+        token_file.dumps(TokenFile(header, *CODES))
+    with pytest.raises(ContainerError, match="code 16 in row 0 should be 0 to 15"):
+        token_file.dumps(TokenFile(header, *CODES, spatial_TxK=spatial * 0 + 16))
+    with pytest.raises(
+        ContainerError, match="codebook_sizes is .*; it should be 3 integers, one for each of codebooks"
+    ):
+        dataclasses.replace(header, codebook_sizes=(1024, 1000))
 
 
 @pytest.mark.parametrize("bits", [[1], [10] * 32, [3, 7, 12], [8]])
@@ -164,7 +184,7 @@ def test_every_field_is_checked(kind):
         ("frame_hop", True, "frame_hop is True"),
         ("sample_rate", 48000.0, "sample_rate is 48000.0"),
         ("num_samples", -1, "num_samples is -1"),
-        ("codebooks", [10**9, 10**9], "codebooks is .* two integers, 1 to 1024"),
+        ("codebooks", [10**9, 10**9], "codebooks is .* two or three integers, 1 to 1024"),
         ("codebook_sizes", [1, 1], "codebook_sizes"),
         ("context_frames", 10**6, "at most 16 times chunk_frames"),
         ("codec_codebooks", [2, 2], r"codebooks is \(3, 2\); it should be at most codec_codebooks"),

@@ -33,7 +33,7 @@ def normal(name: str, shape) -> np.ndarray:
 def tensor(name: str, shape) -> np.ndarray | None:
     """The value of a state-dict entry, None where the model's own constant stays."""
     leaf, f32, shape = name.rsplit(".", 1)[-1], np.float32, tuple(shape)
-    if leaf in ("window", "inv_freq"):
+    if leaf in ("window", "inv_freq") or name.endswith("lowpass.dw.weight"):
         return None
     if leaf in ("cluster_size", "initted"):
         return np.ones(shape, f32)
