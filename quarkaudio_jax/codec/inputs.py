@@ -131,6 +131,7 @@ def check_waves(
 
     channels: with 2, items are (S, 2): of recordings (S, 2), batches (B, S, 2), or mono ones, whose channel is doubled.
     """
+    is_batch = isinstance(wave, Wave) or lengths is not None
     if isinstance(wave, Wave):
         if sample_rate not in (None, wave.sample_rate) or lengths is not None:
             raise UserError("a Wave has its own sample_rate and lengths_B; leave the arguments out")
@@ -140,7 +141,7 @@ def check_waves(
     if stereo and samples.size:
         samples_BxSxC = samples if samples.ndim == 3 else samples[None]
         return _checked_items(samples_BxSxC, samples.ndim == 2, sample_rate, lengths, default_rate)
-    if channels > 1 and samples.ndim == 2 and len(samples) == channels and lengths is None:
+    if channels > 1 and samples.ndim == 2 and len(samples) == channels and not is_batch:
         raise UserError(
             f"wave has shape {samples.shape}; of a stereo recording give wave.T, (samples, 2); a batch of two mono "
             "recordings needs lengths"

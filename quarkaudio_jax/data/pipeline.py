@@ -10,7 +10,7 @@ import numpy as np
 from quarkaudio_jax.config import DataConfig
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.data.position import ExampleBatches
-from quarkaudio_jax.data.simulation.head import draw_position, spatialize
+from quarkaudio_jax.data.simulation.head import Position, draw_position, spatialize
 from quarkaudio_jax.data.skipping import DataError, SkipMonitor
 from quarkaudio_jax.data.source import Source
 from quarkaudio_jax.data.sources import open_source, split_heldout
@@ -54,18 +54,18 @@ def crop_spec(
 
 
 def make_crop(
-    source: Source, index: int, spec: CropSpec, position: float, rng: np.random.Generator
+    source: Source, index: int, spec: CropSpec, position: float, place: Position | None = None
 ) -> dict[str, np.ndarray]:
     """Reads a crop, averages its channels, resamples and wraps it to length; AudioError names an unusable file.
 
-    For a stereo codec, stereo files keep their channels, and mono ones are heard from a position that `rng` draws.
+    For a stereo codec, stereo files keep their channels, and mono ones are heard from `place`, or in both channels.
     """
     crop = source.read(index, spec.seconds, position)
     samples = crop.samples_SxC
     if not len(samples):
         raise AudioError(f"{source.name(index)}: holds no samples")
     if spec.channels > 1:
-        return _stereo_crop(samples, crop.rate, spec, source.name(index), rng)
+        return _stereo_crop(samples, crop.rate, spec, source.name(index), place)
     samples = resample(to_mono(samples), crop.rate, spec.sample_rate)
     if not spec.feature_frames:
         return {"wave": wrap_pad(samples, spec.samples)}
@@ -88,14 +88,20 @@ def make_crop(
     }
 
 
-def _stereo_crop(samples_SxC: np.ndarray, rate: int, spec: CropSpec, name: str, rng) -> dict[str, np.ndarray]:
+def _stereo_crop(
+    samples_SxC: np.ndarray, rate: int, spec: CropSpec, name: str, place: Position | None
+) -> dict[str, np.ndarray]:
     """A crop with two channels, and its position."""
-    if samples_SxC.shape[1] > 1:
+    if samples_SxC.shape[1] > 1 or place is None:
         wave = resample(with_channels(samples_SxC, spec.channels, name), rate, spec.sample_rate)
         return {"wave": wrap_pad(wave, spec.samples), "position": np.full(3, np.nan, np.float32)}
-    place = draw_position(rng)
     mono = wrap_pad(resample(samples_SxC[:, 0], rate, spec.sample_rate), spec.samples)
     return {"wave": spatialize(mono, spec.sample_rate, place), "position": place.array()}
+
+
+def _draw_place(spec: CropSpec, rng: np.random.Generator) -> Position | None:
+    """A random position for a stereo crop; None, without a draw, for a mono one."""
+    return draw_position(rng) if spec.channels > 1 else None
 
 
 class _Load:
@@ -109,7 +115,7 @@ class _Load:
         position, peak = rng.random(), rng.uniform(*self._peak)
         name = self._source.name(int(index))
         try:
-            example = make_crop(self._source, int(index), self._spec, position, rng)
+            example = make_crop(self._source, int(index), self._spec, position, _draw_place(self._spec, rng))
         except AudioError as error:
             return {"problem": str(error), "name": name}
         example["wave"] = scale_peak(example["wave"], peak)
@@ -180,7 +186,7 @@ def heldout_clips(
         if len(clips) == count:
             break
         try:
-            clip = make_crop(domain, index, spec, 0.5, np.random.default_rng(index))
+            clip = make_crop(domain, index, spec, 0.5, _draw_place(spec, np.random.default_rng(index)))
             if np.abs(clip["wave"]).max() >= SILENT_PEAK:  # silence does not measure a codec
                 clips.append({**clip, "name": domain.name(index)})
             else:

@@ -15,6 +15,8 @@ from quarkaudio_jax.io.stream import ResampledReader
 from quarkaudio_jax.io.transforms import resample
 from tests.inference.test_stereo import made, noise
 
+pytestmark = pytest.mark.slow
+
 
 def call(main, *arguments):
     main(["quarkaudio", *map(str, arguments)])

@@ -12,11 +12,13 @@ import soundfile
 
 from quarkaudio_jax.config import DataConfig, DomainConfig
 from quarkaudio_jax.data.pipeline import CropSpec, crop_spec, heldout_clips, make_crop, training_batches
+from quarkaudio_jax.data.simulation.head import Position, spatialize
 from quarkaudio_jax.data.skipping import MAX_CONSECUTIVE_FAILURES, DataError, SkipMonitor
 from quarkaudio_jax.data.sources import open_source
+from quarkaudio_jax.io import audio
 from quarkaudio_jax.io.audio import AudioError
 from quarkaudio_jax.io.levels import scale_peak
-from quarkaudio_jax.io.transforms import wrap_pad
+from quarkaudio_jax.io.transforms import resample, wrap_pad
 
 SPEC = CropSpec(16000, 3200)
 NONE = DomainConfig()
@@ -83,7 +85,7 @@ def test_domains_are_weighted():
     original = pipeline.make_crop
     try:
 
-        def counted(source, index, spec, position):
+        def counted(source, index, spec, position, *place):
             kinds["music" if "music" in source.name(index) else "speech"] += 1
             return {"wave": np.ones(spec.samples, np.float32)}
 
@@ -229,3 +231,42 @@ def test_silence_is_said_to_be_silence(tmp_path, caplog):
     told = [r.message for r in caplog.records]
     assert sum("crops are all silent" in line for line in told) == 1
     assert sum("held-out clips are silent" in line for line in told) == 1
+
+
+class TestStereo:
+    spec = CropSpec(16000, 3200, channels=2)
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        wave = 0.1 * np.random.default_rng(0).standard_normal((16000, 6)).astype(np.float32)
+        for name, channels in (("mono", 1), ("stereo", 2), ("surround", 6)):
+            audio.write(tmp_path / f"{name}.wav", wave[:, :channels], 32000)
+        return tmp_path
+
+    def test_stereo_files_keep_their_channels_and_mono_ones_get_a_position(self, folder):
+        source = open_source(str(folder))
+        by_name = {source.name(i).rsplit("/")[-1]: i for i in range(len(source))}
+        crop = make_crop(source, by_name["stereo.wav"], self.spec, 0.0, Position(90, 0, 1))
+        want = resample(audio.read(folder / "stereo.wav", 0, 6400)[0], 32000, 16000)
+        np.testing.assert_array_equal(crop["wave"], want[:3200])
+        assert np.isnan(crop["position"]).all()
+        crop = make_crop(source, by_name["mono.wav"], self.spec, 0.0, Position(90, 0, 1))
+        mono = resample(audio.read(folder / "mono.wav", 0, 6400)[0][:, 0], 32000, 16000)
+        np.testing.assert_array_equal(crop["wave"], spatialize(mono[:3200], 16000, Position(90, 0, 1)))
+        np.testing.assert_array_equal(crop["position"], np.array([90, 0, 1], np.float32))
+        with pytest.raises(AudioError, match="surround.wav: has 6 channels"):
+            make_crop(source, by_name["surround.wav"], self.spec, 0.0, Position(90, 0, 1))
+
+    def test_batches_and_heldout_clips(self, folder):
+        cfg = DataConfig(
+            speech=DomainConfig(str(folder)), music=DomainConfig(), events=DomainConfig(), batch_size=3, heldout=0.0
+        )
+        batches, monitor = training_batches(cfg, self.spec, 0)
+        batch, again = next(batches), next(training_batches(cfg, self.spec, 0)[0])
+        assert batch["wave"].shape == (3, 3200, 2) and batch["position"].shape == (3, 3) and monitor.count > 0
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], again[name])
+        peaks = np.abs(batch["wave"]).max((1, 2))
+        assert (peaks > 0.09).all() and (peaks < 1).all()
+        clips = heldout_clips(dataclasses.replace(cfg, heldout=1.0), self.spec, 4)
+        assert [clip["wave"].shape for clip in clips] == [(3200, 2)] * len(clips) and len(clips) == 2

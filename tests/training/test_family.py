@@ -30,7 +30,7 @@ WITHOUT_ADVERSARY = dict(losses__adversarial=0.0, losses__feature_matching=0.0)
 """Other tests train with it, and it takes most of the time to compile."""
 
 
-@pytest.mark.parametrize("name", ["codec16k", "codec16k_adaptive"])
+@pytest.mark.parametrize("name", ["codec16k", "codec16k_adaptive", "codec16k_stereo"])
 def test_it_trains_and_is_used(name, real_audio, tmp_path):
     cfg = config(name, real_audio, **WITHOUT_ADVERSARY)
     assert Trainer(from_config_dict(cfg), tmp_path / "run").run() == "finished"
@@ -40,7 +40,7 @@ def test_it_trains_and_is_used(name, real_audio, tmp_path):
     assert all(line["grad_norm/generator"] > 0 for line in losses)
     codec = quarkaudio_jax.load_codec(tmp_path / "run")
     wave = 0.1 * np.random.default_rng(0).standard_normal(9999).astype(np.float32)
-    assert codec.reconstruct(wave).shape == wave.shape
+    assert len(codec.reconstruct(wave)) == len(wave)
 
     abstract = jax.eval_shape(lambda: codec_program(cfg, ema_decay=0.9).init()).model
     model = read_initial_model(str(tmp_path / "run"), nn.meta.unbox(abstract))  # what config.init_from starts with

@@ -124,7 +124,7 @@ def poisoned(tmp_path, monkeypatch):
         audio.write(folder / f"{i}.wav", 0.1 * np.random.default_rng(i).standard_normal(48000), 48000)
     real = pipeline.make_crop
 
-    def make_crop(source, index, spec, position):
+    def make_crop(source, index, spec, position, *place):
         crop = real(source, index, spec, position)
         if source.name(index).endswith(("3.wav", "5.wav")):
             crop["wave"] = np.full_like(crop["wave"], np.nan)
