@@ -83,27 +83,34 @@ def _show_missing(packages: list[str]) -> None:
 
 def _compare(args: argparse.Namespace, path: pathlib.Path, cfg, variables, features, model) -> Iterator[Any]:
     """A row for every output of a file. features: the extractor and its source."""
+    from quarkaudio_jax.codec.spatial import mid_of
+    from quarkaudio_jax.data.simulation.head import Position, spatialize
     from quarkaudio_jax.io import audio
     from quarkaudio_jax.io.transforms import resample, to_mono
-    from quarkaudio_jax.weights import ssl, verify
+    from quarkaudio_jax.weights import ssl, verify, verify_stereo
 
     extractor, source = features
     samples, rate = audio.read(path)
-    full = resample(to_mono(samples), rate, cfg.sample_rate)
+    if cfg.channels > 1 and samples.shape[1] > 1:
+        full = resample(audio.with_channels(samples, cfg.channels, path), rate, cfg.sample_rate)
+    else:
+        full = resample(to_mono(samples), rate, cfg.sample_rate)
+        full = spatialize(full, cfg.sample_rate, Position(30, 0, 1)) if cfg.channels > 1 else full
     frames = min(cfg.num_frames(len(full)), max(round(args.seconds * cfg.frame_rate), 1))
     wave = full[: frames * cfg.frame_hop]
-    wave = np.pad(wave, (0, frames * cfg.frame_hop - len(wave)))[None]
+    wave = np.pad(wave, [(0, frames * cfg.frame_hop - len(wave))] + [(0, 0)] * (wave.ndim - 1))[None]
     shape = (1, frames * cfg.semantic.stride, cfg.semantic.feature_dim)
     if extractor is None:
         feats = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     else:
         lengths = np.asarray([wave.shape[1]], np.int32)
         size = (cfg.sample_rate, cfg.feature_hop, shape[-1])
-        feats = np.asarray(extractor(extractor.params, wave, *size, lengths_B=lengths))
-    yield from verify.compare(cfg, variables, model, wave, feats, args.tolerance)
+        feats = np.asarray(extractor(extractor.params, mid_of(wave), *size, lengths_B=lengths))
+    compare = verify.compare if cfg.channels == 1 else verify_stereo.compare
+    yield from compare(cfg, variables, model, wave, feats, args.tolerance)
     if extractor is not None and extractor.cfg is not None:
         long = round_up(round(FEATURE_SECONDS * cfg.sample_rate), cfg.frame_hop)
-        long = np.resize(full, max(long, wave.shape[1]))
+        long = np.resize(mid_of(full[None])[0], max(long, wave.shape[1]))
         folder = ssl.find_ssl(source.recipe, args.features or source.weights, source.model).folder
         yield verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop)
 
