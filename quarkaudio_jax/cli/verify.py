@@ -83,6 +83,8 @@ def _show_missing(packages: list[str]) -> None:
 
 def _compare(args: argparse.Namespace, path: pathlib.Path, cfg, variables, features, model) -> Iterator[Any]:
     """A row for every output of a file. features: the extractor and its source."""
+    import jax.numpy as jnp
+
     from quarkaudio_jax.codec.spatial import mid_of
     from quarkaudio_jax.data.simulation.head import Position, spatialize
     from quarkaudio_jax.io import audio
@@ -105,12 +107,12 @@ def _compare(args: argparse.Namespace, path: pathlib.Path, cfg, variables, featu
     else:
         lengths = np.asarray([wave.shape[1]], np.int32)
         size = (cfg.sample_rate, cfg.feature_hop, shape[-1])
-        feats = np.asarray(extractor(extractor.params, mid_of(wave), *size, lengths_B=lengths))
+        feats = np.asarray(extractor(extractor.params, mid_of(jnp.asarray(wave)), *size, lengths_B=lengths))
     compare = verify.compare if cfg.channels == 1 else verify_stereo.compare
     yield from compare(cfg, variables, model, wave, feats, args.tolerance)
     if extractor is not None and extractor.cfg is not None:
         long = round_up(round(FEATURE_SECONDS * cfg.sample_rate), cfg.frame_hop)
-        long = np.resize(mid_of(full[None])[0], max(long, wave.shape[1]))
+        long = np.resize(np.asarray(mid_of(jnp.asarray(full[None]))[0]), max(long, wave.shape[1]))
         folder = ssl.find_ssl(source.recipe, args.features or source.weights, source.model).folder
         yield verify.compare_features(extractor, folder, long, cfg.sample_rate, cfg.feature_hop)
 

@@ -81,7 +81,7 @@ def compare(
     for (stream, part), k, x, own in zip(STREAMS, both, mine, streams, strict=True):
         exact = exact_codes(ours.variables["codebooks"][part]["books"].embed_KxVxD, x)
         for name, y in ((f"{stream} codes (our embedding)", x), (f"{stream} codes", own)):
-            theirs = _codes(watched, part, np.asarray(y))
+            theirs = original_codes(watched, part, np.asarray(y))
             results.append(compare_codes(name, part, k, theirs, float((theirs == exact).mean())))
     plain = Codes(*both, cfg.frame_rate, None, codes.durations_BxT)
     plain = expand_codes(plain, frames.acoustic_BxTxD.shape[1])
@@ -100,13 +100,17 @@ def compare(
     difference = relative(ours("predict_features", vectors[1]), predicted)
     results.append(Comparison("features of the same codes", difference, part="semantic_decoder"))
     watched.close()
+    return with_modules(results, codec_pairs(cfg), watched.outputs, ours.outputs, tolerance)
+
+
+def codec_pairs(cfg: HCodecConfig) -> dict[str, str]:
+    """The modules of a codec: the original's name -> ours."""
     rules = [
         dataclasses.replace(rule, path=rule.path.removeprefix("params/"))
         for rule in table(cfg)
         if isinstance(rule, Rule) and rule.path.startswith("params/")
     ]
-    pairs = module_pairs(rules, torch_shapes(cfg))
-    return with_modules(results, pairs, watched.outputs, ours.outputs, tolerance)
+    return module_pairs(rules, torch_shapes(cfg))
 
 
 def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: RecordedModel) -> list[Comparison]:
@@ -129,7 +133,8 @@ def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: 
     return rows
 
 
-def _codes(watched: RecordedModel, part: str, x_BxTxD: np.ndarray) -> np.ndarray:
+def original_codes(watched: RecordedModel, part: str, x_BxTxD: np.ndarray) -> np.ndarray:
+    """Codes (B, T, K) of the original's quantizer `part`."""
     return watched(part, np.ascontiguousarray(x_BxTxD))[1].numpy()
 
 
@@ -163,12 +168,12 @@ def _compare_spectral(cfg: HCodecConfig, watched: RecordedModel, wave_BxS, acous
     results.append(Comparison("spectrum", relative(channels_first(spectrum), theirs), part="encoder.stft"))
     with alone.double_stft():
         double = channels_last(alone("encoder", wave_BxS))
-    codes, exact = _codes(alone, "quantizer", own), _codes(alone, "quantizer", double)
+    codes, exact = original_codes(alone, "quantizer", own), original_codes(alone, "quantizer", double)
     alone.close()
     results.append(
         Comparison("acoustic embedding", relative(acoustic_BxTxD, own), part="encoder", own=relative(double, own))
     )
-    mine = _codes(watched, "quantizer", np.asarray(acoustic_BxTxD))
+    mine = original_codes(watched, "quantizer", np.asarray(acoustic_BxTxD))
     results.append(
         compare_codes("acoustic codes (its spectrum)", "quantizer", mine, codes, float((codes == exact).mean()))
     )
