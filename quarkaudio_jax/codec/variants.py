@@ -208,6 +208,41 @@ HCODEC_16K_ADAPTIVE_TINY = hcodec1(
 )
 """H-Codec 1.5, small enough to train on a laptop's CPU (ours)."""
 
+HCODEC_16K_SMALL = HCodecConfig(
+    name="hcodec_16k_small",
+    sample_rate=16000,
+    encoder=SpectralEncoderConfig(
+        dim=128,
+        hidden=384,
+        out_dim=64,
+        n_fft=1280,
+        hop=320,
+        convnext_layers=4,
+        transformer_layers=0,
+        num_heads=2,
+        mlp_hidden=128,
+        stride=2,
+        fade_phase=True,
+    ),
+    semantic=SemanticConfig(feature_dim=240, dim=64, channels=64, channel_ratios=(1,), strides=(2,)),
+    acoustic_quantizer=QuantizerConfig(8, 1024, 64, kmeans_iters=10),
+    semantic_quantizer=QuantizerConfig(8, 1024, 64, kmeans_iters=10),
+    decoder=SpectralDecoderConfig(
+        dim=192,
+        hidden=576,
+        n_fft=640,
+        hop=160,
+        convnext_layers=6,
+        transformer_layers=0,
+        num_heads=3,
+        mlp_hidden=192,
+        upsample=4,
+        subpixel=True,
+    ),
+)
+"""H-Codec 2.0's spectral encoder and a decoder of 100 frames a second at 16 kHz, 25 Hz: 4 M parameters, 8 + 8 codebooks of
+1024, 4 kbit/s; speech (ours). The built-in codec."""
+
 HCODEC_48K = hcodec2(
     "hcodec_48k",
     dim=1536,
@@ -309,6 +344,7 @@ VARIANTS = {
         HCODEC_16K_MONO2STEREO,
         HCODEC_16K_MONO2STEREO_TINY,
         HCODEC_16K_ADAPTIVE_TINY,
+        HCODEC_16K_SMALL,
         HCODEC_48K,
         HCODEC_48K_6HZ,
         HCODEC_48K_BASE,
