@@ -13,6 +13,8 @@ from quarkaudio_jax.cli.options import UsageError, exit_with_usage_error
 from quarkaudio_jax.errors import QuarkAudioError, is_exhausted, named, system_errors
 from quarkaudio_jax.report.progress import LogHandler, progress, show
 
+log = logging.getLogger(__name__)
+
 EXTRAS = {
     "array_record": "data",
     "grain": "data",
@@ -85,6 +87,16 @@ def report_errors() -> Iterator[None]:
         raise SystemExit(
             f"error: this needs the package {package}: pip install 'quarkaudio_jax[{EXTRAS[package]}]', or [all]"
         ) from error
+
+
+def codec_source(checkpoint: str) -> str:
+    """The codec of --checkpoint; without one the built-in codec, which is logged."""
+    if checkpoint:
+        return checkpoint
+    from quarkaudio_jax.weights.builtin import DEFAULT_CODEC
+
+    log.info("no --checkpoint: the built-in codec %s (16 kHz, for speech)", DEFAULT_CODEC)
+    return DEFAULT_CODEC
 
 
 def process_files(files: Sequence[tuple[Any, Any]], process: Callable[[Any, Any], str]) -> None:

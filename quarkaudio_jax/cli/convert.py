@@ -48,6 +48,15 @@ def _parser() -> options.Parser:
     options.add_number(group, "seconds", "stablehlo, onnx: length of the audio input", float, default=5.0)
     options.add_path(group, "codec", "hub: the codec of a language model")
     group.add_argument("--license", default="", help="hub: license of the weights, for the model card")
+    group.add_argument(
+        "--detail", metavar="NAME=VALUE", action="append", default=[], help="hub: a row of the model card, repeatable"
+    )
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="hub, codecs: of the file (default: float32)",
+    )
     command.set_defaults(run=run_export)
 
     about = "upload a folder of `export --format=hub` to the Hugging Face hub"
@@ -180,12 +189,13 @@ def _export_hub(args: argparse.Namespace, output: pathlib.Path) -> None:
     averaged, details = not args.no_average, pretrained.training_details(args.checkpoint)
     if args.license:
         details["license"] = args.license
+    details |= dict(_detail(text) for text in args.detail)
     trained, _ = read_train_config(find_checkpoint(args.checkpoint))
     if not isinstance(trained, LMTrainConfig):
         if args.codec:
             raise UserError(f"{args.checkpoint} is a codec: leave --codec out")
         cfg, variables, _ = read_codec(args.checkpoint, averaged)
-        pretrained.write_codec(output, cfg, variables, trained.features, details)
+        pretrained.write_codec(output, cfg, variables, trained.features, details, args.dtype)
     else:
         from quarkaudio_jax.inference.codec import load_codec
         from quarkaudio_jax.inference.task_model import check_codec
@@ -198,6 +208,13 @@ def _export_hub(args: argparse.Namespace, output: pathlib.Path) -> None:
         codec.save_pretrained(output / CODEC)
     for path in sorted(output.rglob("*.safetensors")):
         print(f"{path}: {_mib(path)}, with config.json and README.md, the model card")
+
+
+def _detail(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise options.UsageError(f"--detail={text} is not NAME=VALUE")
+    return name, value
 
 
 def _mib(path: pathlib.Path) -> str:

@@ -1,5 +1,6 @@
 """Decode token files to audio at the codec's sample rate, mono or, of a stereo codec, stereo.
 
+quarkaudio decode tokens/ --output=decoded
 quarkaudio decode tokens/ --checkpoint=runs/first --output=decoded
 quarkaudio decode tokens/ --checkpoint=mono2stereo.ckpt --azimuth=90 --output=from_the_left
 """
@@ -8,7 +9,7 @@ import argparse
 import pathlib
 
 from quarkaudio_jax.cli import options, outputs
-from quarkaudio_jax.cli.common import process_files, report_errors, set_up
+from quarkaudio_jax.cli.common import codec_source, process_files, report_errors, set_up
 from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.report.progress import progress
@@ -22,7 +23,7 @@ def _parser() -> options.Parser:
     options.add_overwrite(group, skip=True)
     group.add_argument("--format", choices=("wav", "flac"), default="wav", help="file format (default: wav)")
     group = parser.add_argument_group("model")
-    options.add_path(group, "checkpoint", "the codec that the files were encoded with", required=True)
+    options.add_codec(group, "the codec that the files were encoded with")
     group.add_argument(
         "--any-weights", action="store_true", help="accept files of the same codec made with other weights"
     )
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     files = outputs.remaining(files, args)
     if not files:
         return
-    codec = load_codec(args.checkpoint, encoding=False)
+    codec = load_codec(codec_source(args.checkpoint), encoding=False)
     position = _position(args, codec)
 
     def decode(source, target) -> str:

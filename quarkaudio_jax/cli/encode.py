@@ -1,12 +1,13 @@
 """Encode audio files of any sample rate and length, as the codec's mono or stereo, to token files.
 
+quarkaudio encode speech.wav --output=tokens
 quarkaudio encode speech.wav music/ --checkpoint=runs/first --output=tokens
 """
 
 import argparse
 
 from quarkaudio_jax.cli import options, outputs
-from quarkaudio_jax.cli.common import process_files, report_errors, set_up, track_reads
+from quarkaudio_jax.cli.common import codec_source, process_files, report_errors, set_up, track_reads
 from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.errors import UserError
 
@@ -27,9 +28,7 @@ def _parser() -> options.Parser:
         help="channel to encode as mono, from 1 (default: mean of all; left and right for a stereo codec)",
     )
     group = parser.add_argument_group("model")
-    options.add_path(
-        group, "checkpoint", "codec: a work directory of train, a checkpoint or a weight file", required=True
-    )
+    options.add_codec(group, "codec: a work directory of train, a checkpoint, a weight file or a name")
     options.add_features(group)
     group = parser.add_argument_group("codes")
     options.add_number(group, "num-codebooks", "keep only the first N codebooks of each stream")
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     files = outputs.remaining(files, args)
     if not files:
         return
-    codec = load_codec(args.checkpoint, args.features)
+    codec = load_codec(codec_source(args.checkpoint), args.features)
     _check_grouping(args, codec)
     if args.num_codebooks is not None and not 1 <= args.num_codebooks <= max(codec.num_codebooks):
         raise UsageError(f"--num-codebooks is {args.num_codebooks}; {codec.name} has 1 to {max(codec.num_codebooks)}")

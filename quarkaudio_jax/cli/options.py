@@ -132,6 +132,11 @@ def add_number(parser: Any, name: str, about: str, kind: type = int, **more: Any
     parser.add_argument(f"--{name}", metavar="N" if kind is int else "X", type=kind, help=about, **more)
 
 
+def add_codec(parser: Any, about: str) -> None:
+    """Adds --checkpoint, a codec; by default "", for which `common.codec_source` gives the built-in one."""
+    add_path(parser, "checkpoint", f"{about} (default: the built-in codec, for speech)")
+
+
 def add_features(parser: Any) -> None:
     """Adds --features, the weights of the SSL model."""
     add_path(

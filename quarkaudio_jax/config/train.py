@@ -97,8 +97,8 @@ class OptimConfig:
 class DomainConfig:
     """One domain of audio and its sampling weight.
 
-    paths: folders, globs, lists (.scp), manifests (.jsonl), tfds:NAME/CONFIG:SPLIT, prepared:FOLDER or embedded:KIND,
-    separated by commas.
+    paths: folders, globs, lists (.scp), manifests (.jsonl), tfds:NAME/CONFIG:SPLIT, prepared:FOLDER, embedded:KIND
+    or voices:KIND, separated by commas.
     """
 
     paths: str = ""
@@ -171,7 +171,8 @@ class TrainConfig:
     """Fields common to all programs.
 
     program: a name of `EXPERIMENTS`. ema_decay: decay of the parameters' exponential moving average (0: none). init_from:
-    a checkpoint whose model initializes a new run (fine-tuning).
+    a checkpoint whose model initializes a new run (fine-tuning); of codecs also a weight file, a built-in model or a model
+    of the hub.
     """
 
     program: str = ""

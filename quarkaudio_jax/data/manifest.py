@@ -59,7 +59,7 @@ class Manifest:
 
     def resolve(self, utterance: Utterance) -> str:
         """The path of an utterance's audio, for this process to open; tfds: and embedded: are kept."""
-        if utterance.audio.startswith(("tfds:", "embedded:")):
+        if utterance.audio.startswith(("tfds:", "embedded:", "voices:")):
             return utterance.audio
         return str(self.path.parent / utterance.audio)
 

@@ -12,7 +12,7 @@ from quarkaudio_jax.data.crops import Crop, cut
 from quarkaudio_jax.data.files import read_clip, read_crop
 from quarkaudio_jax.data.manifest import Manifest
 from quarkaudio_jax.data.source import Source
-from quarkaudio_jax.data.synthetic.source import EmbeddedSource
+from quarkaudio_jax.data.synthetic.generated import generated_prefix, open_generated
 from quarkaudio_jax.data.tfds_source import TfdsSource
 from quarkaudio_jax.data.utterance import Utterance
 from quarkaudio_jax.io import audio
@@ -42,9 +42,9 @@ class ManifestSource(Source):
         if name.startswith("tfds:"):
             samples, rate = self._record(name, utterance)
             return cut(samples, rate, seconds, position)
-        if name.startswith("embedded:"):
-            kind, number = _numbered(name, "embedded:")
-            return EmbeddedSource(kind).read(number, seconds, position)
+        if prefix := generated_prefix(name):
+            kind, number = _numbered(name, prefix)
+            return open_generated(f"{prefix}{kind}").read(number, seconds, position)
         _, rate, _ = audio.info(name)
         count = round(utterance.duration * rate) if utterance.duration else None
         return read_crop(name, round(utterance.start * rate), count, seconds, position)
@@ -55,9 +55,9 @@ class ManifestSource(Source):
         name = self._manifest.resolve(utterance)
         if name.startswith("tfds:"):
             return Clip.resampled(utterance, *self._record(name, utterance), rate)
-        if name.startswith("embedded:"):
-            kind, number = _numbered(name, "embedded:")
-            return EmbeddedSource(kind).clip(number, rate)
+        if prefix := generated_prefix(name):
+            kind, number = _numbered(name, prefix)
+            return open_generated(f"{prefix}{kind}").clip(number, rate)
         return read_clip(name, utterance, rate)
 
     def utterance(self, index: int) -> Utterance:

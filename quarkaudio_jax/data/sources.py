@@ -17,7 +17,7 @@ from quarkaudio_jax.data.lists import split_specs
 from quarkaudio_jax.data.manifest_source import ManifestSource
 from quarkaudio_jax.data.prepared_source import PreparedSource
 from quarkaudio_jax.data.source import Joined, Source, Subset
-from quarkaudio_jax.data.synthetic.source import EmbeddedSource
+from quarkaudio_jax.data.synthetic.generated import generated_prefix, open_generated
 from quarkaudio_jax.data.tfds_source import TfdsSource
 from quarkaudio_jax.data.utterance import DOMAINS, Utterance
 from quarkaudio_jax.io import audio
@@ -29,8 +29,8 @@ LISTS = {".scp": open_scp, ".txt": open_list, ".lst": open_list}
 
 
 def _open_one(spec: str, tfds_dir: str, domain: str) -> Source:
-    if spec.startswith("embedded:"):
-        return EmbeddedSource(spec.removeprefix("embedded:"))
+    if generated_prefix(spec):
+        return open_generated(spec)
     if spec.startswith("tfds:"):
         return TfdsSource(spec.removeprefix("tfds:"), tfds_dir, domain)
     if spec.startswith("prepared:"):
@@ -54,7 +54,7 @@ def open_source(specs: str, tfds_dir: str = "", domain: str = "speech", check: b
     """Opens a comma-separated list of sources as one.
 
     Each is a folder, a glob, an audio file, a list (.scp, .txt, .lst), a manifest (.jsonl), tfds:NAME[/CONFIG][:SPLIT],
-    prepared:FOLDER or embedded:KIND[/train|/test]. tfds_dir: folder of TFDS sets. domain: one of `utterance.DOMAINS`.
+    prepared:FOLDER, embedded:KIND[/train|/test] or voices:KIND[/train|/test]. tfds_dir: folder of TFDS sets. domain: one of `utterance.DOMAINS`.
     check: decode files and TFDS records now, and leave out those that can't be read.
 
     SourceError: says which source is wrong.

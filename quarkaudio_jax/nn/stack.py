@@ -58,6 +58,8 @@ class Stack(nn.Module):
     def __call__(self, x_BxTxD: jax.Array, context: Any = None, state: Any = None) -> Any:
         if self.remat not in REMAT_POLICIES:
             raise UserError(f"remat {self.remat!r} is not one of {', '.join(REMAT_POLICIES)}")
+        if not self.length:  # a scan over no layers would make arrays without elements, which no checkpoint holds
+            return x_BxTxD if state is None else (x_BxTxD, state)
         return self._scanned(x_BxTxD, context, state) if self.scan else self._looped(x_BxTxD, context, state)
 
     def _looped(self, x: jax.Array, context: Any, state: Any) -> Any:

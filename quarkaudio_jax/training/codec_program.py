@@ -25,6 +25,7 @@ from quarkaudio_jax.training.codec_objective import differentiable, generator_ob
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 from quarkaudio_jax.training.program import Batch, Metrics, Program, State, flat_fields
 from quarkaudio_jax.weights.models import CodecModel, eval_params
+from quarkaudio_jax.weights.saved_codec import read_initial_codec
 from quarkaudio_jax.weights.ssl import load_extractor
 
 
@@ -101,6 +102,10 @@ class CodecProgram(Program[CodecTrainConfig]):
             raise UserError(
                 f"config.losses.perceptual needs features that can be computed, not {self.extractor.name!r}"
             )
+
+    def initial_model(self, abstract_model: CodecModel) -> CodecModel:
+        """See `Program.initial_model`; also of a weight file, a built-in model or one of the hub."""
+        return read_initial_codec(self.cfg.init_from, abstract_model, self.check_init_from)
 
     def check_init_from(self, saved: TrainConfig) -> None:
         """ConfigError unless the encoder's front end is the one it was trained with."""

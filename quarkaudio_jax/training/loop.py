@@ -36,7 +36,6 @@ from quarkaudio_jax.training.metrics import MetricWriter, Throughput, TimeBreakd
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.profiling import Profiler
 from quarkaudio_jax.training.program import Program, check_unchanged
-from quarkaudio_jax.weights.checkpoint import read_initial_model
 from quarkaudio_jax.weights.checkpoint_manager import CheckpointInfo, Checkpoints
 
 log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ class Trainer:
     def _initial_model(self) -> Any:
         """The model of `config.init_from`, read before compiling so that an unsuitable one fails early."""
         log.info("starting a new run in %s with the model of %s", self.workdir, self.cfg.init_from)
-        return read_initial_model(self.cfg.init_from, self.abstract_state.model, self.program.check_init_from)
+        return self.program.initial_model(self.abstract_state.model)
 
     def _compile(self, lowered: jax.stages.Lowered) -> None:
         start = time.perf_counter()

@@ -10,6 +10,7 @@ import flax.struct
 import jax
 
 from quarkaudio_jax.config import CodecTrainConfig, ConfigError, LMTrainConfig, TrainConfig
+from quarkaudio_jax.weights.checkpoint import read_initial_model
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,10 @@ class Program(abc.ABC, Generic[Config]):
     @abc.abstractmethod
     def resume_fields(self, cfg: Config) -> dict[str, Any]:
         """Values by name that a resumed run must share with the checkpoint, beyond the shapes of its arrays."""
+
+    def initial_model(self, abstract_model: Any) -> Any:
+        """The model of `config.init_from` with the shardings of `abstract_model`."""
+        return read_initial_model(self.cfg.init_from, abstract_model, self.check_init_from)
 
     def check_init_from(self, saved: TrainConfig) -> None:
         """ConfigError if this program can't use the model of `config.init_from`, which was trained with `saved`."""

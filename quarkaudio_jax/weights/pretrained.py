@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
 import numpy as np
 from flax import traverse_util
 
@@ -47,10 +48,11 @@ def write_codec(
     variables: Mapping[str, Any],
     features: FeatureConfig,
     details: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
 ) -> pathlib.Path:
     """Writes a codec; its weights have names and shapes of the public code.
 
-    details: further rows of the card by title, such as data, steps and metrics; `license` is also its metadata.
+    dtype: float32 or bfloat16, of the file. details: further rows of the card by title, such as data, steps and metrics; `license` is also its metadata.
     """
     properties = {
         "variant": cfg.name,
@@ -67,7 +69,8 @@ def write_codec(
     about = f"H-Codec, variant `{cfg.name}`: {cfg.sample_rate} Hz, {cfg.frame_rate:g} frames per second."
     usage = 'codec = quarkaudio_jax.load_codec("ORG/NAME")\ncodes = codec.encode(wave, sample_rate)'
     card = model_card(about, usage, properties, details or {})
-    return _write(folder, export_hcodec(cfg, variables), metadata, {"model_type": CODEC_TYPE, **properties}, card)
+    tensors = {name: array.astype(np.dtype(dtype)) for name, array in export_hcodec(cfg, variables).items()}
+    return _write(folder, tensors, metadata, {"model_type": CODEC_TYPE, **properties}, card)
 
 
 def write_lm(

@@ -1,5 +1,6 @@
-"""Models by hub name: which files of a repository are needed, and where they are on disk.
+"""Models by name: those in the package, and of a hub repository which files are needed, and where they are on disk.
 
+quarkaudio/NAME       a model in the package (`builtin.BUILTIN`)
 ORG/NAME              the model in the repository's root, or the only weight file of the repository
 ORG/NAME@REVISION     of a branch, tag or commit
 ORG/NAME:PATH         a weight file, or a folder with one, of a repository that holds several
@@ -14,6 +15,7 @@ import re
 from collections.abc import Iterable
 
 from quarkaudio_jax.errors import QuarkAudioError
+from quarkaudio_jax.weights.builtin import find_builtin
 from quarkaudio_jax.weights.files import SUFFIXES, read_json
 
 log = logging.getLogger(__name__)
@@ -48,11 +50,13 @@ def parse_hub_name(source: str | os.PathLike) -> HubName | None:
 
 
 def locate(source: str | os.PathLike) -> pathlib.Path:
-    """Returns a local path unchanged; for a hub name the weight file in the hub's cache, downloaded if necessary.
+    """Returns a local path unchanged; for a built-in model its folder; for a hub name the weight file in the hub's cache.
 
-    Only the files that are needed are downloaded, with huggingface_hub's progress bars. HF_HUB_OFFLINE=1 uses the cache
-    alone. The model's license is logged. HubError says what the repository lacks or why it can't be read.
+    Of a hub model only the files that are needed are downloaded, with huggingface_hub's progress bars. HF_HUB_OFFLINE=1
+    uses the cache alone. The model's license is logged. HubError says what the repository lacks or why it can't be read.
     """
+    if (folder := find_builtin(source)) is not None:
+        return folder
     name = parse_hub_name(source)
     if name is None:
         return pathlib.Path(source).expanduser()

@@ -3,20 +3,23 @@
 import logging
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.linen import meta
 
 from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES, get_variant
-from quarkaudio_jax.config import CodecTrainConfig, FeatureConfig
+from quarkaudio_jax.config import CodecConfig, CodecTrainConfig, FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import get_recipe
-from quarkaudio_jax.weights.checkpoint import CheckpointError, open_checkpoint, read_model
+from quarkaudio_jax.weights.checkpoint import CheckpointError, open_checkpoint, read_initial_model, read_model
 from quarkaudio_jax.weights.files import Weights, is_weight_file, open_weights
 from quarkaudio_jax.weights.hcodec import import_hcodec, match_variant
-from quarkaudio_jax.weights.models import abstract_codec, eval_params
+from quarkaudio_jax.weights.models import CodecModel, abstract_codec, eval_params
 from quarkaudio_jax.weights.repository import folder_weights, locate
 from quarkaudio_jax.weights.rules import UnmatchedError
 
@@ -85,6 +88,26 @@ def read_codec(
     model = read_model(folder, meta.unbox(abstract_codec(trained)))
     params = eval_params(model) if averaged else model.params
     return cfg, {"params": params, "codebooks": model.codebooks}, trained
+
+
+def read_initial_codec(
+    source: str, abstract_model: CodecModel, check: Callable[[CodecTrainConfig], None] = lambda cfg: None
+) -> CodecModel:
+    """The codec of `config.init_from`, any source of `read_any_codec`, with the shardings of `abstract_model`.
+
+    check: called with the codec's configuration. CheckpointError if the model has another shape.
+    """
+    path = folder_weights(locate(source))
+    if not is_weight_file(path):
+        return read_initial_model(str(path), abstract_model, check)
+    cfg, variables, features = read_any_codec(path)
+    check(CodecTrainConfig(codec=CodecConfig(variant=cfg.name), features=features))
+    model = CodecModel(variables["params"], variables["codebooks"], None)
+    wanted = abstract_model.replace(ema=None)
+    if jax.tree.map(np.shape, model) != jax.tree.map(np.shape, wanted):
+        raise CheckpointError(f"config.init_from={source} is {cfg.name}; set config.codec.variant={cfg.name}")
+    model = jax.tree.map(lambda array, leaf: jax.device_put(array, leaf.sharding), model, wanted)
+    return model.replace(ema=None if abstract_model.ema is None else jax.tree.map(jnp.copy, model.params))
 
 
 def _open_codec(checkpoint: str | os.PathLike) -> tuple[pathlib.Path, HCodecConfig, CodecTrainConfig]:

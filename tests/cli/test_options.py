@@ -66,7 +66,7 @@ def test_unknown_options_name_the_nearest(verb, monkeypatch, capsys):
         (["extract", "a.wav", "--enrol=b.wav"], "--enrol is now --enrollment"),
         (["evaluate", "a.wav", "--recogniser=x"], "--recogniser is now --asr-model"),
         (["evaluate", "a.wav", "--recognizer", "x"], "--recognizer is now --asr-model"),
-        (["encode", "a.wav"], "--output, --checkpoint are missing"),
+        (["encode", "a.wav"], "--output is missing"),
         (["encode", "a.wav", "--output=x", "--checkpoint=x", "--channel=0"], "--channel: '0' is neither mean nor"),
         (["encode", "a.wav", "--output=x", "--checkpoint=x", "--check=y"], "option --check does not exist"),
         (["encode", "a.wav", "--output=x", "--checkpoint=x", "--overwrite", "--skip-existing"], "not allowed with"),
