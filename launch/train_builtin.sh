@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Makes the built-in codec again: synthesizes the corpus, trains, measures, and exports into the package.
+# Usage: bash launch/train_builtin.sh [WORKDIR]
+#   CLIPS=...   utterances of natural voices (default 4000, about 5 h)     STEPS=...  training steps (default 8000)
+#   AUDIO=...   a folder of real speech to measure on (default: none)
+# Each part goes on where it stopped; a trained run with a larger STEPS trains on.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" train,voices,speech,evaluate,pesq
+workdir=${1:-runs/builtin}
+clips=${CLIPS:-4000}
+python=.venv/bin/python
+
+# Synthesizes COUNT clips of SOURCE, of the domain DOMAIN, into $workdir/corpus/NAME, whose speech is in codec_speech etc.
+corpus() { # NAME DOMAIN SOURCE COUNT
+  "$python" -m quarkaudio_jax.prepare --config=prepare:codec --output="$workdir/corpus/$1" --config.sample_rate=16000 \
+    --config.features.recipe=mel --config.feature_width=3 --config.workers="$(nproc)" --config.shard=64 \
+    --config.examples.codec_speech=0 --config.examples.codec_music=0 --config.examples.codec_events=0 \
+    --config.sources."$2"="$3" --config.examples.codec_"$2"="$4"
+}
+
+echo "synthesizing $clips utterances in $workdir/corpus"
+corpus voices speech voices:varied/train "$clips"
+corpus formants speech embedded:speech/train "$((clips / 3 + 1))"
+corpus music music embedded:music/train "$((clips / 60 + 1))"
+corpus events events embedded:events/train "$((clips / 30 + 1))"
+data=prepared:$workdir/corpus
+"$python" -m quarkaudio_jax.train --config=codec16k:small --workdir="$workdir" --config.loop.steps="${STEPS:-8000}" \
+  --config.data.speech.paths="$data/voices/codec_speech,$data/formants/codec_speech" --config.data.speech.weight=0.92 \
+  --config.data.music.paths="$data/music/codec_music" --config.data.music.weight=0.03 \
+  --config.data.events.paths="$data/events/codec_events" --config.data.events.weight=0.05
+"$python" -m benchmarks.builtin "$workdir" --audio="${AUDIO:-}" --curve=docs/speech16k.png
