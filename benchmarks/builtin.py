@@ -31,12 +31,13 @@ def export(workdir: str, folder: pathlib.Path, details: dict[str, object]) -> No
 
 
 def measure(codec: pathlib.Path, audio: str, limit: int) -> dict[str, float]:
-    """Means over the recordings, and their number as `recordings`."""
+    """Means over the recordings in which PESQ finds speech, and their number as `recordings`."""
     with tempfile.TemporaryDirectory() as folder:
         options = [f"--checkpoint={codec}", f"--metrics={','.join(METRICS)}", f"--limit={limit}"]
         evaluate.main(["quarkaudio evaluate", audio, f"--output={folder}/results", *options])
         results = json.loads(pathlib.Path(folder, "results", "results.json").read_text())
-    return {**results["means"], "recordings": len(results["files"])}
+    rows = [row for row in results["files"] if row.get("pesq") is not None]
+    return {**{name: sum(row[name] for row in rows) / len(rows) for name in METRICS}, "recordings": len(rows)}
 
 
 def seconds_heard(workdir: str) -> tuple[int, float]:

@@ -13,7 +13,7 @@ from flax.linen import meta
 
 from quarkaudio_jax.codec.hcodec import HCodecConfig
 from quarkaudio_jax.codec.variants import UPSTREAM_FEATURES, get_variant
-from quarkaudio_jax.config import CodecConfig, CodecTrainConfig, FeatureConfig
+from quarkaudio_jax.config import CodecConfig, CodecTrainConfig, ExperimentConfig, FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import get_recipe
 from quarkaudio_jax.weights.checkpoint import CheckpointError, open_checkpoint, read_initial_model, read_model
@@ -91,7 +91,7 @@ def read_codec(
 
 
 def read_initial_codec(
-    source: str, abstract_model: CodecModel, check: Callable[[CodecTrainConfig], None] = lambda cfg: None
+    source: str, abstract_model: CodecModel, check: Callable[[ExperimentConfig], None] = lambda cfg: None
 ) -> CodecModel:
     """The codec of `config.init_from`, any source of `read_any_codec`, with the shardings of `abstract_model`.
 
