@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the built-in codec again: synthesizes the corpus, trains, measures, and exports into the package.
 # Usage: bash launch/train_builtin.sh [WORKDIR]
-#   CLIPS=...   utterances of natural voices (default 4000, about 5 h)     STEPS=...  training steps (default 8000)
+#   CLIPS=...   utterances of natural voices (default 4000, about 5 h)     STEPS=...  training steps (default 5000)
 #   AUDIO=...   a folder of real speech to measure on (default: none)
 # Each part goes on where it stopped; a trained run with a larger STEPS trains on.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" train,voices,speech,evaluate,pesq
@@ -23,7 +23,7 @@ corpus formants speech embedded:speech/train "$((clips / 3 + 1))"
 corpus music music embedded:music/train "$((clips / 60 + 1))"
 corpus events events embedded:events/train "$((clips / 30 + 1))"
 data=prepared:$workdir/corpus
-"$python" -m quarkaudio_jax.train --config=codec16k:small --workdir="$workdir" --config.loop.steps="${STEPS:-8000}" \
+"$python" -m quarkaudio_jax.train --config=codec16k:small --workdir="$workdir" --config.loop.steps="${STEPS:-5000}" \
   --config.data.speech.paths="$data/voices/codec_speech,$data/formants/codec_speech" --config.data.speech.weight=0.92 \
   --config.data.music.paths="$data/music/codec_music" --config.data.music.weight=0.03 \
   --config.data.events.paths="$data/events/codec_events" --config.data.events.weight=0.05

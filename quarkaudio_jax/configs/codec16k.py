@@ -5,7 +5,9 @@
 Variants, after the colon:
 
     large  the official size, 137 M parameters (the default). Not yet run.
-    small  4 M parameters, speech at 4 kbit/s, on the `mel` stand-in features; for CPUs: without discriminators.
+    small  4 M parameters, speech at 4 kbit/s, on the `mel` stand-in features; for CPUs: without discriminators. 5000 steps
+           (launch/train_builtin.sh; 68 min on two busy cores) are the built-in codec: STOI 0.826, PESQ 1.21, mel
+           distance 1.46 on real speech (docs/training.md).
     tiny   for a laptop's CPU, on the `mel` stand-in features; two steps in the tests.
 
 HuBERT: --config.features.weights=FOLDER with bosonai/hubert_base; by default from the Hugging Face cache. Fine-tuning:
@@ -38,7 +40,7 @@ def small_training(config) -> None:
     config.losses.mel_bands = (5, 20, 80, 160)
     config.losses.stft_windows = (1024, 256)
     config.ema_decay = 0.998
-    config.loop.steps = 6000
+    config.loop.steps = 5000
     config.loop.log_every = 20
     config.loop.eval_every = 250
     config.loop.checkpoint_every = 200

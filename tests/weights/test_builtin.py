@@ -41,7 +41,7 @@ def test_its_files_are_small_and_its_card_says_what_it_is():
     assert read_json(BUILTIN[DEFAULT_CODEC] / "config.json")["variant"] == "hcodec_16k_small"
     assert on_card("license") == "apache-2.0" and int(on_card("steps")) > 1000
     assert on_card("data").startswith("synthetic") and float(on_card("seconds of audio seen")) > 10_000
-    assert 0 < float(on_card("stoi")) < 1
+    assert float(on_card("stoi")) > 0.8 and float(on_card("mel distance")) < 1.6
 
 
 def test_it_initializes_training():
@@ -71,9 +71,9 @@ def test_it_is_as_good_as_its_card_says(real_audio):
 
 
 @pytest.mark.slow
-def test_the_verbs_use_it_without_a_checkpoint(tmp_path, real_audio, caplog):
+def test_the_verbs_use_it_without_a_checkpoint(tmp_path, real_audio, capsys):
     source = real_audio / "speech" / "audio_speech_speech_01_edited.wav"
     encode.main(["quarkaudio encode", str(source), f"--output={tmp_path}"])
     decode.main(["quarkaudio decode", str(tmp_path / f"{source.stem}.qka"), f"--output={tmp_path}"])
     assert audio.info(tmp_path / source.name)[1] == 16000
-    assert f"no --checkpoint: the built-in codec {DEFAULT_CODEC}" in caplog.text
+    assert f"no --checkpoint: the built-in codec {DEFAULT_CODEC}" in capsys.readouterr().err
