@@ -1,8 +1,8 @@
 """Trains a few steps on a mesh and prints the metrics as JSON; a process of its own sets the device count.
 
-python -m tests.multidevice.losses codec|lm data,fsdp,tensor
+python -m tests.multidevice.losses codec|lm|options data,fsdp,tensor
 
-Of the language model, what it generates is printed too.
+Of the language model, also with its options, what it generates is printed too.
 """
 
 import functools
@@ -35,10 +35,20 @@ def codec_program() -> CodecProgram:
     return CodecProgram(from_config_dict(config))
 
 
-def lm_program() -> LMProgram:
+OPTIONS = dict(
+    lm__aligned_rate=1.0,
+    lm__bidirectional_prefix=True,
+    lm__encoder_layers=1,
+    lm__feature_mask=0.2,
+    lm__ar_codebooks=(2, 0),
+    lm__fill_layers=1,
+)
+
+
+def lm_program(**options) -> LMProgram:
     """The tiny language model, on codes of three codebooks."""
     config = changed(get_config("tiny"), data__batch_size=ROWS, data__length=64)
-    config = changed(config, lm__dropout=0.1, lm__attention_dropout=0.1)
+    config = changed(config, lm__dropout=0.1, lm__attention_dropout=0.1, **options)
     dataset = dict(codebooks=(32, 32, 16), feature_width=12, tasks=("restoration",))
     config = from_config_dict(config)
     return LMProgram(type(config)(**{**vars(config), "dataset": DatasetInfo(**dataset)}))
@@ -67,7 +77,8 @@ def generated(program: LMProgram, params, mesh) -> list:
     model = program.model
     prefix = jax.random.normal(jax.random.key(3), (ROWS, 10, model.cfg.backbone.dim))
     lengths = jnp.asarray([10, 7, 10, 3, 9, 10, 5, 8])
-    condition = Condition(prefix, lengths, jnp.full(ROWS, 6), jax.random.split(jax.random.key(4), ROWS))
+    keys = jax.random.split(jax.random.key(4), ROWS)
+    condition = Condition(prefix, lengths, jnp.full(ROWS, 6), keys, sources_B=jnp.full(ROWS, 2))
     condition = jax.device_put(condition, batch_sharding(mesh))
     cfg = GenerationConfig(Sampling(temperature=0.0))
     run = jax.jit(on_mesh(functools.partial(generate.__wrapped__, model, frames=6, cfg=cfg), mesh))
@@ -77,7 +88,8 @@ def generated(program: LMProgram, params, mesh) -> list:
 def main() -> None:
     """Prints {'devices', 'sharded', 'metrics': [{...}, ...], 'codes'}."""
     kind, sizes = sys.argv[1], dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[2].split(",")), strict=True))
-    program, make = (codec_program(), waves) if kind == "codec" else (lm_program(), rows)
+    options = OPTIONS if kind == "options" else {}
+    program, make = (codec_program(), waves) if kind == "codec" else (lm_program(**options), rows)
     mesh = make_mesh(sizes, jax.devices()[: int(np.prod(list(sizes.values())))])
     shardings = state_shardings(jax.eval_shape(program.init), mesh)
     state = jax.jit(lambda: nn.meta.unbox(program.init()), out_shardings=shardings)()
@@ -92,7 +104,7 @@ def main() -> None:
         metrics.append({k: float(v) for k, v in values.items()})
     large = [x for x in jax.tree.leaves(state.model.params) if x.size > 20_000]
     sharded = sum(x.addressable_shards[0].data.size < x.size for x in large) / len(large)
-    codes = generated(program, state.model.params, mesh) if kind == "lm" else None
+    codes = generated(program, state.model.params, mesh) if kind != "codec" else None
     print(json.dumps({"devices": mesh.size, "sharded": sharded, "metrics": metrics, "codes": codes}))
 
 

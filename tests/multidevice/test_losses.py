@@ -11,8 +11,10 @@ pytestmark = pytest.mark.slow
 losses = functools.cache(functools.partial(multidevice.run, "losses"))
 
 
-@pytest.mark.parametrize("program", ["codec", "lm"])
-@pytest.mark.parametrize("mesh", ["8,1,1", "1,8,1", "1,1,8", "2,2,2"])
+@pytest.mark.parametrize(
+    "mesh, program",
+    [(m, p) for p in ("codec", "lm") for m in ("8,1,1", "1,8,1", "1,1,8", "2,2,2")] + [("2,2,2", "options")],
+)
 def test_losses_equal_one_device(program, mesh):
     one, many = losses(program, "1,1,1"), losses(program, mesh)
     assert many["devices"] == 8
