@@ -124,7 +124,7 @@ def _difference(theirs: Any, ours: Any, name: str = "plan") -> str:
         theirs = {key if key in ours else RENAMED.get(key, key): value for key, value in theirs.items()}
         if name == "config.examples":  # which has a field for every task, also for those that came later
             theirs, ours = {**dict.fromkeys(ours, 0), **theirs}, {**dict.fromkeys(theirs, 0), **ours}
-        if name == "config":
+        if name == "config" and "draws" in ours:
             theirs = {"draws": 1, **theirs}  # of plans before the field
         for key in sorted(set(theirs) | set(ours)):
             inner = key if name == "plan" else f"{name}.{key}"

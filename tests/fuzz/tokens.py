@@ -63,9 +63,10 @@ def make(rng: random.Random) -> dict[str, bytes]:
 
 def read(path: pathlib.Path) -> None:
     """The whole file; its codes lie within the header's codebooks."""
-    header, acoustic, semantic, durations = token_file.read(path)
+    file = token_file.read(path)
+    header, durations = file.header, file.durations_T
     assert header.seconds >= 0 and header.num_frames >= 0
-    for codes, count, size in zip((acoustic, semantic), header.codebooks, header.codebook_sizes, strict=True):
+    for codes, count, size in zip(file.streams, header.codebooks, header.codebook_sizes, strict=True):
         assert codes.shape == (header.num_rows, count)
         assert not codes.size or (codes.min() >= 0 and codes.max() < 1 << (size - 1).bit_length())
     assert (durations is None) == (not header.max_group)
