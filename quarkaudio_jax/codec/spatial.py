@@ -92,8 +92,8 @@ class ConditionMLP(nn.Module):
     @nn.compact
     def __call__(self, x_BxD: jax.Array) -> jax.Array:
         for i in range(2):
-            x_BxD = nn.silu(Linear(self.hidden, dtype=self.dtype, torch_init=True, name=f"layers_{i}")(x_BxD))
-        return Linear(self.features, dtype=self.dtype, zero_init=True, name="layers_2")(x_BxD)
+            x_BxD = nn.silu(Linear(self.hidden, dtype=self.dtype, torch_init=True, name=f"dense_{i}")(x_BxD))
+        return Linear(self.features, dtype=self.dtype, zero_init=True, name="dense_2")(x_BxD)
 
 
 class GatedBlock(nn.Module):

@@ -131,7 +131,7 @@ def spatial_mapping(cfg: SpatialMapConfig) -> list[Rule | Constant]:
         rules += blocks.dense(f"{torch}.cond_proj.{2 * i}", f"{ours}/condition_{i}")
     for name in ("scale", "shift", "gate"):
         for i in range(3):
-            rules += blocks.dense(f"{torch}.to_{name}.net.{2 * i}", f"{ours}/{name}/layers_{i}")
+            rules += blocks.dense(f"{torch}.to_{name}.net.{2 * i}", f"{ours}/{name}/dense_{i}")
     plain = {"mid_in": "mid_in", "sem_in": "semantic_in", "side_base": "side_base", "cross_gate": "cross_gate"}
     for theirs, name in (*plain.items(), ("out", "out")):
         rules += blocks.dense(f"{torch}.{theirs}", f"{ours}/{name}", POINTWISE)

@@ -93,7 +93,7 @@ def test_both_channels_are_measured_and_heard(codec, checkpoint, tmp_path):
     out = codec.reconstruct(wave)
     want = np.mean([si_sdr(wave[:, i], out[:, i], 16000) for i in range(2)])
     assert row["si_sdr"] == pytest.approx(want, abs=1e-2)
-    kept = sorted((tmp_path / "out" / "audio" / "a").glob("*.flac"))
+    kept = sorted((tmp_path / "out" / "audio" / "a.wav").glob("*.flac"))
     assert [audio.info(path)[2] for path in kept] == [2] * len(kept) and kept
     call(compare, tmp_path / "in" / "a.wav", kept[0], "--output", tmp_path / "compared")
     assert (tmp_path / "compared" / "index.html").stat().st_size > 10_000
