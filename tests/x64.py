@@ -40,7 +40,8 @@ def codec_results():
     codec = Codec(cfg, drawn(HCodec(cfg).init, jax.random.key(0), wave, features), Extractor(get_recipe("mel")))
     samples = 0.1 * rng.standard_normal((2, 7 * cfg.frame_hop + 5)).astype(np.float32)
     codes = codec.encode(samples, lengths=[samples.shape[1], samples.shape[1] // 2])
-    return {**vars(codes), "wave": codec.decode(codes).samples_BxS}
+    found = {name: value for name, value in vars(codes).items() if value is not None}
+    return {**found, "wave": codec.decode(codes).samples_BxS}
 
 
 def lm_results():

@@ -128,6 +128,8 @@ def run_import(args: argparse.Namespace) -> None:
 
 def run_export(args: argparse.Namespace) -> None:
     """Writes the checkpoint in the format of --format."""
+    if args.format != "hub" and (args.dtype != "float32" or args.detail):
+        raise options.UsageError(f"--dtype and --detail are for --format=hub, not {args.format}")
     EXPORTS[args.format](args, pathlib.Path(args.output))
 
 
@@ -202,6 +204,8 @@ def _export_hub(args: argparse.Namespace, output: pathlib.Path) -> None:
 
         if not args.codec:
             raise UserError(f"{args.checkpoint} is a language model: name the codec of its data, --codec=CODEC")
+        if args.dtype != "float32":
+            raise UserError(f"{args.checkpoint} is a language model: --dtype={args.dtype} is for codecs")
         codec = load_codec(args.codec, encoding=False)
         check_codec(trained, codec)
         pretrained.write_lm(output, *read_lm(args.checkpoint, averaged), details)

@@ -72,10 +72,8 @@ def run(args: argparse.Namespace) -> None:
     _check_grouping(args, codec)
     if args.num_codebooks is not None and not 1 <= args.num_codebooks <= max(codec.num_codebooks):
         raise UsageError(f"--num-codebooks is {args.num_codebooks}; {codec.name} has 1 to {max(codec.num_codebooks)}")
-    channel, channels = (
-        (None if args.channel == MEAN else args.channel),
-        (codec.channels if args.channel is None else 1),
-    )
+    channel = None if args.channel == MEAN else args.channel
+    channels = codec.channels if args.channel is None else 1
     choices = dict(threshold=args.threshold, max_group=args.max_group, num_codebooks=args.num_codebooks)
 
     def encode(source, target) -> str:

@@ -45,8 +45,10 @@ class PrepareConfig:
     Neither is needed for the domains of codec training. features: SSL features stored for source and reference, of width
     `feature_width` if the recipe has no width of its own, as `dtype` (float16 or bfloat16); text: features of the text.
     shard: examples per file. batch_size: examples per batch of the SSL model and the codec. workers: processes that
-    simulate (0: `threads` of this one). draws: mixtures of each target, one after the other, for restoration, extraction and
-    separation (LauraTSE, arXiv:2504.07402, mixes anew at every draw); a target that stays the same is encoded once. sample_rate, clip_seconds: of the audio of codec training; longer clips are cut.
+    simulate (0: `threads` of this one). sample_rate, clip_seconds: of the audio of codec training; longer clips are cut.
+
+    draws: mixtures of each target, one after the other, for restoration, extraction and separation (LauraTSE,
+    arXiv:2504.07402, mixes anew at every draw); a target that stays the same is encoded once.
     """
 
     seed: Seed = 0

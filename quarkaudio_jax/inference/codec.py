@@ -183,10 +183,11 @@ class Codec:
     ) -> Codes:
         """Encodes a wave (S,) or a batch (B, S) of floats in [-1, 1] to codes (B, T, K), int32.
 
-        A stereo codec takes (S, 2) or (B, S, 2), left and right, or mono waves, whose channel it doubles. sample_rate: of `wave` in Hz (default: the codec's); other rates are resampled. lengths: valid samples of each
-        item; samples after them are ignored. num_codebooks: keep only the first of each stream. threshold, max_group:
-        of an adaptive codec, instead of its own (cosine similarity at or below which a new group starts; most frames of
-        a group). UserError for integers, NaN or channels.
+        A stereo codec takes (S, 2) or (B, S, 2), left and right, or mono waves, whose channel it doubles. sample_rate: of
+        `wave` in Hz (default: the codec's); other rates are resampled. lengths: valid samples of each item; samples after
+        them are ignored. num_codebooks: keep only the first of each stream. threshold, max_group: of an adaptive codec,
+        instead of its own (cosine similarity at or below which a new group starts; most frames of a group). UserError for
+        integers, NaN, or channels that the codec does not have.
         """
         items, rate = inputs.check_waves(wave, sample_rate, lengths, self.sample_rate, self.channels)
         if rate != self.sample_rate:

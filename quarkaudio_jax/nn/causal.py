@@ -62,8 +62,9 @@ def causal_attention(
 
     A position attends to itself and the earlier positions of its segment. rope_BxLxD: angles of `nn.attention.rope_angles`,
     applied to queries and keys here; they get no gradient. reach_BxL: index in the row of the last position that each
-    attends to in its segment, instead of itself (a prefix with bidirectional attention reaches its end). dropout, seeds_Bx2: rate of dropout of the attention weights, and
-    words of `nn.dropout.dropout_seeds` for each sequence (None: no dropout).
+    attends to in its segment, instead of itself (a prefix with bidirectional attention reaches its end). dropout,
+    seeds_Bx2: rate of dropout of the attention weights, and words of `nn.dropout.dropout_seeds` for each sequence (None:
+    no dropout).
     """
     q, k, v = (x.transpose(0, 2, 3, 1) for x in (q_BxLxHxD, k_BxLxGxD, v_BxLxGxD))
     context = _Context(segments_BxL, rope_BxLxD.swapaxes(1, 2), reach_BxL, seeds_Bx2)

@@ -127,3 +127,13 @@ def test_a_model_by_name_from_the_hub_and_from_its_cache(codec_folder, trained, 
     assert codes("org/codec@v1", "gone")[0] == expected  # the hub does not answer
     env["HF_HUB_OFFLINE"] = "1"
     assert codes("org/codec@v1", "offline")[0] == expected
+
+
+@pytest.mark.parametrize("option", ["--dtype=bfloat16", "--detail=data=mine"])
+def test_options_of_the_hub_folder_are_refused_elsewhere(option, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        convert.main(
+            ["quarkaudio convert", "export", "none", f"--output={tmp_path / 'a.pt'}", "--format=torch", option]
+        )
+    assert ended.value.code == 2
+    assert "--dtype and --detail are for --format=hub, not torch" in capsys.readouterr().err
