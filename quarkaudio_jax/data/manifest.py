@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterable
 
 from quarkaudio_jax.data.crops import SourceError
+from quarkaudio_jax.data.synthetic.generated import generated_prefix
 from quarkaudio_jax.data.utterance import Utterance, from_json, to_json
 from quarkaudio_jax.io import atomic
 
@@ -58,8 +59,8 @@ class Manifest:
             return self._parse(file.readline(), index + 1)
 
     def resolve(self, utterance: Utterance) -> str:
-        """The path of an utterance's audio, for this process to open; tfds: and embedded: are kept."""
-        if utterance.audio.startswith(("tfds:", "embedded:", "voices:")):
+        """The path of an utterance's audio, for this process to open; names of TFDS records and synthesized clips are kept."""
+        if utterance.audio.startswith("tfds:") or generated_prefix(utterance.audio):
             return utterance.audio
         return str(self.path.parent / utterance.audio)
 

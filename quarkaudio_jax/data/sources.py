@@ -54,8 +54,8 @@ def open_source(specs: str, tfds_dir: str = "", domain: str = "speech", check: b
     """Opens a comma-separated list of sources as one.
 
     Each is a folder, a glob, an audio file, a list (.scp, .txt, .lst), a manifest (.jsonl), tfds:NAME[/CONFIG][:SPLIT],
-    prepared:FOLDER, embedded:KIND[/train|/test] or voices:KIND[/train|/test]. tfds_dir: folder of TFDS sets. domain: one of `utterance.DOMAINS`.
-    check: decode files and TFDS records now, and leave out those that can't be read.
+    prepared:FOLDER, embedded:KIND[/train|/test] or voices:KIND[/train|/test]. tfds_dir: folder of TFDS sets. domain: one
+    of `utterance.DOMAINS`. check: decode files and TFDS records now, and leave out those that can't be read.
 
     SourceError: says which source is wrong.
     """

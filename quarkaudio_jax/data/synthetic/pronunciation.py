@@ -8,73 +8,23 @@ import numpy as np
 
 from quarkaudio_jax.errors import UserError
 
-CONSONANTS = tuple(
-    [
-        "p",
-        "b",
-        "t",
-        "d",
-        "k",
-        "ɡ",
-        "f",
-        "v",
-        "s",
-        "z",
-        "ʃ",
-        "ʒ",
-        "ʧ",
-        "ʤ",
-        "θ",
-        "ð",
-        "m",
-        "n",
-        "ŋ",
-        "l",
-        "ɹ",
-        "w",
-        "j",
-        "h",
-    ]
-)
-CLUSTERS = tuple(
-    [
-        "pl",
-        "pɹ",
-        "bl",
-        "bɹ",
-        "tɹ",
-        "dɹ",
-        "kl",
-        "kɹ",
-        "ɡl",
-        "ɡɹ",
-        "fl",
-        "fɹ",
-        "st",
-        "sp",
-        "sk",
-        "sl",
-        "sn",
-        "sm",
-        "stɹ",
-        "spɹ",
-        "skɹ",
-        "θɹ",
-        "kw",
-        "tw",
-        "sw",
-    ]
-)
+
+def _letters(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+CONSONANTS = _letters("p b t d k ɡ f v s z ʃ ʒ ʧ ʤ θ ð m n ŋ l ɹ w j h")
+CLUSTERS = _letters("pl pɹ bl bɹ tɹ dɹ kl kɹ ɡl ɡɹ fl fɹ st sp sk sl sn sm stɹ spɹ skɹ θɹ kw tw sw")
 ONSETS = (*(c for c in CONSONANTS if c != "ŋ"), *CLUSTERS, "")
 CODAS = (
     *(c for c in CONSONANTS if c not in "wjh"),
-    *["st", "nt", "nd", "mp", "ŋk", "lt", "ld", "ks", "ps", "ts", "ft", "kt"],
+    *_letters("st nt nd mp ŋk lt ld ks ps ts ft kt"),
     *[""] * 7,
 )
-VOWELS = tuple(["i", "ɪ", "A", "ɛ", "æ", "ɑ", "ɔ", "O", "ʊ", "u", "ʌ", "I", "W", "Y", "ə", "ɜɹ"])
+VOWELS = _letters("i ɪ A ɛ æ ɑ ɔ O ʊ u ʌ I W Y ə ɜɹ")
 
-FOREIGN_VOWELS = tuple(["a", "e", "o", "y", "ø", "œ"])
-FOREIGN_ONSETS = tuple(["x", "ʁ", "ɲ", "ɾ", "ɣ", "ç", "β", "ʦ", "r"])
+FOREIGN_VOWELS = _letters("a e o y ø œ")
+FOREIGN_ONSETS = _letters("x ʁ ɲ ɾ ɣ ç β ʦ r")
 """Sounds of other languages, for voices that were not trained on English alone."""
 
 STRESS = "ˈ"

@@ -3,6 +3,7 @@
 import numpy as np
 
 from quarkaudio_jax.data.simulation.degradations import limit_bandwidth
+from quarkaudio_jax.io.levels import ratio_gain
 
 
 def record(samples_S: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -51,5 +52,4 @@ def _add_noise(x_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     from scipy.signal import lfilter
 
     noise = lfilter([1], [1, -rng.uniform(0, 0.97)], rng.standard_normal(len(x_S)))
-    level = np.sqrt(np.square(x_S, dtype=np.float64).mean() / (np.square(noise).mean() + 1e-12))
-    return (x_S + noise * level * 10 ** (-rng.uniform(10, 45) / 20)).astype(np.float32)
+    return (x_S + noise * ratio_gain(x_S, noise, rng.uniform(10, 45))).astype(np.float32)
