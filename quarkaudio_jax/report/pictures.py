@@ -19,7 +19,8 @@ FLOOR_DB = -100.0
 def spectrogram(wave_S: np.ndarray, rate: int, hop: int, min_samples: int = FFT) -> tuple[np.ndarray, ...]:
     """(levels (F, T) in dB, frequencies (F,) in Hz, times (T,) in seconds) with a Hann window of FFT samples.
 
-    Of a stereo wave (S, 2), of the mean of its channels. A hop beyond the window skips frames. min_samples: shorter waves are padded with silence.
+    Of a stereo wave (S, 2), of the mean of its channels. A hop beyond the window skips frames. min_samples: shorter waves
+    are padded with silence.
     """
     from scipy import signal
 

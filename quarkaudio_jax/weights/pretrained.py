@@ -52,7 +52,8 @@ def write_codec(
 ) -> pathlib.Path:
     """Writes a codec; its weights have names and shapes of the public code.
 
-    dtype: float32 or bfloat16, of the file. details: further rows of the card by title, such as data, steps and metrics; `license` is also its metadata.
+    dtype: float32 or bfloat16, of the file. details: further rows of the card by title, such as data, steps and metrics;
+    `license` is also its metadata.
     """
     properties = {
         "variant": cfg.name,

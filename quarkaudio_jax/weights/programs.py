@@ -29,7 +29,8 @@ def codec_programs(
     """The programs `encode` and `decode` for recordings of `seconds`, rounded up to a code frame.
 
     encode: wave (B, S), features (B, T', D) -> acoustic, semantic (B, T, K) and, of an adaptive codec, durations (B, T), of
-    a stereo codec, whose waves are (B, S, 2), spatial (B, T, K). decode: these -> wave. batch: B, a number or a symbolic dimension. scan: layout of `variables` (`nn.stack`).
+    a stereo codec, whose waves are (B, S, 2), spatial (B, T, K). decode: these -> wave. batch: B, a number or a symbolic
+    dimension. scan: layout of `variables` (`nn.stack`).
     """
     codec = HCodec(cfg, scan=scan)
     frames = int(cfg.num_frames(round(seconds * cfg.sample_rate)))
