@@ -116,7 +116,8 @@ def page(rate: int, files: int = 100) -> None:
         path = write_page(pathlib.Path(folder), "benchmark", clips)
         written = time.perf_counter() - start
         print(
-            f"page of {files} files x 4 tracks x {SECONDS:g} s at {rate} Hz: {path.stat().st_size / 2**20:.1f} MiB, {written:.0f} s to write"
+            f"page of {files} files x 4 tracks x {SECONDS:g} s at {rate} Hz: "
+            f"{path.stat().st_size / 2**20:.1f} MiB, {written:.0f} s to write"
         )
         chromium = shutil.which("chromium")
         if chromium is None:

@@ -3,7 +3,8 @@
     python -m benchmarks.tasks --checkpoint=runs/lm --codec=runs/codec --output=listen
 
 For each task: multi-scale mel distance to the target of the unprocessed input, of the model's output, and of the
-codec's reconstruction of the target, the lower bound of any language model over its codes. Writes the sounds and a picture of the first example of each task into the output folder.
+codec's reconstruction of the target, the lower bound of any language model over its codes. Writes the sounds and a picture
+of the first example of each task into the output folder.
 """
 
 import argparse

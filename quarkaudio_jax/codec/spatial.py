@@ -1,7 +1,7 @@
 """The third stream of stereo codecs: mid and side of a stereo wave, and side vectors from a position (HCodec-Spatial).
 
-A stereo codec encodes mid = (left + right) / 2 as a mono codec does, and side = (left - right) / 2 by an encoder and a residual
-VQ of its own. Its decoder runs twice, on the sum and on the difference of both code vectors, for left and right.
+A stereo codec encodes mid = (left + right) / 2 as a mono codec does, and side = (left - right) / 2 by an encoder and a
+residual VQ of its own. Its decoder runs twice, on the sum and on the difference of both code vectors, for left and right.
 """
 
 import dataclasses

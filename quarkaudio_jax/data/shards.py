@@ -95,8 +95,7 @@ class ShardQueue:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Holds a lock of the folder, waiting for it if need be."""
-        with open(self._work / "alone.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with atomic.exclusive(self._work / "alone.lock"):
             yield
 
     @contextlib.contextmanager

@@ -21,8 +21,8 @@ class Utterance:
     """A segment of audio and its description: one line of a manifest.
 
     audio: a path, `tfds:NAME:SPLIT#INDEX`, `embedded:KIND#INDEX` or `voices:KIND#INDEX`. start: seconds from its
-    beginning. duration: seconds (0: up to its end). words: with times relative to `start`. caption: description of a sound. paraphrases: of the
-    caption, the first one a noun phrase.
+    beginning. duration: seconds (0: up to its end). words: with times relative to `start`. caption: description of a
+    sound. paraphrases: of the caption, the first one a noun phrase.
     """
 
     id: str

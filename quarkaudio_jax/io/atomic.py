@@ -5,6 +5,7 @@ Only a killed process leaves such a file.
 """
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import uuid
@@ -75,6 +76,16 @@ def _link(temporary: pathlib.Path, path: pathlib.Path) -> None:
     except OSError:
         if not path.exists():
             os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def exclusive(path: str | os.PathLike) -> Iterator[None]:
+    """Holds the kernel's lock on a file, which is created, for the block; waits while another process holds it."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def drop_unfinished_line(path: pathlib.Path) -> None:

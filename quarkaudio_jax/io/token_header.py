@@ -42,10 +42,11 @@ class Header:
 
     codec: name of its variant. sample_rate: of the codec, in Hz; num_samples: of the recording at that rate. codebooks,
     codebook_sizes: per stream, acoustic, semantic and, of a stereo codec, spatial. chunk_frames, context_frames: chunks
-    of `codec.chunked`; decoding uses the same. features: recipe of the SSL features. source_rate, source_channels: of the encoded file. max_group,
-    num_groups: of an adaptive codec, maximum frames per group and groups in the payload; 0 otherwise. fingerprint:
-    CRC-32 of the codec's weights as eight hexadecimal digits (`Codec.fingerprint`), empty if unknown. codec_codebooks:
-    codebooks of the codec per stream, of which the file holds the first `codebooks` (the default: all).
+    of `codec.chunked`; decoding uses the same. features: recipe of the SSL features. source_rate, source_channels: of the
+    encoded file. max_group, num_groups: of an adaptive codec, maximum frames per group and groups in the payload; 0
+    otherwise. fingerprint: CRC-32 of the codec's weights as eight hexadecimal digits (`Codec.fingerprint`), empty if
+    unknown. codec_codebooks: codebooks of the codec per stream, of which the file holds the first `codebooks` (the
+    default: all).
     """
 
     codec: str

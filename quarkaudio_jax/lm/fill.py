@@ -21,7 +21,10 @@ from quarkaudio_jax.sharding.partition import gathered
 
 
 class FillModel(nn.Module):
-    """Predicts R codebooks of each frame from embeddings. sizes: of the codebooks; remat, scan, unroll: see `nn.stack.Stack`."""
+    """Predicts R codebooks of each frame from embeddings.
+
+    sizes: of the codebooks; remat, scan, unroll: see `nn.stack.Stack`.
+    """
 
     cfg: BackboneConfig
     sizes: tuple[int, ...]

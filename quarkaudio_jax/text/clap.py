@@ -1,4 +1,4 @@
-"""CLAP's text encoder (arXiv:2211.06687): RoBERTa (arXiv:1907.11692) with a projection, equal to the transformers library's."""
+"""CLAP's text encoder (arXiv:2211.06687): RoBERTa (arXiv:1907.11692) with a projection, as transformers has it."""
 
 import dataclasses
 from typing import Any

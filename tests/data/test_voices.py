@@ -1,6 +1,9 @@
 """Natural voices: deterministic by index, with splits that share no voice and no sentence."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -84,3 +87,15 @@ def test_they_are_a_source_of_crops_and_clips():
     assert clip.utterance.speaker.startswith("test-") and clip.utterance.transcript
     assert source.read(0, 0.5, 0.5).samples_SxC.shape == (12000, 1)
     assert list(source.same_speaker(1))[:2] == [1, 5]
+
+
+@installed
+@pytest.mark.slow
+def test_processes_may_assemble_the_model_at_once(tmp_path):
+    """Its package writes it under one temporary name, which the first of two processes takes away from the other."""
+    command = [sys.executable, "-c", "from quarkaudio_jax.data.synthetic import neural; print(neural._kokoro_model())"]
+    env = {**os.environ, "KOKORO_JA_CACHE": str(tmp_path)}
+    running = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = {process.communicate(timeout=300)[0].strip() for process in running}
+    assert [process.returncode for process in running] == [0] * 4
+    assert said == {str(tmp_path / "kokoro-v1.0.int8.onnx")}

@@ -1,4 +1,4 @@
-"""Stacks of ConvNeXt blocks (Vocos, arXiv:2306.00814), with or without a condition: BiCodec's semantic encoder and decoders."""
+"""BiCodec's semantic encoder and decoders: ConvNeXt blocks (Vocos, arXiv:2306.00814), with or without a condition."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""BiCodec's vocoder: transposed convolutions and dilated residual units from latent frames to samples (DAC, arXiv:2306.06546)."""
+"""BiCodec's vocoder, from latent frames to samples: transposed convolutions and residual units (DAC, arXiv:2306.06546)."""
 
 import dataclasses
 import math

@@ -42,7 +42,7 @@ KINDS = {
 
 
 def make(rng: np.random.Generator, rate: int, number: int) -> tuple[Sound, tuple[str, ...]]:
-    """Synthesizes kind `number` (modulo), four to eight seconds with faint background: (samples, (caption, paraphrases ...))."""
+    """Synthesizes kind `number` (modulo), 4 to 8 s with faint background: (samples, (caption, paraphrases ...))."""
     caption = tuple(KINDS)[number % len(KINDS)]
     maker, *paraphrases = KINDS[caption]
     sound = maker(rng, rate, rng.uniform(4, 8))

