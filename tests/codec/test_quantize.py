@@ -59,6 +59,7 @@ def test_rotation_keeps_angles():
     np.testing.assert_allclose(jnp.linalg.norm(grad, axis=-1), scale * jnp.linalg.norm(g, axis=-1), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_dropout_cuts_once_for_the_batch():
     rules = dataclasses.replace(RULES, dropout=True)
     cuts = set()

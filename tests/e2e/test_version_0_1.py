@@ -40,6 +40,7 @@ def test_a_codec_and_its_tokens_are_read(written):
     np.testing.assert_array_equal(file.semantic_TxK, seen["semantic"])
 
 
+@pytest.mark.slow
 def test_a_codec_goes_on_training(written):
     config = small_config(**TRAINED | {"loop__steps": 3, "loop__eval_every": 0}, loop__sample_clips=0)
     assert Trainer(from_config_dict(config), written / "codec").run() == "finished"
@@ -47,6 +48,7 @@ def test_a_codec_goes_on_training(written):
     assert steps[-1] == 3 and steps.count(1) == 1
 
 
+@pytest.mark.slow
 def test_a_language_model_goes_on_training_on_prepared_data(written):
     config = changed(small_lm_config(written / "prepared"), loop__steps=3, loop__checkpoint_every=2, loop__eval_every=0)
     assert Trainer(from_config_dict(config), written / "lm").run() == "finished"

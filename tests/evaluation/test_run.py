@@ -54,6 +54,7 @@ def test_every_row_measures_outputs_made_elsewhere(name, tmp_path, capsys):
     assert f"| mean of {len(items)}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_usual_metrics_of_a_row(tmp_path, capsys):
     """All that need no weights get values; those that do say what they want, and have no column."""
     sets.librispeech(tmp_path)

@@ -39,6 +39,7 @@ def test_it_says_what_it_is(codec):
     assert get_variant("hcodec_16k_stereo").bitrate == 2500
 
 
+@pytest.mark.slow
 def test_a_batch_equals_its_items(codec):
     wave, lengths = noise(3, 20000, 2), [20000, 12345, 1]
     codes = codec.encode(wave, lengths=lengths)

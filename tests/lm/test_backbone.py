@@ -156,7 +156,8 @@ def test_remat_and_unrolling_change_nothing(params, remat, unroll):
         Backbone(SMALL, remat="some").apply({"params": params}, x, positions, segments)
 
 
-@pytest.mark.parametrize("field", [pytest.param("dropout", marks=pytest.mark.slow), "attention_dropout"])
+@pytest.mark.slow
+@pytest.mark.parametrize("field", ["dropout", "attention_dropout"])
 def test_dropout_takes_part_where_there_is_a_stream_and_remat_repeats_it(params, field):
     x, positions = embedded(), np.broadcast_to(np.arange(9), (2, 9))
     cfg = dataclasses.replace(SMALL, **{field: 0.2})

@@ -145,6 +145,7 @@ def test_durations_come_with_the_codes_of_the_adaptive_codec():
     assert (np.asarray(durations)[1, :2] >= 1).all() and not np.asarray(durations)[1, 2:].any()
 
 
+@pytest.mark.slow
 def test_steps_one_by_one_give_what_the_loop_gives(params):
     request = asked(prefix(3, 5), [5, 3, 4], [6, 2, 4], [0, 1, 2])
     codes, lengths, _ = generate(MODEL, params, request, 6, GenerationConfig())

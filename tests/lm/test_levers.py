@@ -108,13 +108,9 @@ def test_packed_examples_equal_single_ones(fields):
         np.testing.assert_allclose(both[0, here], alone[: here.sum()], atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "fields",
-    [
-        *EACH,
-        pytest.param(ALL | {"max_duration": 8}, id="durations", marks=pytest.mark.slow),
-        pytest.param(ALL, id="all"),
-    ],
+    "fields", [*EACH, pytest.param(ALL | {"max_duration": 8}, id="durations"), pytest.param(ALL, id="all")]
 )
 def test_generated_codes_are_what_a_full_pass_over_them_predicts(fields):
     """Of a batch of requests of different lengths, greedily; all codebooks, without the ends."""
@@ -178,6 +174,7 @@ def test_the_encoder_sees_the_whole_recording_and_nothing_else():
     assert np.flatnonzero(changed).tolist() == place.tolist()
 
 
+@pytest.mark.slow
 def test_the_second_stage_sees_all_frames_of_the_first_and_earlier_codebooks_of_its_own():
     """Codebook 2 is of the first stage; 0 and then 1 follow."""
     cfg, batch = configured(ar_codebooks=(2,), fill_layers=1), packed(items=(0,))

@@ -128,7 +128,8 @@ def loss_of(predictions, batch, weights=(1.0, 1.0, 1.0)):
     return weighted_loss(scores, jnp.array(weights))[0], accuracy
 
 
-@pytest.mark.parametrize("max_duration", [pytest.param(0, marks=pytest.mark.slow), 8])
+@pytest.mark.slow
+@pytest.mark.parametrize("max_duration", [0, 8])
 def test_scores_a_codebook_at_a_time_equal_those_of_the_logits(max_duration):
     cfg = lm.LMConfig(CFG.backbone, CFG.codebooks, 6, max_duration=max_duration)
     model, batch = lm.LanguageModel(cfg), packed(durations=max_duration > 0)

@@ -13,6 +13,7 @@ pytest.importorskip("speechmos", reason="the package speechmos holds the models"
 from quarkaudio_jax.metrics.opinion import dnsmos, plcmos
 
 
+@pytest.mark.slow
 def test_marks_are_reproducible_and_leave_the_random_state_alone():
     np.random.seed(3)  # noqa: NPY002
     state = np.random.get_state()[1].copy()  # noqa: NPY002

@@ -108,6 +108,7 @@ def test_a_padded_batch_gives_what_its_items_give(model, applied):
     np.testing.assert_array_equal(codes[1, :13], one[0])
 
 
+@pytest.mark.slow
 def test_weights_go_both_ways(model):
     cfg, tensors, _, _ = model
     params = import_bicodec(cfg, tensors)
@@ -122,6 +123,7 @@ def test_weights_go_both_ways(model):
         import_bicodec(cfg, {k: v for k, v in tensors.items() if not k.endswith("latents")})
 
 
+@pytest.mark.slow
 def test_the_published_size_maps_one_to_one():
     manifest = golden.manifest("bicodec")
     assert config_from_yaml(config_text(manifest["config"])) == BICODEC

@@ -73,6 +73,7 @@ class TestFixedRate:
         close(emb, meta, arrays, f"emb_{length}")
 
 
+@pytest.mark.slow
 class TestAdaptiveRate:
     def test_grouping(self, adaptive):
         cfg, variables, arrays, meta = adaptive
