@@ -38,7 +38,7 @@ from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, Kind, build_sequence,
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS, TASKS, Task
 from quarkaudio_jax.types import Codes, round_up
 from quarkaudio_jax.weights.pretrained import LM_TYPE, write_lm
-from quarkaudio_jax.weights.repository import CODEC, folder_weights, locate, model_type
+from quarkaudio_jax.weights.repository import CODEC, folder_weights, locate, model_type, own_codec
 from quarkaudio_jax.weights.saved_lm import read_lm
 from quarkaudio_jax.weights.ssl import load_extractor
 from quarkaudio_jax.weights.text import load_text_extractor
@@ -308,7 +308,7 @@ def load_task_model(
     if path.is_file() and model_type(path) != LM_TYPE:
         return load_unise(path, codec or HUB_BICODEC, features, batch, cross_fade)
     cfg, params = read_lm(path)
-    codec = codec or (path.parent / CODEC if path.is_file() else "")
+    codec = codec or own_codec(path)
     if not codec:
         raise UserError(f"{source} is a training run without a codec: name the one that its data was prepared with")
     dataset = cfg.dataset

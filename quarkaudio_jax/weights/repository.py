@@ -78,6 +78,14 @@ def model_type(weights: str | os.PathLike) -> str:
     return str(read_json(path).get("model_type", "")) if path.is_file() else ""
 
 
+def own_codec(path: pathlib.Path) -> str | pathlib.Path:
+    """The codec that comes with a task model's weight file: a built-in one by name, or its folder; '' for a run's folder."""
+    if not path.is_file():
+        return ""
+    config = path.with_name(CONFIG)
+    return (read_json(config).get(CODEC) if config.is_file() else "") or path.parent / CODEC
+
+
 def folder_weights(path: pathlib.Path) -> pathlib.Path:
     """The weight file of a folder of `save_pretrained`; any other path unchanged."""
     return path / WEIGHTS if (path / WEIGHTS).is_file() else path
