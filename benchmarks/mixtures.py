@@ -20,7 +20,7 @@ from quarkaudio_jax.config import PrepareConfig, from_config_dict
 from quarkaudio_jax.configs.prepare import get_config
 from quarkaudio_jax.data import records
 from quarkaudio_jax.data.example_producer import ExampleProducer
-from quarkaudio_jax.inference.features import Encoders
+from quarkaudio_jax.preparation.encoders import Encoders
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES
 
 

@@ -8,10 +8,9 @@ quarkaudio convert verify codec.ckpt audio/ --upstream=unified-audio
 """
 
 import argparse
-import importlib.util
 import pathlib
 
-from quarkaudio_jax.cli import options, outputs, verify
+from quarkaudio_jax.cli import export, options, outputs, verify
 from quarkaudio_jax.cli.common import report_errors, set_up
 from quarkaudio_jax.errors import UserError
 
@@ -43,7 +42,7 @@ def _parser() -> options.Parser:
     )
     options.add_path(group, "output", "NAME.safetensors or NAME.pt; a folder for other formats", required=True)
     options.add_overwrite(group)
-    group.add_argument("--format", choices=tuple(EXPORTS), default="torch", help="format (default: torch)")
+    group.add_argument("--format", choices=tuple(export.FORMATS), default="torch", help="format (default: torch)")
     group.add_argument("--no-average", action="store_true", help="the weights themselves instead of their EMA")
     options.add_number(group, "seconds", "stablehlo, onnx: length of the audio input", float, default=5.0)
     options.add_path(group, "codec", "hub: the codec of a language model")
@@ -57,7 +56,7 @@ def _parser() -> options.Parser:
         default="float32",
         help="hub, codecs: of the file (default: float32)",
     )
-    command.set_defaults(run=run_export)
+    command.set_defaults(run=export.run)
 
     about = "upload a folder of `export --format=hub` to the Hugging Face hub"
     command = commands.add_parser("push", help=about, doc=f"{about.capitalize()}.")
@@ -101,17 +100,24 @@ def main(argv: list[str] | None = None) -> None:
 def run_import(args: argparse.Namespace) -> None:
     """Writes the checkpoint, and about.json, a record of where it comes from."""
     from quarkaudio_jax.config import CodecConfig, CodecTrainConfig
-    from quarkaudio_jax.weights import record, repository, saved_codec
+    from quarkaudio_jax.weights import repository, saved_codec, saved_unise
     from quarkaudio_jax.weights.checkpoint import write_model
     from quarkaudio_jax.weights.files import open_weights
     from quarkaudio_jax.weights.hcodec import on_device
     from quarkaudio_jax.weights.models import CodecModel
+    from quarkaudio_jax.weights.saved_bicodec import bicodec_folder
 
     folder = pathlib.Path(args.output) / "checkpoints"
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} exists already; choose another folder, or remove it")
     outputs.require_folder(args.output)
     path = repository.folder_weights(repository.locate(args.weights))
+    if bicodec_folder(path) is not None:
+        raise UserError(
+            f"{args.weights} is BiCodec, which needs no conversion: name it as it is (--codec, load_bicodec)"
+        )
+    if saved_unise.is_unise(path):
+        return _import_unise(args, path)
     weights = open_weights(path)
     cfg = saved_codec.identify_variant(path, weights)
     for note in weights.notes:
@@ -121,112 +127,30 @@ def run_import(args: argparse.Namespace) -> None:
     variables = saved_codec.import_codec_weights(path, cfg, weights, on_device)
     config = CodecTrainConfig(codec=CodecConfig(variant=cfg.name), features=features)
     write_model(args.output, config, CodecModel(variables["params"], variables["codebooks"], None))
+    _record(args, path, cfg.name)
+
+
+def _import_unise(args: argparse.Namespace, path: pathlib.Path) -> None:
+    from quarkaudio_jax.lm.variants import configured_unise
+    from quarkaudio_jax.weights.backbone import read_unise
+    from quarkaudio_jax.weights.checkpoint import write_model
+    from quarkaudio_jax.weights.models import LMModel
+    from quarkaudio_jax.weights.saved_unise import train_config
+
+    config = train_config(path)
+    params = read_unise(path, configured_unise(config))
+    print(f"{args.weights}: UniSE, {config.lm.size}")
+    write_model(args.output, config, LMModel(params, None))
+    _record(args, path, "unise")
+
+
+def _record(args: argparse.Namespace, path: pathlib.Path, variant: str) -> None:
+    """Writes about.json. path: of the weight file."""
+    from quarkaudio_jax.weights import record, repository
+
     license = args.license or repository.card_license(path.with_name(repository.CARD)) or record.NO_LICENSE
-    about = record.write_record(args.output, path, cfg.name, args.source or args.weights, license)
+    about = record.write_record(args.output, path, variant, args.source or args.weights, license)
     print(f"{args.output}: written; {about}")
-
-
-def run_export(args: argparse.Namespace) -> None:
-    """Writes the checkpoint in the format of --format."""
-    if args.format != "hub" and (args.dtype != "float32" or args.detail):
-        raise options.UsageError(f"--dtype and --detail are for --format=hub, not {args.format}")
-    EXPORTS[args.format](args, pathlib.Path(args.output))
-
-
-def _export_torch(args: argparse.Namespace, output: pathlib.Path) -> None:
-    from quarkaudio_jax.codec.variants import published_front_end
-    from quarkaudio_jax.weights.files import check_writable, write_tensors
-    from quarkaudio_jax.weights.hcodec import export_hcodec
-    from quarkaudio_jax.weights.saved_codec import feature_metadata, read_codec
-
-    check_writable(output)
-    outputs.require_free(output, args.overwrite)
-    cfg, variables, trained = read_codec(args.checkpoint, averaged=not args.no_average)
-    metadata = {"format": "pt", "variant": cfg.name, "source": str(args.checkpoint)}
-    metadata |= feature_metadata(trained.features)
-    tensors = export_hcodec(cfg, variables, consume=True)
-    write_tensors(output, tensors, metadata)
-    about = f"{len(tensors)} tensors, {_mib(output)}, features {trained.features.recipe}"
-    print(f"{output}: {cfg.name}, {about}")
-    if published_front_end(cfg) != cfg:
-        print(
-            f"note: {cfg.name} fades phases where the spectrum is empty and the public code does not, so its acoustic "
-            "codes there are others; the name of the variant is in the file's metadata, which we read"
-        )
-
-
-def _export_stablehlo(args: argparse.Namespace, output: pathlib.Path) -> None:
-    outputs.require_empty(output, args.overwrite)
-    if importlib.util.find_spec("flatbuffers") is None:
-        raise UserError("--format=stablehlo needs the package flatbuffers: pip install flatbuffers")
-    from quarkaudio_jax.weights.saved_codec import read_codec
-    from quarkaudio_jax.weights.stablehlo import export_programs
-
-    cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
-    for path in export_programs(cfg, variables, output, args.seconds):
-        print(f"{path}: {_mib(path)}")
-
-
-def _export_onnx(args: argparse.Namespace, output: pathlib.Path) -> None:
-    outputs.require_empty(output, args.overwrite)
-    if importlib.util.find_spec("jax2onnx") is None:
-        raise UserError("--format=onnx needs the package jax2onnx: pip install 'quarkaudio_jax[onnx]'")
-    from quarkaudio_jax.weights.onnx import export_onnx
-    from quarkaudio_jax.weights.saved_codec import read_codec
-
-    cfg, variables, _ = read_codec(args.checkpoint, averaged=not args.no_average)
-    for path in export_onnx(cfg, variables, output, args.seconds):
-        print(f"{path}: {_mib(path)}")
-
-
-def _export_hub(args: argparse.Namespace, output: pathlib.Path) -> None:
-    from quarkaudio_jax.config import LMTrainConfig
-    from quarkaudio_jax.weights import pretrained
-    from quarkaudio_jax.weights.checkpoint import find_checkpoint, read_train_config
-    from quarkaudio_jax.weights.repository import CODEC
-    from quarkaudio_jax.weights.saved_codec import read_codec
-    from quarkaudio_jax.weights.saved_lm import read_lm
-
-    outputs.require_empty(output, args.overwrite)
-    averaged, details = not args.no_average, pretrained.training_details(args.checkpoint)
-    if args.license:
-        details["license"] = args.license
-    details |= dict(_detail(text) for text in args.detail)
-    trained, _ = read_train_config(find_checkpoint(args.checkpoint))
-    if not isinstance(trained, LMTrainConfig):
-        if args.codec:
-            raise UserError(f"{args.checkpoint} is a codec: leave --codec out")
-        cfg, variables, _ = read_codec(args.checkpoint, averaged)
-        pretrained.write_codec(output, cfg, variables, trained.features, details, args.dtype)
-    else:
-        from quarkaudio_jax.inference.codec import load_codec
-        from quarkaudio_jax.inference.task_model import check_codec
-
-        if not args.codec:
-            raise UserError(f"{args.checkpoint} is a language model: name the codec of its data, --codec=CODEC")
-        if args.dtype != "float32":
-            raise UserError(f"{args.checkpoint} is a language model: --dtype={args.dtype} is for codecs")
-        codec = load_codec(args.codec, encoding=False)
-        check_codec(trained, codec)
-        pretrained.write_lm(output, *read_lm(args.checkpoint, averaged), details)
-        codec.save_pretrained(output / CODEC)
-    for path in sorted(output.rglob("*.safetensors")):
-        print(f"{path}: {_mib(path)}, with config.json and README.md, the model card")
-
-
-def _detail(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise options.UsageError(f"--detail={text} is not NAME=VALUE")
-    return name, value
-
-
-def _mib(path: pathlib.Path) -> str:
-    return f"{path.stat().st_size / 2**20:.1f} MiB"
-
-
-EXPORTS = {"torch": _export_torch, "hub": _export_hub, "stablehlo": _export_stablehlo, "onnx": _export_onnx}
-"""Formats of `convert export`."""
 
 
 def run_push(args: argparse.Namespace) -> None:

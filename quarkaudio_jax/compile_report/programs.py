@@ -12,18 +12,33 @@ import jax.numpy as jnp
 from quarkaudio_jax.codec.hcodec import HCodec, wave_shape
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.compile_report.flops import count_flops
-from quarkaudio_jax.config import CodecTrainConfig, ConfigError, DatasetInfo, ExperimentConfig, LMTrainConfig
+from quarkaudio_jax.config import (
+    CodecTrainConfig,
+    ConfigError,
+    DatasetInfo,
+    ExperimentConfig,
+    LMTrainConfig,
+    UniseTrainConfig,
+)
 from quarkaudio_jax.data.prepared import read_dataset_info
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.backbone import empty_cache
+from quarkaudio_jax.lm.unise import LM_UNISE
 from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.tokens.tasks import TASKS
+from quarkaudio_jax.tokens.unise import CODEC as BICODEC
+from quarkaudio_jax.tokens.unise import UNISE_TASKS
 from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lowering import configured_mesh, lower_train_step
+from quarkaudio_jax.training.programs import build_program
 
-NAMES = {"codec": ("train", "encode", "decode"), "lm": ("train", "prefill", "decode-step")}
+NAMES = {
+    "codec": ("train", "encode", "decode"),
+    "lm": ("train", "prefill", "decode-step"),
+    "unise": ("train",),
+}
 """Names of the programs of each experiment."""
 
 SECONDS = 10.0
@@ -61,6 +76,10 @@ def with_dataset_info(cfg: ExperimentConfig, codec: str) -> ExperimentConfig:
         return cfg
     if cfg.data.folder:
         return dataclasses.replace(cfg, dataset=read_dataset_info(cfg.data))
+    if isinstance(cfg, UniseTrainConfig):
+        sizes = (LM_UNISE.global_size, LM_UNISE.semantic_size)
+        dataset = DatasetInfo(BICODEC, codebooks=sizes, feature_width=LM_UNISE.feature_dim, tasks=tuple(UNISE_TASKS))
+        return dataclasses.replace(cfg, dataset=dataset)
     variant = get_variant(codec)
     if variant.channels > 1:
         raise ConfigError(f"{codec} is a stereo codec; language models are over the codes of mono codecs")
@@ -73,11 +92,6 @@ def with_dataset_info(cfg: ExperimentConfig, codec: str) -> ExperimentConfig:
         tasks=tuple(TASKS),
     )
     return dataclasses.replace(cfg, dataset=dataset)
-
-
-def build_program(cfg: ExperimentConfig) -> CodecProgram | LMProgram:
-    """The training program of a configuration, without reading any weights."""
-    return CodecProgram(cfg) if isinstance(cfg, CodecTrainConfig) else LMProgram(cfg)
 
 
 def lower_program(cfg: ExperimentConfig, devices: Sequence[Any], name: str, batch: int) -> LoweredProgram:
@@ -106,7 +120,7 @@ def lower_training(cfg: ExperimentConfig, devices: Sequence[Any]) -> LoweredProg
 def _without_recomputation(cfg: ExperimentConfig) -> CodecProgram | LMProgram:
     """The program for counting model FLOPs: without remat, and without zero-padded blocks in the discriminators."""
     if isinstance(cfg, LMTrainConfig):
-        return LMProgram(dataclasses.replace(cfg, lm=dataclasses.replace(cfg.lm, remat="none")))
+        return build_program(dataclasses.replace(cfg, lm=dataclasses.replace(cfg.lm, remat="none")))
     program = CodecProgram(dataclasses.replace(cfg, codec=dataclasses.replace(cfg.codec, remat="none")))
     program.discriminators = program.discriminators.clone(blocked=False)
     return program

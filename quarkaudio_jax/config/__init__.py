@@ -16,7 +16,14 @@ from quarkaudio_jax.config.build import (
     to_dict,
 )
 from quarkaudio_jax.config.features import FeatureConfig, TextConfig
-from quarkaudio_jax.config.lm import DatasetInfo, LMDataConfig, LMModelConfig, LMTrainConfig, TaskWeights
+from quarkaudio_jax.config.lm import (
+    DatasetInfo,
+    LMDataConfig,
+    LMModelConfig,
+    LMTrainConfig,
+    TaskWeights,
+    UniseTrainConfig,
+)
 from quarkaudio_jax.config.preparation import PrepareConfig, SourcesConfig, TaskExamples
 from quarkaudio_jax.config.simulation import (
     AudioEditConfig,
@@ -73,6 +80,7 @@ __all__ = [
     "TaskWeights",
     "TextConfig",
     "TrainConfig",
+    "UniseTrainConfig",
     "field_names",
     "from_config_dict",
     "nearest_name",

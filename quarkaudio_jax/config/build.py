@@ -10,14 +10,16 @@ from typing import Any
 import ml_collections
 
 from quarkaudio_jax.config import values
-from quarkaudio_jax.config.lm import LMTrainConfig
+from quarkaudio_jax.config.lm import LMTrainConfig, UniseTrainConfig
 from quarkaudio_jax.config.train import CodecTrainConfig, TrainConfig
 from quarkaudio_jax.errors import QuarkAudioError
 
 ExperimentConfig = CodecTrainConfig | LMTrainConfig
 """A configuration of `train`."""
 
-EXPERIMENTS: dict[str, type[ExperimentConfig]] = {cls.program: cls for cls in (CodecTrainConfig, LMTrainConfig)}
+EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
+    cls.program: cls for cls in (CodecTrainConfig, LMTrainConfig, UniseTrainConfig)
+}
 """Configuration classes of `train`, by their field `program`."""
 
 SYNONYMS = {

@@ -128,3 +128,15 @@ class LMTrainConfig(TrainConfig):
     optim: OptimConfig = UNISE_SCHEDULE
     data: LMDataConfig = dataclasses.field(default_factory=LMDataConfig)
     dataset: DatasetInfo = dataclasses.field(default_factory=DatasetInfo)
+
+
+@dataclasses.dataclass(frozen=True)
+class UniseTrainConfig(LMTrainConfig):
+    """Training of UniSE, on data that `prepare` made with BiCodec.
+
+    Of `lm` it takes size, dtype, remat, unroll, label_smoothing, dropout, attention_dropout and feature_mask. init_from:
+    also UniSE's published weight file.
+    """
+
+    program: str = "unise"
+    lm: LMModelConfig = LMModelConfig(attention_dropout=0.1)

@@ -6,6 +6,8 @@ Variants, after the colon:
 
     full   a million examples of 5 s from your own audio (the default). Hardware: many hosts. Not yet run.
     tiny   64 examples of every task from the embedded corpus, mel features, for a laptop.
+    unise  a million examples of UniSE's tasks, with BiCodec's tokens and WavLM's features, in segments of 5 s:
+           --config.codec=Spark-TTS-0.5B, the folder with BiCodec and wav2vec2-large-xlsr-53. Not yet run.
     codec  audio with HuBERT features, for training codecs (no codec is needed).
 
 Your own audio: --config.sources.speech=speech.jsonl --config.sources.events=events.jsonl (see `quarkaudio manifest`).
@@ -14,6 +16,7 @@ Listen first: python -m quarkaudio_jax.simulate --config=configs/prepare.py --ta
 
 from quarkaudio_jax.config import PrepareConfig, to_config_dict
 from quarkaudio_jax.tokens.tasks import TASKS
+from quarkaudio_jax.tokens.unise import UNISE_TASKS
 
 
 def get_config(variant: str = "full"):
@@ -33,11 +36,17 @@ def get_config(variant: str = "full"):
         config.shard = 32
         for task in TASKS:
             config.examples[task] = 64
+    elif variant == "unise":
+        config.features.recipe = "wavlm"
+        config.simulation.talkers.enrollment = (5.0, 5.0)
+        config.workers = 8
+        for task in UNISE_TASKS:
+            config.examples[task] = 333_333
     elif variant == "codec":
         config.features.recipe = "hubert"
         config.examples.codec_speech = 20_000
         config.examples.codec_music = 10_000
         config.examples.codec_events = 10_000
     else:
-        raise ValueError(f"configs/prepare.py has no variant {variant!r}; choose full, tiny or codec")
+        raise ValueError(f"configs/prepare.py has no variant {variant!r}; choose full, tiny, unise or codec")
     return config

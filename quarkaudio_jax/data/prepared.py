@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,17 +29,24 @@ class ExampleId:
         return f"{self.task}/{self.index}"
 
 
+def frame_codes(record: Mapping[str, Any]) -> np.ndarray:
+    """The codes (T, K) of a record, acoustic first."""
+    return np.concatenate([record["acoustic"], record["semantic"]], axis=1)
+
+
 @dataclasses.dataclass(frozen=True)
 class SequenceBuilder:
     """Builds the sequence of a record; see `tokens.sequence.build_sequence`.
 
-    length: the longest that is allowed. condition_stack: frames of SSL features per position.
+    length: the longest that is allowed. condition_stack: frames of SSL features per position. codes_of: what the sequence
+    holds of a record's codes, (L, K); picklable.
     """
 
     records: Records
     length: int
     delay_padding: int
     condition_stack: int = 1
+    codes_of: Callable[[Mapping[str, Any]], np.ndarray] = frame_codes
 
     def __call__(self, example: ExampleId) -> dict[str, Any]:
         """The sequence of an example with `example` and `problem`; for an unusable record, these two alone."""
@@ -50,7 +58,7 @@ class SequenceBuilder:
     def sequence(self, index: int) -> dict[str, Any]:
         """The sequence of record `index`; AudioError if it is corrupt or longer than `length`."""
         record = self.records[index]
-        codes = np.concatenate([record["acoustic"], record["semantic"]], axis=1)
+        codes = self.codes_of(record)
         text = len(record["text_features"]) if self.records.width("text_features") > 1 else record["text"].encode()
         reference, source = (stack_frames(record[name], self.condition_stack) for name in ("reference", "source"))
         found: dict[str, Any] = build_sequence(

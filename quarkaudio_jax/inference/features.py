@@ -1,4 +1,4 @@
-"""SSL features and codes of many waves, in batches of few shapes so that few programs are compiled."""
+"""SSL features of many waves, in batches of few shapes so that few programs are compiled."""
 
 import collections
 from collections.abc import Iterator, Sequence
@@ -6,14 +6,10 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from quarkaudio_jax.config import PrepareConfig
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.inference.codec import load_codec
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.types import ceil_div, round_up
-from quarkaudio_jax.weights.ssl import load_extractor
-from quarkaudio_jax.weights.text import load_text_extractor
 
 
 class FeatureEncoder:
@@ -35,51 +31,14 @@ class FeatureEncoder:
         out = [np.zeros((0, self.width), np.float32)] * len(waves)
         aligned = {i: w[: len(w) // hop * hop] for i, w in enumerate(waves) if len(w) >= hop}
         keys = list(aligned)
-        for which, batch, lengths in _batches(list(aligned.values()), 25 * hop, self._batch):
+        for which, batch, lengths in batches(list(aligned.values()), 25 * hop, self._batch):
             found = np.asarray(self._extract(self._params, batch, rate, lengths))
             for row, index in enumerate(which):
                 out[keys[index]] = found[row, : lengths[row] // hop]
         return out
 
 
-class Encoders:
-    """SSL model, text encoder and codec of prepared data, in batches of fixed shapes."""
-
-    def __init__(self, cfg: PrepareConfig, with_codec: bool):
-        self._batch = cfg.batch_size
-        self.codec = load_codec(cfg.codec, cfg.codec_features) if with_codec else None
-        if self.codec is not None:
-            self.codec.require_mono("language models are over the codes of mono codecs")
-        self.text = load_text_extractor(cfg.text.recipe, cfg.text.weights)
-        extractor = load_extractor(cfg.features.recipe, cfg.features.weights)
-        width = extractor.cfg.dim if extractor.cfg is not None else cfg.feature_width
-        self.features = FeatureEncoder(extractor, width, cfg.batch_size)
-
-    def codes(self, waves: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """The codes of each wave, in the dtypes of prepared data; equal waves are encoded once."""
-        assert self.codec is not None, "made with with_codec=False"
-        places: dict[bytes, int] = {}
-        which = [places.setdefault(wave.tobytes(), len(places)) for wave in waves]
-        if len(places) < len(waves):
-            found = self.codes([waves[which.index(place)] for place in range(len(places))])
-            return [found[place] for place in which]
-        out: list[dict[str, np.ndarray]] = [{}] * len(waves)
-        for which, batch, lengths in _batches(waves, self.codec.sample_rate // 2, self._batch):
-            codes = self.codec.encode(batch, lengths=lengths)
-            streams = {"acoustic": codes.acoustic_BxTxK, "semantic": codes.semantic_BxTxK}
-            streams = {name: np.asarray(c) for name, c in streams.items()}
-            assert codes.lengths_B is not None
-            durations = None if codes.durations_BxT is None else np.asarray(codes.durations_BxT)
-            for row, index in enumerate(which):
-                count = int(codes.lengths_B[row])
-                out[index] = {name: c[row, :count].astype(np.uint16) for name, c in streams.items()}
-                out[index]["durations"] = (
-                    np.zeros(0, np.uint8) if durations is None else durations[row, :count].astype(np.uint8)
-                )
-        return out
-
-
-def _batches(waves: Sequence[np.ndarray], unit: int, size: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+def batches(waves: Sequence[np.ndarray], unit: int, size: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
     """Yields (indices, (B, S), lengths) with B = size, of waves of similar lengths."""
     groups = collections.defaultdict(list)
     for index, wave in enumerate(waves):

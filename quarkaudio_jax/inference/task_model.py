@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from quarkaudio_jax.codec import inputs
-from quarkaudio_jax.config import LMTrainConfig
+from quarkaudio_jax.config import LMTrainConfig, UniseTrainConfig
 from quarkaudio_jax.data.crops import GRID_HZ
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.codec import Codec, load_codec
@@ -37,6 +37,7 @@ from quarkaudio_jax.text.features import TextExtractor
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, Kind, build_sequence, collate, stack_frames
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS, TASKS, Task
 from quarkaudio_jax.types import Codes, round_up
+from quarkaudio_jax.weights.checkpoint import find_checkpoint, read_train_config
 from quarkaudio_jax.weights.pretrained import LM_TYPE, write_lm
 from quarkaudio_jax.weights.repository import CODEC, folder_weights, locate, model_type, own_codec
 from quarkaudio_jax.weights.saved_lm import read_lm
@@ -293,7 +294,7 @@ def load_task_model(
     batch: int = 4,
     cross_fade: bool = False,
 ) -> Any:
-    """Loads a language model, or UniSE from its weight file.
+    """Loads a language model, or UniSE.
 
     source: a work directory of `train`, one of its checkpoints, a folder of `save_pretrained`, UniSE's weight file, or
     one of these on the Hugging Face hub, ORG/NAME[@REVISION][:FILE]. codec: the codec that the training data was prepared
@@ -305,7 +306,7 @@ def load_task_model(
     alike.
     """
     path = folder_weights(locate(source))
-    if path.is_file() and model_type(path) != LM_TYPE:
+    if _is_unise(path):
         return load_unise(path, codec or HUB_BICODEC, features, batch, cross_fade)
     cfg, params = read_lm(path)
     codec = codec or own_codec(path)
@@ -320,3 +321,10 @@ def load_task_model(
         load_text_extractor(dataset.text.recipe, text_features or dataset.text.weights),
         batch,
     )
+
+
+def _is_unise(path: pathlib.Path) -> bool:
+    """Whether a located model is UniSE: a weight file of another kind than `LM_TYPE`, or a training run of it."""
+    if path.is_file():
+        return model_type(path) != LM_TYPE
+    return isinstance(read_train_config(find_checkpoint(path))[0], UniseTrainConfig)

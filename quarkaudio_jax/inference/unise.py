@@ -22,13 +22,13 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.windows import OVERLAP_SECONDS, Read, WindowSpec, cross_fade
 from quarkaudio_jax.io.transforms import resample, wrap_pad
 from quarkaudio_jax.lm.sampling import Sampling
-from quarkaudio_jax.lm.unise import LM_UNISE, TASKS, Unise, UniseConfig
+from quarkaudio_jax.lm.unise import Unise, UniseConfig
 from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS
-from quarkaudio_jax.weights.backbone import read_unise
-from quarkaudio_jax.weights.repository import locate
+from quarkaudio_jax.tokens.unise import UNISE_TASKS
 from quarkaudio_jax.weights.saved_bicodec import read_bicodec
+from quarkaudio_jax.weights.saved_unise import read_any_unise
 from quarkaudio_jax.weights.ssl import load_extractor
 
 SECONDS = 5.0
@@ -45,7 +45,7 @@ PEAK = 0.99
 class UniseRequest:
     """A task and its reference.
 
-    task: id in `lm.unise.TASKS`. reference_TxD: SSL features of the reference, or None. normalize: whether the source is
+    task: id in `tokens.unise.UNISE_TASKS`. reference_TxD: SSL features of the reference, or None. normalize: whether the source is
     scaled to peak 1.
     """
 
@@ -54,9 +54,9 @@ class UniseRequest:
     normalize: bool = False
 
 
-def reference_segment(reference_S: np.ndarray, rate: int) -> np.ndarray:
-    """The first 5 s of a reference, repeated if it is shorter, scaled to `PEAK`."""
-    reference_S = wrap_pad(np.asarray(reference_S, np.float32), round(SECONDS * rate))
+def reference_segment(reference_S: np.ndarray, rate: int, seconds: float = SECONDS) -> np.ndarray:
+    """The first seconds of a reference, repeated if it is shorter, scaled to `PEAK`."""
+    reference_S = wrap_pad(np.asarray(reference_S, np.float32), round(seconds * rate))
     return reference_S / (np.abs(reference_S).max() + np.float32(1e-5)) * np.float32(PEAK)
 
 
@@ -104,7 +104,7 @@ class UniseModel:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks that the model was trained for."""
-        return tuple(TASKS)
+        return tuple(UNISE_TASKS)
 
     @property
     def sample_rate(self) -> int:
@@ -121,14 +121,14 @@ class UniseModel:
 
     def request(self, task: str, text: str = "", reference_S: np.ndarray | None = None) -> UniseRequest:
         """Checks and encodes a task and its reference. reference_S: at `sample_rate`. UserError says what is missing."""
-        if task not in TASKS:
-            raise UserError(f"UniSE was not trained for {task}; it knows {', '.join(TASKS)}")
+        if task not in UNISE_TASKS:
+            raise UserError(f"UniSE was not trained for {task}; it knows {', '.join(UNISE_TASKS)}")
         if task == "restoration":
-            return UniseRequest(TASKS[task], normalize=True)
+            return UniseRequest(UNISE_TASKS[task], normalize=True)
         if reference_S is None or not len(reference_S):
             raise UserError(f"{task} needs a reference recording of the speaker")
         reference = reference_segment(reference_S, self.sample_rate)
-        return UniseRequest(TASKS[task], np.asarray(self._features(self._params, reference[None])[0]))
+        return UniseRequest(UNISE_TASKS[task], np.asarray(self._features(self._params, reference[None])[0]))
 
     def __call__(
         self,
@@ -152,7 +152,7 @@ class UniseModel:
         """Restores one of the speakers of a recording's first 5 s: the enrollment of `separate`."""
         check_greedy(**options)
         segments = [wrap_pad(opening_S, self._windows.size)]
-        return self.run_segments(UniseRequest(TASKS[SEPARATION_STEPS[0]]), segments).wave_BxS[0]
+        return self.run_segments(UniseRequest(UNISE_TASKS[SEPARATION_STEPS[0]]), segments).wave_BxS[0]
 
     def separate(self, wave: np.ndarray, sample_rate: int | None = None, **options: Any) -> list[np.ndarray]:
         """Separates two speakers of a recording (S,), by SEPARATION_STEPS."""
@@ -253,8 +253,12 @@ def load_unise(
     features: str | os.PathLike = "",
     batch: int = 8,
     cross_fade: bool = False,
-    cfg: UniseConfig = LM_UNISE,
+    cfg: UniseConfig | None = None,
 ) -> UniseModel:
-    """Loads UniSE from its weight file. codec: folder or hub name of BiCodec. features: folder of WavLM base+."""
-    params = read_unise(locate(weights), cfg)
-    return UniseModel(cfg, params, *read_bicodec(codec), load_extractor("wavlm", features), batch, cross_fade)
+    """Loads UniSE from its weight file or a training run.
+
+    codec: folder or hub name of BiCodec. features: folder of WavLM base+. cfg: of a weight file (default: by its shapes).
+    """
+    cfg, params, trained = read_any_unise(weights, cfg)
+    extractor = load_extractor(trained.recipe, features or trained.weights)
+    return UniseModel(cfg, params, *read_bicodec(codec), extractor, batch, cross_fade)

@@ -14,14 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig, Cache, empty_cache
-from quarkaudio_jax.lm.objective import smoothed_kl
+from quarkaudio_jax.lm.objective import TokenMetrics, linear_loss_and_correct, smoothed_kl
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
-
-GLOBAL_START, SEMANTIC_START, SEMANTIC_END, SPECIAL = 0, 1, 2, 3
-NUM_GLOBALS = 32
-TASKS = {"restoration": 0, "extraction": 1, "reverse_extraction": 2}
-"""Name of a task -> its number in UniSE."""
+from quarkaudio_jax.tokens.delay import shift_left
+from quarkaudio_jax.tokens.sequence import Kind
+from quarkaudio_jax.tokens.unise import GLOBAL_START, NUM_GLOBALS, SEMANTIC_END, SEMANTIC_START, SPECIAL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +43,13 @@ LM_UNISE = UniseConfig(BackboneConfig(512, 12, 8, 8, 2048), 768, 4096, 8192)
 
 
 class Unise(nn.Module):
-    """UniSE's language model; apply `logits`, `loss` or `generate`."""
+    """UniSE's language model; apply `logits`, `loss`, `metrics` or `generate`. remat, scan, unroll: see `nn.stack.Stack`."""
 
     cfg: UniseConfig
     dtype: Any = jnp.float32
     scan: bool = True
+    remat: str = "none"
+    unroll: bool = False
 
     def setup(self):
         """Creates the submodules and parameters."""
@@ -62,11 +62,11 @@ class Unise(nn.Module):
         self.enrolment_start, self.mixture_start = table("enrolment_start", 1), table("mixture_start", 1)
         self.words = table("words", cfg.vocabulary)
         self.adapter = Linear(dim, dtype=self.dtype)
-        self.backbone = Backbone(cfg.backbone, self.dtype, scan=self.scan)
+        self.backbone = Backbone(cfg.backbone, self.dtype, self.remat, self.scan, self.unroll)
         self.head = Linear(cfg.vocabulary, False, self.dtype, axes=("embed", "vocab"))
 
     def prefix(self, task_B: jax.Array, mixture_BxTxD: jax.Array, enrolment_BxTxD: jax.Array | None) -> jax.Array:
-        """Embedded condition (B, P, D). task_B: numbers of `TASKS`; features (B, T, feature_dim)."""
+        """Embedded condition (B, P, D). task_B: numbers of `tokens.unise.UNISE_TASKS`; features (B, T, feature_dim)."""
         batch, dim = len(task_B), self.cfg.backbone.dim
         parts = [self.tasks[task_B][:, None]]
         for start, features in ((self.enrolment_start, enrolment_BxTxD), (self.mixture_start, mixture_BxTxD)):
@@ -91,6 +91,34 @@ class Unise(nn.Module):
         targets = jnp.concatenate([first, SEMANTIC_START * special, second, SEMANTIC_END * special], axis=1)
         logits = self.logits(prefix_BxPxD, inputs)
         return smoothed_kl(logits, targets, smoothing).mean(), (logits.argmax(-1) == targets).mean(), logits
+
+    def metrics(
+        self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None, smoothing: float = 0.1
+    ) -> TokenMetrics:
+        """Metrics of the predictions for a packed batch, whose codes (B, L, 1) are ids of `tokens.unise.answer_ids`.
+
+        dropped_BxL: positions whose features are replaced by 0 (condition dropout).
+        """
+        kind, segment = batch["kind"], batch["segment"]
+        features = self.adapter(batch["features"].astype(self.dtype))
+        ids = jnp.where(kind == Kind.CODES, batch["codes"][..., 0], 0)
+        parts = {
+            Kind.TASK: self.tasks[jnp.where(kind == Kind.TASK, batch["value"], 0)],
+            Kind.REFERENCE_START: self.enrolment_start,
+            Kind.REFERENCE: features,
+            Kind.SOURCE_START: self.mixture_start,
+            Kind.SOURCE: features,
+            Kind.CODES: self.words[ids],
+        }
+        x = sum(jnp.where((kind == which)[..., None], part, 0) for which, part in parts.items())
+        if dropped_BxL is not None:
+            audio = (kind == Kind.REFERENCE) | (kind == Kind.SOURCE)
+            x = jnp.where((dropped_BxL & audio)[..., None], 0, x)
+        hidden, _ = self.backbone(x, batch["position"], segment)
+        predicted = (kind == Kind.CODES) & (shift_left(kind) == Kind.CODES) & (shift_left(segment) == segment)
+        found = linear_loss_and_correct(hidden, self.head.kernel(), shift_left(ids), smoothing)
+        loss, correct = (x[..., None] for x in found)
+        return TokenMetrics(loss, correct, predicted[..., None])
 
     def step(self, x_BxLxD: jax.Array, start: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """(hidden state (B, D) of the last of the next embeddings, cache); start: position of the first one."""
@@ -123,3 +151,13 @@ class Unise(nn.Module):
         begin = start + NUM_GLOBALS + 1
         semantics, _ = run(cache, SEMANTIC_START, begin, frames, (semantic_base, self.cfg.vocabulary))
         return global_ids[:, :NUM_GLOBALS], semantics
+
+
+def init_unise(model: Unise, key: jax.Array) -> Any:
+    """Random parameters, boxed with logical axis names."""
+    features, ids = jnp.zeros((1, 2, model.cfg.feature_dim)), jnp.zeros((1, 2), jnp.int32)
+
+    def every_part(module: Unise, features: jax.Array, ids: jax.Array) -> jax.Array:
+        return module.logits(module.prefix(ids[:, 0], features, features), ids)
+
+    return nn.init(every_part, model)(key, features, ids)["params"]

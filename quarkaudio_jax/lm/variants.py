@@ -6,6 +6,7 @@ from quarkaudio_jax.config import LMTrainConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.backbone import QWEN2_0B5, BackboneConfig
 from quarkaudio_jax.lm.model import LMConfig
+from quarkaudio_jax.lm.unise import UniseConfig
 from quarkaudio_jax.tokens.tasks import TASKS
 
 SIZES = {
@@ -27,9 +28,9 @@ def get_size(name: str) -> BackboneConfig:
 
 def configured_lm(cfg: LMTrainConfig) -> LMConfig:
     """The model's configuration; `cfg.dataset` must be set, as `data.prepared.read_dataset_info` reads it."""
-    dataset, size = cfg.dataset, get_size(cfg.lm.size)
+    dataset = cfg.dataset
     return LMConfig(
-        backbone=dataclasses.replace(size, dropout=cfg.lm.dropout, attention_dropout=cfg.lm.attention_dropout),
+        backbone=_backbone(cfg),
         codebooks=dataset.codebooks,
         feature_dim=dataset.feature_width * cfg.lm.condition_stack,
         text_dim=dataset.text_width,
@@ -41,3 +42,14 @@ def configured_lm(cfg: LMTrainConfig) -> LMConfig:
         ar_codebooks=cfg.lm.ar_codebooks,
         fill_layers=cfg.lm.fill_layers if cfg.lm.ar_codebooks else 0,
     )
+
+
+def configured_unise(cfg: LMTrainConfig) -> UniseConfig:
+    """UniSE's configuration; `cfg.dataset` must be set, of data with BiCodec's tokens."""
+    global_size, semantic_size = cfg.dataset.codebooks
+    return UniseConfig(_backbone(cfg), cfg.dataset.feature_width, global_size, semantic_size)
+
+
+def _backbone(cfg: LMTrainConfig) -> BackboneConfig:
+    size = get_size(cfg.lm.size)
+    return dataclasses.replace(size, dropout=cfg.lm.dropout, attention_dropout=cfg.lm.attention_dropout)

@@ -16,12 +16,13 @@ from quarkaudio_jax.data import records, shards
 from quarkaudio_jax.data.example_producer import ExampleProducer, produce_examples
 from quarkaudio_jax.data.skipping import MAX_CONSECUTIVE_FAILURES
 from quarkaudio_jax.errors import UserError
-from quarkaudio_jax.inference.codec import Codec
-from quarkaudio_jax.inference.features import Encoders
+from quarkaudio_jax.inference.targets import BiCodecTargets, CodecTargets
 from quarkaudio_jax.io import atomic
+from quarkaudio_jax.preparation.encoders import Encoders
 from quarkaudio_jax.report.progress import duration, progress_bar
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES
 from quarkaudio_jax.tokens.tasks import TASKS
+from quarkaudio_jax.tokens.unise import UNISE_TASKS
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,10 @@ class Preparation:
             raise UserError(f"config.codec is empty, but {tasks[0]} needs a codec: give its checkpoint")
         self._cfg, self._dtype = cfg, FEATURE_DTYPES[cfg.dtype]
         self._encoders = Encoders(cfg, bool(tasks))
-        codec = self._encoders.codec
-        self._producer = ExampleProducer(cfg, codec.sample_rate if codec else cfg.sample_rate)
+        targets = self._encoders.targets
+        if isinstance(targets, BiCodecTargets) and (unknown := [task for task in tasks if task not in UNISE_TASKS]):
+            raise UserError(f"{cfg.codec} is BiCodec, whose tokens are for UniSE, which has no task {unknown[0]}")
+        self._producer = ExampleProducer(cfg, targets.sample_rate if targets else cfg.sample_rate)
         for part, count in counts.items():
             size = self._producer.size(part)
             if size is not None and count > size:
@@ -74,7 +77,7 @@ class Preparation:
         return {"config": config, "facts": to_dict(self._dataset_info())}
 
     def _dataset_info(self) -> DatasetInfo:
-        cfg, encoders, codec = self._cfg, self._encoders, self._encoders.codec
+        cfg, encoders, targets = self._cfg, self._encoders, self._encoders.targets
         stored = DatasetInfo(
             features=cfg.features,
             feature_width=encoders.features.width,
@@ -83,29 +86,25 @@ class Preparation:
             dtype=cfg.dtype,
             seconds=cfg.simulation.seconds,
         )
-        if codec is None:
+        if targets is None:
             return stored
-        sizes = (
-            size for size, count in zip(codec.codebook_size, codec.num_codebooks, strict=True) for _ in range(count)
-        )
-        aggregation = codec.cfg.aggregation
         return dataclasses.replace(
             stored,
-            codec=codec.name,
-            codec_weights=codec.fingerprint(),
-            codebooks=tuple(sizes),
-            max_duration=aggregation.max_group if aggregation is not None and codec.is_adaptive else 0,
+            codec=targets.name,
+            codec_weights=targets.fingerprint,
+            codebooks=tuple(size for stream in targets.codebooks for size in stream),
+            max_duration=targets.max_duration,
         )
 
     @property
-    def _codec(self) -> Codec:
-        """The codec of the tasks' targets."""
-        assert self._encoders.codec is not None, "__init__ requires a codec for tasks"
-        return self._encoders.codec
+    def _targets(self) -> CodecTargets | BiCodecTargets:
+        """What makes the codes of the tasks' targets."""
+        assert self._encoders.targets is not None, "__init__ requires a codec for tasks"
+        return self._encoders.targets
 
     def _codebooks(self) -> tuple[int, int]:
-        """Codebooks of the acoustic and of the semantic stream."""
-        acoustic, semantic = self._codec.num_codebooks
+        """Codebooks of the acoustic and of the semantic stream, or 1 and 1 of BiCodec."""
+        acoustic, semantic = map(len, self._targets.codebooks)
         return acoustic, semantic
 
     def run(self) -> None:
@@ -208,7 +207,7 @@ class Preparation:
         """Duration of an example: of the target for a task, of the clip for codec training."""
         if "wave" in example:
             return len(example["wave"]) / self._cfg.sample_rate
-        return len(example["target"]) / self._codec.sample_rate
+        return len(example["target"]) / self._targets.sample_rate
 
     @contextlib.contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -231,9 +230,10 @@ class Preparation:
                 }
                 for e, f in zip(examples, features, strict=True)
             ]
+        examples = [self._targets.fit(example) for example in examples]
         with self._stage("features"):
             waves = [e[side] for e in examples for side in ("source", "reference")]
-            features = self._encoders.features(waves, self._codec.sample_rate)
+            features = self._encoders.features(waves, self._targets.sample_rate)
         with self._stage("text"):
             texts = self._encoders.text([e["text"] for e in examples])
         with self._stage("codec"):

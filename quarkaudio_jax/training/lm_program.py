@@ -22,6 +22,7 @@ from quarkaudio_jax.nn.dropout import DROPOUT
 from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.tokens.sequence import FEATURE_DTYPES, Kind
 from quarkaudio_jax.tokens.tasks import TASKS
+from quarkaudio_jax.tokens.unise import CODEC as BICODEC
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 from quarkaudio_jax.training.program import Batch, Metrics, Program, State, flat_fields
 from quarkaudio_jax.weights.backbone import read_backbone
@@ -50,6 +51,17 @@ class LMProgram(Program[LMTrainConfig]):
         if cfg.lm.dtype not in DTYPES:
             raise ConfigError(f"config.lm.dtype is {cfg.lm.dtype!r}, but should be one of {', '.join(DTYPES)}")
         self.cfg = cfg
+        self._set_up()
+        self.weights_K = jnp.asarray(cfg.lm.codebook_weights or (1.0,) * len(self.lm_cfg.codebooks))
+        self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
+        self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
+        self.rates = {"positions": cfg.data.batch_size * cfg.data.length}  # padding included
+
+    def _set_up(self) -> None:
+        """Checks the configuration; sets `lm_cfg`, what a batch holds; `model`; `layout`, arguments of the sequences."""
+        cfg = self.cfg
+        if cfg.dataset.codec == BICODEC:
+            raise ConfigError(f"{cfg.data.folder} has BiCodec's tokens: train configs/unise.py on it")
         books = len(cfg.dataset.codebooks)
         chosen = cfg.lm.ar_codebooks
         if chosen and (len(set(chosen)) != len(chosen) or len(chosen) >= books or max(chosen) >= books):
@@ -57,25 +69,23 @@ class LMProgram(Program[LMTrainConfig]):
                 f"config.lm.ar_codebooks is {chosen}: name some, not all, of the codec's {books} codebooks, from 0, once each"
             )
         self.lm_cfg = configured_lm(cfg)
-        weights = cfg.lm.codebook_weights or (1.0,) * books
-        if len(weights) != books:
-            raise ConfigError(f"config.lm.codebook_weights has {len(weights)} weights, the codec {books} codebooks")
-        self.weights_K = jnp.asarray(weights)
-        self.model = LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat, unroll=cfg.lm.unroll)
-        self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
-        self.schedule = make_schedule(cfg.optim, cfg.loop.steps)
-        self.rates = {"positions": cfg.data.batch_size * cfg.data.length}  # padding included
+        if (weights := len(cfg.lm.codebook_weights)) not in (0, books):
+            raise ConfigError(f"config.lm.codebook_weights has {weights} weights, the codec {books} codebooks")
+        self.model: Any = LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat, unroll=cfg.lm.unroll)
+        self.layout: dict[str, Any] = {
+            "delay_padding": self.lm_cfg.delay_padding,
+            "condition_stack": cfg.lm.condition_stack,
+        }
 
     def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
         """Packed batches, which are also the counter of skipped examples; see `data.packing.packed_batches`."""
-        cfg, padding, stack = self.cfg, self.lm_cfg.delay_padding, self.cfg.lm.condition_stack
-        found = packed_batches(cfg.data, padding, cfg.seed, process_index, process_count, stack)
+        share: dict[str, Any] = {"process_index": process_index, "process_count": process_count}
+        found = packed_batches(self.cfg.data, seed=self.cfg.seed, **share, **self.layout)
         return found, found
 
     def heldout(self) -> list[dict[str, Any]]:
         """Held-out examples, one per row; see `data.heldout.heldout_rows`."""
-        cfg, padding, stack = self.cfg, self.lm_cfg.delay_padding, self.cfg.lm.condition_stack
-        return heldout_rows(cfg.data, padding, cfg.loop.heldout_clips, stack)
+        return heldout_rows(self.cfg.data, count=self.cfg.loop.heldout_clips, **self.layout)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of a batch of `data.packing`."""
@@ -84,10 +94,13 @@ class LMProgram(Program[LMTrainConfig]):
 
     def init(self) -> State:
         """Random weights."""
-        params = init_params(self.model, jax.random.key(self.cfg.seed))
+        params = self._init_params(jax.random.key(self.cfg.seed))
         ema = jax.tree.map(jnp.copy, params) if self.cfg.ema_decay > 0 else None
         training = LMTraining(self.optimizer.init(params), jnp.zeros((len(TASKS), 2), jnp.float32))
         return State(jnp.zeros((), jnp.int32), LMModel(params, ema), training)
+
+    def _init_params(self, key: jax.Array) -> Any:
+        return init_params(self.model, key)
 
     def load_pretrained(self, model: LMModel) -> LMModel:
         """Loads the backbone of `config.lm.backbone`, if any."""

@@ -14,13 +14,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from quarkaudio_jax.config import CodecTrainConfig, ConfigError, ExperimentConfig, to_dict
+from quarkaudio_jax.config import ConfigError, ExperimentConfig, to_dict
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.io import atomic
 from quarkaudio_jax.report.progress import duration
 from quarkaudio_jax.sharding import distributed
 from quarkaudio_jax.sharding.mesh import batch_share, check_equal_shares, global_batch, on_mesh, replicated
-from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.evaluation import Evaluation
 from quarkaudio_jax.training.guard import (
     BadSteps,
@@ -29,21 +28,16 @@ from quarkaudio_jax.training.guard import (
     non_finite_examples,
     non_finite_metrics,
 )
-from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lock import WorkdirLock
 from quarkaudio_jax.training.lowering import check_batch, configured_mesh, lower_train_step
 from quarkaudio_jax.training.metrics import MetricWriter, Throughput, TimeBreakdown
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.profiling import Profiler
 from quarkaudio_jax.training.program import Program, check_unchanged
+from quarkaudio_jax.training.programs import make_program
 from quarkaudio_jax.weights.checkpoint_manager import CheckpointInfo, Checkpoints
 
 log = logging.getLogger(__name__)
-
-
-def make_program(cfg: ExperimentConfig) -> CodecProgram | LMProgram:
-    """The program of an experiment."""
-    return CodecProgram.configured(cfg) if isinstance(cfg, CodecTrainConfig) else LMProgram.configured(cfg)
 
 
 class Trainer:

@@ -11,14 +11,15 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.lm.backbone import Backbone, BackboneConfig
-from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig
+from quarkaudio_jax.lm.unise import LM_UNISE, Unise, UniseConfig, init_unise
 from quarkaudio_jax.weights import blocks
 from quarkaudio_jax.weights.files import FOLDER_NAMES, open_tensors
 from quarkaudio_jax.weights.names import WeightFileError
-from quarkaudio_jax.weights.rules import SAME, Rule, UnmatchedError, import_params
+from quarkaudio_jax.weights.rules import SAME, Rule, UnmatchedError, export_params, import_params
 
 
 def table(cfg: BackboneConfig, theirs: str = "", ours: str = "") -> list[Rule]:
@@ -133,14 +134,13 @@ def unise_table(cfg: UniseConfig) -> list[Rule]:
 def import_unise(cfg: UniseConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Converts UniSE's state dict."""
     kept = {name: value for name, value in tensors.items() if not UNISE_UNUSED.fullmatch(name)}
-    features = jax.ShapeDtypeStruct((1, 2, cfg.feature_dim), jnp.float32)
-    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    abstract = jax.eval_shape(lambda key: init_unise(Unise(cfg), key), jax.random.key(0))
+    return import_params(unise_table(cfg), kept, nn.meta.unbox(abstract))
 
-    def all_parts(module, features, ids):
-        return module.logits(module.prefix(ids[:, 0], features, features), ids)
 
-    abstract = jax.eval_shape(nn.init(all_parts, Unise(cfg)), jax.random.key(0), features, ids)
-    return import_params(unise_table(cfg), kept, nn.meta.unbox(abstract)["params"])
+def export_unise(cfg: UniseConfig, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """UniSE's state dict, without what it never uses; the inverse of `import_unise`."""
+    return export_params(unise_table(cfg), params)
 
 
 def read_unise(path: str | os.PathLike, cfg: UniseConfig = LM_UNISE) -> dict[str, Any]:

@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from quarkaudio_jax.config import CodecTrainConfig, ExperimentConfig, LMTrainConfig, from_config_dict, to_dict
+from quarkaudio_jax.config import (
+    CodecTrainConfig,
+    ExperimentConfig,
+    LMTrainConfig,
+    UniseTrainConfig,
+    from_config_dict,
+    to_dict,
+)
 from quarkaudio_jax.errors import QuarkAudioError
 from quarkaudio_jax.weights.integrity import MARKER, MODEL, damage, intact_steps, newest_intact
 
@@ -24,9 +31,9 @@ PIECE_BYTES = 256 * 2**20
 _DAMAGE_CODES = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
 """TensorStore's error codes for missing and undecodable bytes."""
 
-_KINDS = {CodecTrainConfig: "a codec", LMTrainConfig: "a language model"}
+_KINDS = {CodecTrainConfig: "a codec", LMTrainConfig: "a language model", UniseTrainConfig: "UniSE"}
 
-Config = TypeVar("Config", CodecTrainConfig, LMTrainConfig)
+Config = TypeVar("Config", CodecTrainConfig, LMTrainConfig, UniseTrainConfig)
 
 
 class CheckpointError(QuarkAudioError, RuntimeError):
@@ -111,7 +118,7 @@ def open_checkpoint(path: str | os.PathLike, kind: type[Config]) -> tuple[pathli
     """(folder of the newest step, configuration); CheckpointError if it holds another kind of model."""
     folder = find_checkpoint(path)
     cfg, _ = read_train_config(folder)
-    if not isinstance(cfg, kind):
+    if type(cfg) is not kind:
         wanted = _KINDS[kind]
         raise CheckpointError(f"{folder} holds {_KINDS[type(cfg)]}, not {wanted}; choose a checkpoint of {wanted}")
     return folder, cfg

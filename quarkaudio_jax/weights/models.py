@@ -7,9 +7,10 @@ import jax
 
 from quarkaudio_jax.codec.hcodec import HCodec, init_variables
 from quarkaudio_jax.codec.variants import get_variant
-from quarkaudio_jax.config import CodecTrainConfig, LMTrainConfig
+from quarkaudio_jax.config import CodecTrainConfig, LMTrainConfig, UniseTrainConfig
 from quarkaudio_jax.lm.model import LanguageModel, init_params
-from quarkaudio_jax.lm.variants import configured_lm
+from quarkaudio_jax.lm.unise import Unise, init_unise
+from quarkaudio_jax.lm.variants import configured_lm, configured_unise
 
 
 class CodecModel(flax.struct.PyTreeNode):
@@ -40,7 +41,12 @@ def abstract_codec(cfg: CodecTrainConfig) -> CodecModel:
 
 
 def abstract_lm(cfg: LMTrainConfig) -> LMModel:
-    """Shapes of a language model's parameters, boxed with logical axis names."""
-    model = LanguageModel(configured_lm(cfg))
-    params = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
+    """Shapes of the parameters of a language model or of UniSE, boxed with logical axis names."""
+
+    def init(key: jax.Array) -> Any:
+        if isinstance(cfg, UniseTrainConfig):
+            return init_unise(Unise(configured_unise(cfg)), key)
+        return init_params(LanguageModel(configured_lm(cfg)), key)
+
+    params = jax.eval_shape(init, jax.random.key(0))
     return LMModel(params, params if cfg.ema_decay > 0 else None)

@@ -75,13 +75,29 @@ def load(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
     return _state_dict(loaded, path)
 
 
+def _tensor(value: np.ndarray) -> Any:
+    """A PyTorch tensor of the same memory, or of a copy where that is read-only."""
+    import torch
+
+    return torch.from_numpy(value if value.flags.writeable else value.copy())
+
+
 def save(path: pathlib.Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Writes a state dict for load_state_dict, with the metadata beside the tensors."""
     import torch
 
-    state = OrderedDict((name, torch.from_numpy(value)) for name, value in tensors.items())
+    state = OrderedDict((name, _tensor(value)) for name, value in tensors.items())
     state._metadata = OrderedDict({OURS: dict(metadata)})  # type: ignore[attr-defined]  # PyTorch's own convention
     torch.save(state, path)
+
+
+def save_lightning(path: pathlib.Path, tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> None:
+    """Writes a checkpoint of PyTorch Lightning for testing and fine-tuning: the weights, and further fields."""
+    import torch
+
+    state = {name: _tensor(value) for name, value in tensors.items()}
+    begun = {"epoch": 0, "global_step": 0, "pytorch-lightning_version": "2.0.0"}
+    torch.save({**begun, **fields, "state_dict": state}, path)
 
 
 @dataclasses.dataclass(frozen=True)

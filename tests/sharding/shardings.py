@@ -10,9 +10,10 @@ import flax.linen as nn
 import jax
 from jax.sharding import AbstractMesh
 
-from quarkaudio_jax.compile_report.programs import build_program, with_dataset_info
+from quarkaudio_jax.compile_report.programs import with_dataset_info
 from quarkaudio_jax.config import from_config_dict
 from quarkaudio_jax.sharding.mesh import AXES, state_shardings
+from quarkaudio_jax.training.programs import build_program
 
 FOLDER = pathlib.Path(__file__).parent.parent / "fixtures" / "shardings"
 CONFIGS = {
@@ -22,6 +23,7 @@ CONFIGS = {
         "codec16k": ("large",),
         "codec16k_adaptive": ("large",),
         "lm": ("small", "base", "large", "1b5"),
+        "unise": ("full",),
     }.items()
     for variant in variants
 }

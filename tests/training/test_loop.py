@@ -16,9 +16,10 @@ from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.io import audio
 from quarkaudio_jax.training.guard import NonFiniteError
 from quarkaudio_jax.training.lock import WorkdirLock
-from quarkaudio_jax.training.loop import Trainer, make_program
+from quarkaudio_jax.training.loop import Trainer
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.program import check_unchanged
+from quarkaudio_jax.training.programs import make_program
 from quarkaudio_jax.weights.checkpoint import CheckpointError, find_checkpoint, read_train_config
 from quarkaudio_jax.weights.saved_codec import read_codec
 from tests.conftest import TRAINED, losses, small_config
