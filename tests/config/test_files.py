@@ -53,7 +53,15 @@ def test_a_copy_of_the_folder_uses_its_own_files(tmp_path):
 
 def test_what_comes_with_the_package_is_known_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert packaged_names() == ["codec16k", "codec16k_adaptive", "codec16k_stereo", "codec48k", "lm", "prepare", "unise"]
+    assert packaged_names() == [
+        "codec16k",
+        "codec16k_adaptive",
+        "codec16k_stereo",
+        "codec48k",
+        "lm",
+        "prepare",
+        "unise",
+    ]
     for name, cls in (
         ("codec16k_adaptive:tiny", TrainConfig),
         ("lm:tiny", TrainConfig),
