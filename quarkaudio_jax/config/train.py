@@ -171,8 +171,8 @@ class TrainConfig:
     """Fields common to all programs.
 
     program: a name of `EXPERIMENTS`. ema_decay: decay of the parameters' exponential moving average (0: none). init_from:
-    a checkpoint whose model initializes a new run (fine-tuning); of codecs also a weight file, a built-in model or a model
-    of the hub.
+    a checkpoint whose model initializes a new run (fine-tuning), a built-in model or a model of the hub; of codecs and UniSE
+    also a weight file.
     """
 
     program: str = ""

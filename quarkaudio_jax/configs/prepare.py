@@ -4,11 +4,12 @@
 
 Variants, after the colon:
 
-    full   a million examples of 5 s from your own audio (the default). Hardware: many hosts. Not yet run.
-    tiny   64 examples of every task from the embedded corpus, mel features, for a laptop.
-    unise  a million examples of UniSE's tasks, with BiCodec's tokens and WavLM's features, in segments of 5 s:
-           --config.codec=Spark-TTS-0.5B, the folder with BiCodec and wav2vec2-large-xlsr-53. Not yet run.
-    codec  audio with HuBERT features, for training codecs (no codec is needed).
+    full     a million examples of 5 s from your own audio (the default). Hardware: many hosts. Not yet run.
+    tiny     64 examples of every task from the embedded corpus, mel features, for a laptop.
+    restore  8000 examples of restoration of 4 s, four mixtures of a target, mel features, for configs/lm.py:restore.
+    unise    a million examples of UniSE's tasks, with BiCodec's tokens and WavLM's features, in segments of 5 s:
+             --config.codec=Spark-TTS-0.5B, the folder with BiCodec and wav2vec2-large-xlsr-53. Not yet run.
+    codec    audio with HuBERT features, for training codecs (no codec is needed).
 
 Your own audio: --config.sources.speech=speech.jsonl --config.sources.events=events.jsonl (see `quarkaudio manifest`).
 Listen first: python -m quarkaudio_jax.simulate --config=configs/prepare.py --task=restoration --output=listen
@@ -36,6 +37,14 @@ def get_config(variant: str = "full"):
         config.shard = 32
         for task in TASKS:
             config.examples[task] = 64
+    elif variant == "restore":
+        config.codec = "quarkaudio/speech16k"
+        config.features.recipe = "mel"
+        config.feature_width = 96
+        config.simulation.seconds = 4.0
+        config.draws = 4
+        config.shard = 80
+        config.examples.restoration = 8000
     elif variant == "unise":
         config.features.recipe = "wavlm"
         config.simulation.talkers.enrollment = (5.0, 5.0)
@@ -48,5 +57,5 @@ def get_config(variant: str = "full"):
         config.examples.codec_music = 10_000
         config.examples.codec_events = 10_000
     else:
-        raise ValueError(f"configs/prepare.py has no variant {variant!r}; choose full, tiny, unise or codec")
+        raise ValueError(f"configs/prepare.py has no variant {variant!r}; choose full, tiny, restore, unise or codec")
     return config

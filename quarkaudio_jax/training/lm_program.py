@@ -27,6 +27,7 @@ from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 from quarkaudio_jax.training.program import Batch, Metrics, Program, State, flat_fields
 from quarkaudio_jax.weights.backbone import read_backbone
 from quarkaudio_jax.weights.models import LMModel, eval_params
+from quarkaudio_jax.weights.saved_lm import read_initial_lm
 
 ACCURACY_EMA_DECAY = 0.98
 """EMA decay of the counts for the logged accuracies by task."""
@@ -112,6 +113,10 @@ class LMProgram(Program[LMTrainConfig]):
             return {**params, "backbone": jax.tree.map(_like, found, params["backbone"])}
 
         return LMModel(placed(model.params), None if model.ema is None else placed(model.ema))
+
+    def initial_model(self, abstract_model: LMModel) -> LMModel:
+        """See `Program.initial_model`; also of a folder of `save_pretrained`, a built-in model or one of the hub."""
+        return read_initial_lm(self.cfg.init_from, abstract_model, self.check_init_from)
 
     def resume_fields(self, cfg: LMTrainConfig) -> dict[str, Any]:
         """Codec and features of the data, and their order; the batches check the task weights."""

@@ -5,7 +5,6 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax.linen import meta
 
 from quarkaudio_jax.config import DatasetInfo, FeatureConfig, LMModelConfig, UniseTrainConfig
@@ -19,6 +18,7 @@ from quarkaudio_jax.weights.checkpoint import CheckpointError, open_checkpoint, 
 from quarkaudio_jax.weights.files import WeightFileError, is_weight_file, open_tensors
 from quarkaudio_jax.weights.models import LMModel, abstract_lm, eval_params
 from quarkaudio_jax.weights.repository import folder_weights, locate
+from quarkaudio_jax.weights.saved_lm import placed_lm
 
 GLOBAL_SIZE = 4096
 """Global tokens to choose from, in every BiCodec: six levels of four values."""
@@ -90,8 +90,7 @@ def read_initial_unise(source: str, cfg: UniseConfig, abstract_model: LMModel) -
         params = read_unise(path, cfg)
     except WeightFileError as error:
         raise CheckpointError(f"config.init_from={source} does not fit this configuration ({error})") from error
-    placed = jax.tree.map(lambda x, leaf: jax.device_put(x, leaf.sharding), params, abstract_model.params)
-    return LMModel(placed, None if abstract_model.ema is None else jax.tree.map(jnp.copy, placed))
+    return placed_lm(source, params, abstract_model)
 
 
 def check_writable_unise(path: str | os.PathLike) -> pathlib.Path:
