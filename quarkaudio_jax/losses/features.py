@@ -34,8 +34,15 @@ def perceptual(pred_BxTxD: jax.Array, target_BxTxD: jax.Array) -> jax.Array:
 
 
 def mapping(pred_BxTxD: jax.Array, target_BxTxD: jax.Array, position_Bx3: jax.Array) -> jax.Array:
-    """Relative squared error of side vectors over the items of known position (not NaN), a scalar; no gradient to targets."""
+    """Squared error of side vectors over the items of known position (not NaN), a scalar; no gradient to targets.
+
+    It is relative to the power of prediction and target, so between 0 and 2: sources in the median plane have almost no side.
+    """
     target_BxTxD = jax.lax.stop_gradient(target_BxTxD)
     known_B = jnp.isfinite(position_Bx3).all(-1).astype(jnp.float32)
-    error, power = ((jnp.square(x).mean((1, 2)) * known_B).sum() for x in (pred_BxTxD - target_BxTxD, target_BxTxD))
-    return error / jnp.maximum(power, 1e-6)
+
+    def power(x_BxTxD: jax.Array) -> jax.Array:
+        return (jnp.square(x_BxTxD).mean((1, 2)) * known_B).sum()
+
+    scale = power(target_BxTxD) + power(jax.lax.stop_gradient(pred_BxTxD))
+    return power(pred_BxTxD - target_BxTxD) / jnp.maximum(scale, 1e-6)

@@ -102,6 +102,15 @@ def test_the_loss_of_the_mapping_counts_known_positions_only():
     assert not jax.grad(lambda t: mapping(pred, t, np.array([known, known])))(target).any()
 
 
+def test_the_loss_of_the_mapping_is_bounded_where_the_side_is_almost_silent():
+    """A source in the median plane must not take the clipped gradient of all other losses."""
+    target = 1e-3 * RNG.standard_normal((1, 5, 4)).astype(np.float32)
+    known = np.array([[0.0, 0.0, 1.0]])
+    loss, grad = jax.value_and_grad(mapping)(target * 0 + 1, target, known)
+    assert loss == pytest.approx(1, rel=1e-2) and np.linalg.norm(grad) < 2
+    assert mapping(-target, target, known) == pytest.approx(2)
+
+
 def test_a_stereo_codec_takes_stereo_waves():
     codec = HCodec(HCODEC_16K_STEREO_TINY)
     with pytest.raises(ValueError, match=r"shape \(1, 640\), but hcodec_16k_stereo_tiny has 2 channel"):
