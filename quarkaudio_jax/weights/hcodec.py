@@ -218,7 +218,7 @@ def import_hcodec(
 
 def on_device(array: np.ndarray) -> jax.Array:
     """Copies an array to the default device and waits, so that its memory on the host can be reused."""
-    return jax.device_put(np.ascontiguousarray(array)).block_until_ready()
+    return jax.device_put(np.asarray(array, order="C")).block_until_ready()
 
 
 def export_hcodec(

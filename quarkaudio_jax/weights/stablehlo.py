@@ -50,6 +50,6 @@ def export_programs(
         written[-2].write_bytes(exported(program, PLATFORMS).serialize())
         written[-1].write_bytes(exported(single, PLATFORMS[:1]).mlir_module_serialized)
     written.append(folder / "weights.safetensors")
-    write_tensors(written[-1], {name: np.ascontiguousarray(leaf) for name, leaf in weights.items()})
+    write_tensors(written[-1], {name: np.asarray(leaf, order="C") for name, leaf in weights.items()})
     details = {"platforms": list(PLATFORMS), "expires": EXPIRES, "weights": list(weights)}
     return [*written, write_description(folder, cfg, programs, details)]

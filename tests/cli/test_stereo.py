@@ -7,13 +7,18 @@ import pytest
 import soundfile
 
 from quarkaudio_jax.cli.compare import main as compare
+from quarkaudio_jax.cli.convert import main as convert
 from quarkaudio_jax.cli.decode import main as decode
 from quarkaudio_jax.cli.encode import main as encode
 from quarkaudio_jax.cli.evaluate import main as evaluate
+from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.io import audio, token_file
 from quarkaudio_jax.io.stream import ResampledReader
 from quarkaudio_jax.io.transforms import resample
+from quarkaudio_jax.weights.files import read_tensors, write_tensors
+from quarkaudio_jax.weights.saved_codec import read_codec
 from tests.inference.test_stereo import made, noise
+from tests.parity.codecs import golden_state_dict
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +60,17 @@ def test_stereo_files(codec, checkpoint, tmp_path):
     doubled, mono = (token_file.read(path) for path in (tmp_path / "left" / "a.qka", tmp_path / "t" / "mono.qka"))
     for one, other in zip(doubled.streams, mono.streams, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_conversion_keeps_the_scalar_weight_of_the_mapping(tmp_path):
+    tensors = golden_state_dict(get_variant("hcodec_16k_mono2stereo_tiny"))
+    write_tensors(tmp_path / "in.safetensors", {name: np.asarray(x) for name, x in tensors.items()})
+    call(convert, "import", tmp_path / "in.safetensors", "--output", tmp_path / "run")
+    stored = read_codec(tmp_path / "run")[1]["params"]["spatial_mapping"]["out_scale"]
+    assert np.shape(stored) == () and stored == tensors["spatial_mapping.out_scale"]
+    call(convert, "export", tmp_path / "run", "--output", tmp_path / "out.safetensors")
+    exported = read_tensors(tmp_path / "out.safetensors")
+    assert {name: x.shape for name, x in exported.items()} == {name: np.shape(x) for name, x in tensors.items()}
 
 
 def test_mono_codes_are_heard_from_a_position(codec, checkpoint, tmp_path):
