@@ -25,10 +25,13 @@ LICENSE = "CC BY-NC-SA 4.0"
 
 
 def bicodec_folder(source: str | os.PathLike) -> pathlib.Path | None:
-    """The folder of BiCodec, from it, the folder with it in a subfolder, or a located weight file; None for other paths."""
+    """The folder of BiCodec, from it, the folder with it in a subfolder, or its weight file; None for other paths.
+
+    Another file beside BiCodec is not BiCodec.
+    """
     path = pathlib.Path(source)
-    path = path.parent if path.is_file() else path
-    return next((p for p in (path / FOLDER, path) if (p / SETTINGS).is_file() and (p / WEIGHTS).is_file()), None)
+    places = (path / FOLDER, path) if path.is_dir() else (path.parent,) if path.name == WEIGHTS else ()
+    return next((p for p in places if (p / SETTINGS).is_file() and (p / WEIGHTS).is_file()), None)
 
 
 def ssl_folder(source: str | os.PathLike, features: str | os.PathLike = "") -> str | os.PathLike:
@@ -60,7 +63,7 @@ def write_bicodec(folder: str | os.PathLike, cfg: BiCodecConfig, params: Mapping
     """Writes a folder that the public code and `read_bicodec` read; returns it."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: np.ascontiguousarray(x) for name, x in export_bicodec(cfg, params).items()}
+    tensors = {name: np.asarray(x, order="C") for name, x in export_bicodec(cfg, params).items()}
     write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
     atomic.write_text(folder / SETTINGS, config_to_yaml(cfg))
     return folder

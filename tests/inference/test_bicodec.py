@@ -6,6 +6,7 @@ import pytest
 
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.bicodec import BiCodecTokens, load_bicodec
+from quarkaudio_jax.weights.saved_bicodec import bicodec_folder
 from tests.parity import golden
 from tests.parity.models import write_bicodec_folder, write_ssl_folder
 
@@ -29,6 +30,15 @@ def codec(folder):
 
 def voice(samples, seed=0):
     return (0.1 * np.random.default_rng(seed).standard_normal(samples) + 0.02).astype(np.float32)
+
+
+def test_the_folder_is_found_from_its_weights_and_not_from_other_files(tmp_path):
+    inner = tmp_path / "BiCodec"
+    inner.mkdir()
+    for path in (inner / "config.yaml", inner / "model.safetensors", tmp_path / "hcodec.safetensors"):
+        path.touch()
+    assert {bicodec_folder(path) for path in (tmp_path, inner, inner / "model.safetensors")} == {inner}
+    assert bicodec_folder(tmp_path / "hcodec.safetensors") is None and bicodec_folder(tmp_path / "nothing") is None
 
 
 def test_tokens_are_those_of_the_original_features(folder, codec):
