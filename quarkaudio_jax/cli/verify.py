@@ -1,6 +1,7 @@
 """`quarkaudio convert verify`: our models beside the public code, run with the same weights."""
 
 import argparse
+import functools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -122,38 +123,52 @@ def _unise_comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iter
     from quarkaudio_jax.inference.unise import load_unise
     from quarkaudio_jax.weights import ssl
     from quarkaudio_jax.weights.repository import locate
-    from quarkaudio_jax.weights.upstream_unise import UpstreamUnise
+    from quarkaudio_jax.weights.upstream_unise import UniseParts, UpstreamUnise, compare_parts
 
     weights, codec = locate(args.checkpoint), locate(args.codec)
     folder = ssl.find_ssl("wavlm", args.features).folder
     theirs = UpstreamUnise(args.upstream, weights, codec.parent if codec.is_file() else codec, folder)
     _show_missing(theirs.missing)
     ours = load_unise(weights, codec, folder)
+    assert ours.extractor.cfg is not None
+    parts = UniseParts(ours.cfg, ours.codec_cfg, ours.extractor.cfg, ours.params)
     print("UniSE: the original took the weights (strict)\n")
-    return lambda path: _compare_unise(path, round(args.seconds * ours.sample_rate), ours, theirs)
+    compare = functools.partial(compare_parts, parts, theirs, tolerance=args.tolerance)
+    return lambda path: _compare_unise(args, path, ours, theirs, compare)
 
 
-def _compare_unise(path: pathlib.Path, length: int, ours, theirs) -> Iterator[Any]:
-    """Rows for the ids and waves of each task."""
+def _compare_unise(args: argparse.Namespace, path: pathlib.Path, ours, theirs, compare: Callable) -> Iterator[Any]:
+    """Rows for the parts, then for the ids and waves of each task, which name the first module that differs.
+
+    compare: rows of the parts, of a segment and the original's ids of it.
+    """
     from quarkaudio_jax.inference.unise import reference_segment
     from quarkaudio_jax.io.audio import read_mono
     from quarkaudio_jax.weights.comparison import compare_arrays, compare_ids
     from quarkaudio_jax.weights.upstream_unise import MODES
 
     wave, _ = read_mono(path, ours.sample_rate)
+    length = round(args.seconds * ours.sample_rate)
     wave, voice = wave[:length], wave[-length:]
+    first_fault = ""
     for task in MODES:
         reference = (voice, ours.sample_rate) if task == "extraction" else None
         waves, ids = theirs(task, wave, None if reference is None else reference_segment(voice, ours.sample_rate))
         with ours.recorded() as outputs:
             found = ours.separate(wave) if task == "separation" else [ours(task, wave, reference=reference)]
+        if task == "restoration":
+            segment = reference_segment(wave, ours.sample_rate)
+            rows = compare(segment, tuple(part[:1] for part in ids[0]))
+            first_fault = next((row.part for row in rows if not row.holds(args.tolerance, args.min_equal)), "")
+            yield from rows
         for name, part in enumerate(("globals_BxN", "semantic_BxT")):
             mine = np.concatenate([getattr(output, part).reshape(-1) for output in outputs])
             original = np.concatenate([pair[name].reshape(-1) for pair in ids])
-            yield compare_ids(f"{task}: {('global', 'semantic')[name]} ids", "the language model", mine, original)
+            part = first_fault or "the language model"
+            yield compare_ids(f"{task}: {('global', 'semantic')[name]} ids", part, mine, original)
         for number, (mine, original) in enumerate(zip(found, waves, strict=True), 1):
             label = f"{task}: wave {number}" if len(waves) > 1 else f"{task}: wave"
-            yield compare_arrays(label, "BiCodec", mine, original)
+            yield compare_arrays(label, first_fault or "BiCodec", mine, original)
 
 
 def _bicodec_comparison(args: argparse.Namespace) -> Callable[[pathlib.Path], Iterator[Any]]:

@@ -91,10 +91,10 @@ class UniseModel:
         if sizes != theirs:
             raise UserError(f"the language model has {sizes} global and semantic codes, the codec {theirs}")
         extractor.check(codec_cfg.sample_rate, codec_cfg.hop, cfg.feature_dim)
-        self.cfg, self.codec_cfg, self._extractor, self._batch = cfg, codec_cfg, extractor, batch
+        self.cfg, self.codec_cfg, self.extractor, self._batch = cfg, codec_cfg, extractor, batch
         self._lm, self._codec = Unise(cfg, scan=False), BiCodec(codec_cfg, scan=False)
         parts = {"lm": unstack_params(params), "codec": unstack_params(codec_params), "ssl": extractor.params}
-        self._params = jax.device_put(parts)
+        self.params = jax.device_put(parts)
         self._features = jax.jit(self._extract)
         self._record: list[UniseOutput] | None = None
         self._run = jax.jit(self._compute, static_argnames="task")
@@ -128,7 +128,7 @@ class UniseModel:
         if reference_S is None or not len(reference_S):
             raise UserError(f"{task} needs a reference recording of the speaker")
         reference = reference_segment(reference_S, self.sample_rate)
-        return UniseRequest(UNISE_TASKS[task], np.asarray(self._features(self._params, reference[None])[0]))
+        return UniseRequest(UNISE_TASKS[task], np.asarray(self._features(self.params, reference[None])[0]))
 
     def __call__(
         self,
@@ -207,7 +207,7 @@ class UniseModel:
 
     def _extract(self, params: Any, wave_BxS: jax.Array) -> jax.Array:
         rate, hop, width = self.sample_rate, self.codec_cfg.hop, self.cfg.feature_dim
-        return self._extractor(params["ssl"], wave_BxS, rate, hop, width)
+        return self.extractor(params["ssl"], wave_BxS, rate, hop, width)
 
     def _compute(self, params: Any, wave_BxS: jax.Array, reference_BxTxD: jax.Array | None, task: int) -> Any:
         """The `UniseOutput` of a batch of segments."""
@@ -225,7 +225,7 @@ class UniseModel:
         batch = np.stack(waves + waves[-1:] * (size - len(waves))).astype(np.float32)
         reference = request.reference_TxD
         reference = None if reference is None else np.broadcast_to(reference, (size, *reference.shape))
-        found = self._run(self._params, batch, reference, task=request.task)
+        found = self._run(self.params, batch, reference, task=request.task)
         output = UniseOutput(*(np.asarray(x)[: len(waves)] for x in found))
         if self._record is not None:
             self._record.append(output)

@@ -89,6 +89,15 @@ def compare_arrays(name: str, part: str, ours: np.ndarray, theirs: np.ndarray) -
     return Comparison(name, relative(ours, theirs), part=part)
 
 
+def compare_tables(name: str, part: str, ours, theirs) -> Comparison:
+    """Compares the rows of a table, which both sides only look up; the part names the row that differs most."""
+    off = relative(ours, theirs)
+    if off:
+        row = int(np.abs(np.asarray(ours) - np.asarray(theirs)).max(-1).argmax())
+        part = f"{part} (entry {row}), off by {off:.1e}"
+    return Comparison(name, off, part=part, exact=True)
+
+
 def compare_ids(name: str, part: str, ours: np.ndarray, theirs: np.ndarray, own: float | None = None) -> Comparison:
     """Compares ids of the same shape. own: the original's share of ids that are equal in float64."""
     equal = float((ours == theirs).mean()) if ours.shape == theirs.shape else 0.0

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -18,7 +18,7 @@ from quarkaudio_jax.config import FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import RECIPES, Extractor, get_recipe
 from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
-from quarkaudio_jax.weights import blocks, hub
+from quarkaudio_jax.weights import blocks, comparison, hub
 from quarkaudio_jax.weights.rules import CONV, HEADS, SAME, TAPS, Rule, import_params
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,13 @@ def table(cfg: SSLConfig) -> list[Rule]:
             *blocks.dense(f"{layer}.attention.gru_rel_pos_linear", f"{ours}/gate"),
         ]
     return rules
+
+
+def module_pairs(cfg: SSLConfig, names: Iterable[str]) -> dict[str, str]:
+    """The modules of transformers' model whose outputs are those of ours -> ours. names: of its state dict."""
+    single = [rule for rule in table(cfg) if rule.path.rpartition("/")[2] in ("kernel", "bias", "scale")]
+    found = comparison.module_pairs([rule for rule in single if not rule.path.startswith("position/")], names)
+    return {"feature_extractor": "front", "encoder.pos_conv_embed": "position"} | found
 
 
 def config_from_hf(config: Mapping[str, Any], name: str = "config.json") -> SSLConfig:

@@ -267,11 +267,15 @@ class RecordedModel:
         for hook in self._hooks:
             hook.remove()
 
-    def __call__(self, part: str, *inputs, method: str = "__call__") -> Any:
-        """Calls a submodule, or a method of it, on NumPy inputs."""
-        tensors = [self._torch.from_numpy(np.array(x)) if isinstance(x, np.ndarray | jax.Array) else x for x in inputs]
+    def __call__(self, part: str, *inputs, method: str = "__call__", **named) -> Any:
+        """Calls a submodule ("": the model), or a method of it, on NumPy inputs."""
+
+        def tensor(x: Any) -> Any:
+            return self._torch.from_numpy(np.array(x)) if isinstance(x, np.ndarray | jax.Array) else x
+
+        arguments, named = [tensor(x) for x in inputs], {name: tensor(x) for name, x in named.items()}
         with self._torch.inference_mode():
-            return getattr(self.model.get_submodule(part), method)(*tensors)
+            return getattr(self.model.get_submodule(part), method)(*arguments, **named)
 
     @contextlib.contextmanager
     def spectrum(self, given_BxFxT: np.ndarray) -> Iterator[None]:

@@ -17,14 +17,15 @@ from quarkaudio_jax.weights.comparison import (
     channels_last,
     compare_arrays,
     compare_ids,
+    compare_tables,
     module_pairs,
     with_modules,
 )
 from quarkaudio_jax.weights.rules import Rule
 from quarkaudio_jax.weights.upstream import RecordedModel, first, import_upstream
-from quarkaudio_jax.weights.upstream_unise import FOLDER
 
-MODULE = "model.bicodec.bicodec"
+FOLDER, MODULE = "QuarkAudio-UniSE", "model.bicodec.bicodec"
+"""Folder in the repository, and module in it."""
 
 
 def load_upstream_bicodec(checkout: str | os.PathLike, folder: str | os.PathLike) -> tuple[Any, list[str]]:
@@ -65,6 +66,23 @@ def compare_bicodec(
     x_vector = watched("speaker_encoder", mel)[0].numpy()
     our_vector = ours(lambda module, x: module.speaker.x_vector(x), mel)
     rows.append(compare_arrays("x-vector of the same frames", "speaker_encoder", np.asarray(our_vector), x_vector))
+    rows += compare_decoding(ours, watched, globals_BxN, semantic_BxT)
+    watched.close()
+    return with_modules(rows, bicodec_pairs(cfg, model), watched.outputs, ours.outputs, tolerance)
+
+
+def bicodec_pairs(cfg: BiCodecConfig, model: Any) -> dict[str, str]:
+    """The modules of BiCodec: the original's name -> ours."""
+    return module_pairs([rule for rule in table(cfg) if isinstance(rule, Rule)], model.state_dict())
+
+
+def compare_decoding(
+    ours: RecordedModule, watched: RecordedModel, globals_BxN: np.ndarray, semantic_BxT: np.ndarray
+) -> list[Comparison]:
+    """Compares the codebook, and all outputs of decoding the same ids."""
+    codebook = np.asarray(ours.variables["params"]["quantizer"]["codebook"])
+    entries = watched("quantizer.codebook", np.arange(len(codebook))).numpy()
+    rows = [compare_tables("semantic codebook", "quantizer.codebook", codebook, entries)]
     vectors = watched("quantizer", semantic_BxT.astype(np.int64), method="detokenize")
     ids = globals_BxN[:, None].astype(np.int64)
     speaker_BxD = watched("speaker_encoder", ids, method="detokenize").numpy()
@@ -79,9 +97,7 @@ def compare_bicodec(
     rows.append(compare_arrays("features of the same ids", "postnet", np.asarray(predicted), features))
     samples = watched("decoder", hidden.numpy() + speaker_BxD[..., None]).numpy().reshape(wave.shape)
     rows.append(compare_arrays("wave of the same ids", "decoder", np.asarray(wave), samples))
-    watched.close()
-    pairs = module_pairs([rule for rule in table(cfg) if isinstance(rule, Rule)], model.state_dict())
-    return with_modules(rows, pairs, watched.outputs, ours.outputs, tolerance)
+    return rows
 
 
 def exact_codes(quantizer: Mapping[str, Any], x_BxTxD: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from quarkaudio_jax.weights.comparison import (
     channels_first,
     channels_last,
     compare_codes,
+    compare_tables,
     module_pairs,
     relative,
     with_modules,
@@ -48,7 +49,8 @@ def compare(
     variables: with `unstacked` parameters.
     """
     ours, watched = RecordedModule(HCodec(cfg, scan=False), variables), RecordedModel(model)
-    results = compare_codebooks(cfg, ours.variables["codebooks"], watched)
+    books = {part: stored["books"].embed_KxVxD for part, stored in ours.variables["codebooks"].items()}
+    results = [compare_codebooks(stream, part, books[part], watched) for stream, part in STREAMS]
     frames = ours("encode_frames", wave_BxS, features_BxTxD)
     wave = wave_BxS[:, None] if cfg.sample_rate == 16000 else wave_BxS
     if isinstance(cfg.encoder, SpectralEncoderConfig):
@@ -79,7 +81,7 @@ def compare(
     codes = ours("quantize", emb)
     both = codes.acoustic_BxTxK, codes.semantic_BxTxK
     for (stream, part), k, x, own in zip(STREAMS, both, mine, streams, strict=True):
-        exact = exact_codes(ours.variables["codebooks"][part]["books"].embed_KxVxD, x)
+        exact = exact_codes(books[part], x)
         for name, y in ((f"{stream} codes (our embedding)", x), (f"{stream} codes", own)):
             theirs = original_codes(watched, part, np.asarray(y))
             results.append(compare_codes(name, part, k, theirs, float((theirs == exact).mean())))
@@ -113,24 +115,18 @@ def codec_pairs(cfg: HCodecConfig) -> dict[str, str]:
     return module_pairs(rules, torch_shapes(cfg))
 
 
-def compare_codebooks(cfg: HCodecConfig, codebooks: Mapping[str, Any], watched: RecordedModel) -> list[Comparison]:
-    """Compares every entry of every codebook by the original's lookup; the part is the first codebook that differs."""
-    rows = []
-    sizes = cfg.acoustic_quantizer, cfg.semantic_quantizer
-    for (stream, part), size in zip(STREAMS, sizes, strict=True):
-        every = np.broadcast_to(
-            np.arange(size.codebook_size)[None, :, None], (1, size.codebook_size, size.num_codebooks)
-        )
-        theirs = watched(part, every, method="get_codes_from_indices").numpy()[:, 0]
-        mine = np.asarray(codebooks[part]["books"].embed_KxVxD)
-        off = [relative(a, b) for a, b in zip(mine, theirs, strict=True)]
-        first = next((i for i, x in enumerate(off) if x), None)
-        where = part
-        if first is not None:
-            entry = int(np.abs(mine[first] - theirs[first]).max(-1).argmax())
-            where = f"{part}.layers.{first}._codebook (entry {entry}), off by {off[first]:.1e}"
-        rows.append(Comparison(f"{stream} codebooks", max(off), part=where, exact=True))
-    return rows
+def compare_codebooks(stream: str, part: str, books_KxVxD, watched: RecordedModel) -> Comparison:
+    """Compares every entry of a stream's codebooks by the original's lookup; the part is the first codebook that differs."""
+    mine = np.asarray(books_KxVxD)
+    every = np.broadcast_to(np.arange(mine.shape[1])[None, :, None], (1, mine.shape[1], mine.shape[0]))
+    theirs = watched(part, every, method="get_codes_from_indices").numpy()[:, 0]
+    name = f"{stream} codebooks"
+    found = [
+        compare_tables(name, f"{part}.layers.{k}._codebook", a, b)
+        for k, (a, b) in enumerate(zip(mine, theirs, strict=True))
+    ]
+    equal = Comparison(name, 0.0, part=part, exact=True)
+    return next((row for row in found if row.difference), equal)
 
 
 def original_codes(watched: RecordedModel, part: str, x_BxTxD: np.ndarray) -> np.ndarray:

@@ -48,14 +48,15 @@ def compare(
     mid_BxS, side_BxS = (np.asarray(x) for x in mid_side(jnp.asarray(wave_BxSxC)))
     mono, mono_variables = mono_part(cfg, variables)
     same = verify.compare(mono, mono_variables, model, mid_BxS, features_BxTxD, tolerance)
-    results: list[Comparison] = []
     ours, watched = RecordedModule(HCodec(cfg, scan=False), variables), RecordedModel(model)
+    books = ours.variables["codebooks"][PART]["books"].embed_KxVxD
+    results = [verify.compare_codebooks("spatial", PART, books, watched)]
     emb = ours("embed", wave_BxSxC, features_BxTxD)
     mine = np.asarray(emb.spatial_BxTxD)
     theirs = channels_last(watched("spatial_encoder", side_BxS[:, None]))
     results.append(compare_arrays("spatial embedding", "spatial_encoder", mine, theirs))
     codes = ours("quantize", emb)
-    exact = verify.exact_codes(ours.variables["codebooks"][PART]["books"].embed_KxVxD, mine)
+    exact = verify.exact_codes(books, mine)
     found = verify.original_codes(watched, PART, mine)
     share = float((found == exact).mean())
     row = compare_codes("spatial codes (our embedding)", PART, codes.spatial_BxTxK, found, share)

@@ -68,6 +68,8 @@ def bicodec():
             tokenize=lambda x: ours(lambda m, y: m.quantizer.encode(y), first(x)),
             detokenize=lambda ids: first(ours(lambda m, y: m.quantizer.decode(y), ids)),
         )
+        codebook = torch.from_numpy(tensors["quantizer.codebook.weight"].copy())
+        model.quantizer.codebook = torch.nn.Embedding.from_pretrained(codebook)
         model.speaker_encoder = Part(
             "speaker_encoder",
             fault,
@@ -91,7 +93,8 @@ def test_what_computes_the_same_agrees(bicodec):
     rows = compare_bicodec(cfg, params, stand_in(Fault()), features, reference, 1e-3)
     assert all(row.holds(1e-6, 1.0) for row in rows)
     assert {row.part for row in rows} - {""} == {
-        *("mel_transformer", "encoder", "quantizer", "speaker_encoder", "prenet", "postnet", "decoder")
+        *("mel_transformer", "encoder", "quantizer", "quantizer.codebook", "speaker_encoder"),
+        *("prenet", "postnet", "decoder"),
     }
 
 
@@ -101,6 +104,17 @@ def test_a_part_that_differs_is_named(bicodec, part):
     cfg, params, features, reference, stand_in = bicodec
     rows = compare_bicodec(cfg, params, stand_in(Fault(part, 1.1)), features, reference, 1e-3)
     assert next(row for row in rows if not row.holds(1e-3, 1.0)).part == part
+
+
+@pytest.mark.slow
+def test_a_changed_entry_of_the_codebook_is_named_though_no_id_uses_it(bicodec):
+    cfg, params, features, reference, stand_in = bicodec
+    model = stand_in(Fault())
+    model.quantizer.codebook.weight.data[7, 0] += 0.01
+    rows = compare_bicodec(cfg, params, model, features, reference, 1e-3)
+    failed = [row for row in rows if not row.holds(1e-3, 1.0)]
+    assert [row.name for row in failed] == ["semantic codebook"]
+    assert failed[0].part.startswith("quantizer.codebook (entry 7), off by")
 
 
 def test_exact_codes_are_those_of_the_nearest_direction():

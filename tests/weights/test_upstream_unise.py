@@ -118,9 +118,12 @@ class Ours:
         return contextlib.nullcontext(self._outputs)
 
 
-def rows(folder, ours):
+ARGS = argparse.Namespace(seconds=0.5, tolerance=1e-3, min_equal=1.0)
+
+
+def rows(folder, ours, parts=()):
     soundfile.write(folder / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(8000), 16000)
-    return list(verify._compare_unise(folder / "a.wav", 8000, ours, load(folder)))
+    return list(verify._compare_unise(ARGS, folder / "a.wav", ours, load(folder), lambda wave, ids: parts))
 
 
 def test_the_original_runs_with_our_weights_and_agrees(folder):
@@ -135,8 +138,7 @@ def test_the_original_runs_with_our_weights_and_agrees(folder):
 
 
 def test_what_differs_is_named(folder, capsys):
-    args = argparse.Namespace(tolerance=1e-3, min_equal=1.0)
-    failed = [line for row in rows(folder, Ours(1)) for line in verify._show_row(args, "a.wav", row)]
+    failed = [line for row in rows(folder, Ours(1)) for line in verify._show_row(ARGS, "a.wav", row)]
     assert failed == [
         "a.wav: extraction: semantic ids differs; the first module to differ is the language model",
         "a.wav: extraction: wave differs; the first module to differ is BiCodec",
