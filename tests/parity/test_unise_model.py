@@ -70,7 +70,7 @@ def test_all_of_it_by_name_from_the_hub(folder, hub):
         "README.md": b"---\nlicense: x\n---\n",
     }
     found = load_unise("org/unise", "org/spark:BiCodec", folder / "wavlm-base-plus", cfg=CFG)
-    for one, other in zip(jax.tree.leaves(found._params), jax.tree.leaves(load(folder)._params), strict=True):
+    for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(load(folder).params), strict=True):
         np.testing.assert_array_equal(one, other)
     assert "LLM/model.safetensors" not in hub.downloads
 
