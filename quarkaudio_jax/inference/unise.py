@@ -27,6 +27,7 @@ from quarkaudio_jax.nn.stack import unstack_params
 from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS
 from quarkaudio_jax.tokens.unise import UNISE_TASKS
+from quarkaudio_jax.weights.record import checksum
 from quarkaudio_jax.weights.saved_bicodec import read_bicodec
 from quarkaudio_jax.weights.saved_unise import read_any_unise
 from quarkaudio_jax.weights.ssl import load_extractor
@@ -257,8 +258,15 @@ def load_unise(
 ) -> UniseModel:
     """Loads UniSE from its weight file or a training run.
 
-    codec: folder or hub name of BiCodec. features: folder of WavLM base+. cfg: of a weight file (default: by its shapes).
+    codec: folder or hub name of BiCodec; UserError if a training run had one with other weights. features: folder of WavLM
+    base+. cfg: of a weight file (default: by its shapes).
     """
     cfg, params, trained = read_any_unise(weights, cfg)
-    extractor = load_extractor(trained.recipe, features or trained.weights)
-    return UniseModel(cfg, params, *read_bicodec(codec), extractor, batch, cross_fade)
+    codec_cfg, codec_params = read_bicodec(codec)
+    if trained.codec_weights and trained.codec_weights != checksum(codec_params):
+        raise UserError(
+            f"{weights} was trained on tokens of a BiCodec with other weights than {codec}: name the one that prepare was "
+            "given"
+        )
+    extractor = load_extractor(trained.features.recipe, features or trained.features.weights)
+    return UniseModel(cfg, params, codec_cfg, codec_params, extractor, batch, cross_fade)

@@ -92,7 +92,7 @@ def save(path: pathlib.Path, tensors: Mapping[str, np.ndarray], metadata: Mappin
 
 
 def save_lightning(path: pathlib.Path, tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> None:
-    """Writes a checkpoint of PyTorch Lightning for testing and fine-tuning: the weights, and further fields."""
+    """Writes a checkpoint of PyTorch Lightning: the weights and further fields, without the state of an optimizer."""
     import torch
 
     state = {name: _tensor(value) for name, value in tensors.items()}

@@ -66,19 +66,20 @@ def read_unise_run(checkpoint: str | os.PathLike, averaged: bool = True) -> tupl
     return trained, eval_params(model) if averaged else model.params
 
 
-def read_any_unise(source: str | os.PathLike, cfg: UniseConfig | None = None) -> tuple[UniseConfig, Any, FeatureConfig]:
-    """(configuration, parameters, SSL features) of a weight file, a hub name or a training run.
+def read_any_unise(source: str | os.PathLike, cfg: UniseConfig | None = None) -> tuple[UniseConfig, Any, DatasetInfo]:
+    """(configuration, parameters, data it was trained on) of a weight file, a hub name or a training run.
 
     cfg: of the weight file (default: that of its shapes).
     """
     path = folder_weights(locate(source))
     if path.is_dir():
         trained, params = read_unise_run(path)
-        return configured_unise(trained), params, trained.dataset.features
-    fitting = None if cfg is not None else train_config(path)
-    wanted = cfg if fitting is None else configured_unise(fitting)
-    assert wanted is not None
-    return wanted, read_unise(path, wanted), FeatureConfig(recipe="wavlm")
+        return configured_unise(trained), params, trained.dataset
+    if cfg is not None:
+        return cfg, read_unise(path, cfg), DatasetInfo(codec=CODEC, features=FeatureConfig(recipe="wavlm"))
+    fitting = train_config(path)
+    wanted = configured_unise(fitting)
+    return wanted, read_unise(path, wanted), fitting.dataset
 
 
 def read_initial_unise(source: str, cfg: UniseConfig, abstract_model: LMModel) -> LMModel:

@@ -8,6 +8,7 @@ from quarkaudio_jax.cli import convert, tasks
 from quarkaudio_jax.config import ConfigError, from_config_dict
 from quarkaudio_jax.configs.unise import get_config
 from quarkaudio_jax.data.records import Records
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.bicodec import load_bicodec
 from quarkaudio_jax.inference.task_model import load_task_model
 from quarkaudio_jax.io import audio
@@ -20,6 +21,7 @@ from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.training.programs import make_program
 from quarkaudio_jax.weights.checkpoint import CheckpointError
 from quarkaudio_jax.weights.files import WeightFileError
+from quarkaudio_jax.weights.saved_bicodec import read_bicodec, write_bicodec
 from quarkaudio_jax.weights.saved_unise import read_any_unise, read_unise_run
 from tests.conftest import changed, losses
 from tests.parity.models import write_bicodec_folder, write_ssl_folder
@@ -165,8 +167,8 @@ def test_its_weights_go_both_ways_and_start_another_run(run, prepared, tmp_path,
     assert "UniSE, tiny" in capsys.readouterr().out
     trained, params = read_unise_run(run)
     for source in (tmp_path / "official", tmp_path / "unise.safetensors", run):
-        cfg, found, features = read_any_unise(source)
-        assert features.recipe == "wavlm" and cfg.vocabulary == configured_unise(trained).vocabulary
+        cfg, found, dataset = read_any_unise(source)
+        assert dataset.features.recipe == "wavlm" and cfg.vocabulary == configured_unise(trained).vocabulary
         jax.tree.map(np.testing.assert_array_equal, found, params)
     for source in (tmp_path / "unise.safetensors", tmp_path / "official"):
         config = from_config_dict(experiment(prepared, init_from=str(source), loop__steps=1, optim__lr=0.0))
@@ -188,5 +190,9 @@ def test_what_is_not_converted_is_said(run, parts, tmp_path):
     ):
         with pytest.raises(SystemExit, match=message):
             convert.main(["quarkaudio convert", *arguments_])
+    cfg, params = read_bicodec(parts / "spark")
+    write_bicodec(tmp_path / "retrained", cfg, jax.tree.map(lambda x: np.asarray(x) * 2, params))
+    with pytest.raises(UserError, match="trained on tokens of a BiCodec with other weights than .*retrained"):
+        load_task_model(run, tmp_path / "retrained", parts / "wavlm")
     with pytest.raises(WeightFileError, match="not a folder of BiCodec"):
         load_task_model(run, tmp_path / "nothing", parts / "wavlm")
