@@ -132,12 +132,15 @@ class SimulationConfig:
     """Simulation of the examples of every task.
 
     seconds: maximum length. peak: maximum absolute sample; source and target are scaled by the same factor. level: RMS
-    level that target speech is normalized to, dBFS.
+    level that target speech is normalized to, dBFS. final_peak: of restoration and extraction, bounds (low, high) of the
+    target's peak after mixing, where none of the signals exceeds `high`; with a second talker, of the smallest and the largest
+    peak (published for UniSE: 0.1 and 0.99). (0, 0): as mixed, up to `peak`.
     """
 
     seconds: Positive = 5.0
     peak: Positive = 0.99
     level: Range = (-35.0, -15.0)
+    final_peak: ShareRange = (0.0, 0.0)
     degrade: DegradeConfig = DegradeConfig()
     talkers: TalkersConfig = TalkersConfig()
     conversion: ConversionConfig = ConversionConfig()

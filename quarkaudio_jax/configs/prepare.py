@@ -48,6 +48,7 @@ def get_config(variant: str = "full"):
     elif variant == "unise":
         config.features.recipe = "wavlm"
         config.simulation.talkers.enrollment = (5.0, 5.0)
+        config.simulation.final_peak = (0.1, 0.99)
         config.workers = 8
         for task in UNISE_TASKS:
             config.examples[task] = 333_333

@@ -23,6 +23,9 @@ from quarkaudio_jax.types import ceil_div
 
 PLAN = "plan.json"
 
+ADDED: dict[str, dict[str, Any]] = {"config": {"draws": 1}, "config.simulation": {"final_peak": [0.0, 0.0]}}
+"""Group of a plan -> fields that came later, with the value that plans without them have."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
@@ -123,8 +126,7 @@ def _difference(theirs: Any, ours: Any, name: str = "plan") -> str:
         theirs = {key if key in ours else RENAMED.get(key, key): value for key, value in theirs.items()}
         if name == "config.examples":  # which has a field for every task, also for those that came later
             theirs, ours = {**dict.fromkeys(ours, 0), **theirs}, {**dict.fromkeys(theirs, 0), **ours}
-        if name == "config" and "draws" in ours:
-            theirs = {"draws": 1, **theirs}  # of plans before the field
+        theirs = {**{key: value for key, value in ADDED.get(name, {}).items() if key in ours}, **theirs}
         for key in sorted(set(theirs) | set(ours)):
             inner = key if name == "plan" else f"{name}.{key}"
             if found := _difference(theirs.get(key), ours.get(key), inner):

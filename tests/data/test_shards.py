@@ -19,6 +19,15 @@ def test_a_task_that_came_later_does_not_change_the_plan(tmp_path):
         ShardQueue(tmp_path, plan(lass=6), [])
 
 
+def test_a_field_that_came_later_has_its_default_in_old_plans(tmp_path):
+    old, new = {"config": {"simulation": {}}}, {"config": {"draws": 1, "simulation": {"final_peak": [0.0, 0.0]}}}
+    ShardQueue(tmp_path, old, [])
+    ShardQueue(tmp_path, new, [])
+    new["config"]["simulation"]["final_peak"] = [0.1, 0.99]
+    with pytest.raises(SourceError, match=r"config.simulation.final_peak \(\[0.0, 0.0\], now \[0.1, 0.99\]\)"):
+        ShardQueue(tmp_path, new, [])
+
+
 def test_names_of_version_0_1_are_those_of_now(tmp_path):
     old = {"config": {"pools": {"speech": "x"}, "simulation": {"talkers": {"enrolment": [1.0, 2.0]}}}}
     new = {"config": {"sources": {"speech": "x"}, "simulation": {"talkers": {"enrollment": [1.0, 2.0]}}}}

@@ -7,10 +7,10 @@ import numpy as np
 
 from quarkaudio_jax.data.clip import Clip
 from quarkaudio_jax.data.simulation import degradations
-from quarkaudio_jax.data.simulation.example import Inputs, other_speaker, random_segment, same_speaker
+from quarkaudio_jax.data.simulation.example import EMPTY, Inputs, other_speaker, random_segment, same_speaker
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
 from quarkaudio_jax.data.simulation.rooms import draw_room, reverberate
-from quarkaudio_jax.io.levels import limit_peak, ratio_gain, scale_rms
+from quarkaudio_jax.io.levels import SILENT_PEAK, limit_peak, peak, ratio_gain, scale_rms
 from quarkaudio_jax.io.transforms import fit_length
 
 
@@ -115,3 +115,23 @@ def degrade_channel(inputs: Inputs, mixture_S: np.ndarray, rng: RecordedRNG) -> 
         inner = rng.scope("codec")
         out = degradations.code(out, rate, inner.choice("name", cfg.codecs), inner.uniform("quality", (0.0, 1.0)))
     return out
+
+
+def set_levels(inputs: Inputs, rng: RecordedRNG, *signals: np.ndarray, other_S: np.ndarray = EMPTY) -> list[np.ndarray]:
+    """Scales source, target and perhaps the second talker by one gain, by `final_peak` or, without it, up to `peak`.
+
+    other_S: the second talker where it is no output; only `final_peak` counts it.
+    """
+    low, high = inputs.cfg.final_peak
+    if not high:
+        scaled, gain = limit_peak(inputs.cfg.peak, *signals)
+        rng.log("gain", gain)
+        return scaled
+    peaks = [max(peak(s), SILENT_PEAK) for s in (*signals, other_S) if len(s)]
+    gain = high / max(peaks)
+    if len(peaks) == 2:
+        gain = min(rng.uniform("target_peak", (low, high)) / peaks[1], gain)
+    elif (smallest := min(peaks) * gain) > low:
+        gain *= rng.uniform("level", (low / smallest, 1.0))
+    rng.log("gain", gain)
+    return [np.asarray(s * gain, np.float32) for s in signals]

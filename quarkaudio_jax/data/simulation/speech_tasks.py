@@ -2,7 +2,14 @@
 
 from quarkaudio_jax.data.simulation.example import Example, Inputs
 from quarkaudio_jax.data.simulation.rng import RecordedRNG
-from quarkaudio_jax.data.simulation.scene import degrade_channel, mix, pick_other, pick_reference, pick_talker
+from quarkaudio_jax.data.simulation.scene import (
+    degrade_channel,
+    mix,
+    pick_other,
+    pick_reference,
+    pick_talker,
+    set_levels,
+)
 from quarkaudio_jax.io.levels import limit_peak
 
 
@@ -16,8 +23,7 @@ def restoration(inputs: Inputs, rng: RecordedRNG) -> Example:
         sir = rng.uniform("sir_db", talkers.restoration_sir)
     scene = mix(inputs, target, other, sir, rng)
     source = degrade_channel(inputs, scene.mixture_S, rng)
-    (source, clean), gain = limit_peak(inputs.cfg.peak, source, scene.target_S)
-    rng.log("gain", gain)
+    source, clean = set_levels(inputs, rng, source, scene.target_S, other_S=scene.other_S)
     return Example("restoration", inputs.rate, source, clean, meta=rng.record)
 
 
@@ -27,8 +33,7 @@ def _two_talkers(inputs: Inputs, rng: RecordedRNG, reverse: bool) -> Example:
     reference = pick_reference(inputs, index, inputs.cfg.talkers.enrollment, rng)
     scene = mix(inputs, target, other, rng.uniform("sir_db", inputs.cfg.talkers.sir), rng)
     source = degrade_channel(inputs, scene.mixture_S, rng)
-    (source, first, second), gain = limit_peak(inputs.cfg.peak, source, scene.target_S, scene.other_S)
-    rng.log("gain", gain)
+    source, first, second = set_levels(inputs, rng, source, scene.target_S, scene.other_S)
     task = "reverse_extraction" if reverse else "extraction"
     wanted, rest = (second, first) if reverse else (first, second)
     return Example(task, inputs.rate, source, wanted, reference, rest, meta=rng.record)

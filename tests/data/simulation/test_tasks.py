@@ -27,7 +27,7 @@ from quarkaudio_jax.data.simulation.registry import REDRAWN, SIMULATORS, simulat
 from quarkaudio_jax.data.simulation.speech_editing import splice
 from quarkaudio_jax.data.utterance import Utterance, Word
 from quarkaudio_jax.io.audio import AudioError
-from quarkaudio_jax.io.levels import rms
+from quarkaudio_jax.io.levels import peak, rms
 from quarkaudio_jax.tokens.tasks import TASKS
 
 RATE = 16000
@@ -77,6 +77,24 @@ def test_draws_mix_the_same_target_anew(task):
         if task != "separation":  # whose target is the louder talker
             np.testing.assert_array_equal(example.target_S, first.target_S)
     assert (second.source_S != third.source_S).any()
+
+
+@pytest.mark.parametrize("interferer", [0.0, 1.0])
+@pytest.mark.parametrize("task", ["restoration", "extraction", "reverse_extraction"])
+def test_final_peaks_are_within_their_bounds(task, interferer):
+    low, high = 0.1, 0.99
+    final = inputs(final_peak=(low, high), talkers__restoration=interferer)
+    for index in range(6):
+        example, _ = simulate(task, final, 0, index)
+        source, target = peak(example.source_S), peak(example.target_S)
+        assert max(source, target, peak(example.other_S)) <= high + 1e-5
+        if task != "restoration":
+            peaks = source, target, peak(example.other_S)
+            assert min(peaks) >= low - 1e-5 or max(peaks) == pytest.approx(high, abs=1e-5)
+        elif not interferer:
+            wanted = min(example.meta["target_peak"], high * target / max(source, target))
+            assert target == pytest.approx(wanted, abs=1e-5) and low <= example.meta["target_peak"] <= high
+        assert ("target_peak" in example.meta) == (task == "restoration" and not interferer)
 
 
 @pytest.mark.parametrize("task", SIMULATORS)
