@@ -33,10 +33,9 @@ WITHOUT_ADVERSARY = dict(losses__adversarial=0.0, losses__feature_matching=0.0)
 
 
 MONO_TO_STEREO = "codec16k_stereo:mono2stereo_tiny"
-"""It trains all that codec16k_stereo:tiny does, and the mapping."""
 
 
-@pytest.mark.parametrize("name", ["codec16k", "codec16k_adaptive", MONO_TO_STEREO])
+@pytest.mark.parametrize("name", ["codec16k", "codec16k_adaptive", "codec16k_stereo", MONO_TO_STEREO])
 def test_it_trains_and_is_used(name, real_audio, tmp_path):
     cfg = config(name, real_audio, **WITHOUT_ADVERSARY)
     assert Trainer(from_config_dict(cfg), tmp_path / "run").run() == "finished"
