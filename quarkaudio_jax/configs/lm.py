@@ -5,8 +5,8 @@
 Variants, after the colon (layers x width; see lm/variants.py):
 
     tiny     4 x 192, for a laptop's CPU; results in docs/benchmarks.md.
-    restore  4 x 192 with what helps a model with little data: restoration over quarkaudio/speech16k, trained by
-             launch/train_builtin.sh, 0.6 s a step on two cores; docs/training.md.
+    restore  4 x 192 with what helps a model with little data: restoration over quarkaudio/speech16k; 1.2 s a
+             step on two cores. Begun, not yet run to its end (docs/lab.md).
     small    12 x 512, the size of UniSE (the default). Not yet run to its end.
     base     12 x 768. Not yet run.
     large    24 x 896, the size of Qwen2.5-0.5B, whose layers can initialize it: --config.lm.backbone=FOLDER. Not yet run;
