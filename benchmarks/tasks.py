@@ -14,13 +14,12 @@ import pathlib
 import numpy as np
 
 from benchmarks.common import machine
-from quarkaudio_jax import load_task_model
+from quarkaudio_jax import load_codec, load_task_model
 from quarkaudio_jax.config import SourcesConfig
 from quarkaudio_jax.data.simulation.example import Inputs
 from quarkaudio_jax.data.simulation.registry import simulate
-from quarkaudio_jax.inference.codec import load_codec
 from quarkaudio_jax.lm.sampling import Sampling
-from quarkaudio_jax.metrics.registry import METRICS
+from quarkaudio_jax.metrics.registry import HIGHER, METRICS
 from quarkaudio_jax.report.pictures import save_sample
 from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.weights.repository import folder_weights, locate, own_codec
@@ -65,8 +64,7 @@ def table(task: str, rows: list[dict[str, dict[str, float]]]) -> list[str]:
     lines = []
     for column in rows[0]["output"]:
         values = {wave: np.array([row[wave][column] for row in rows]) for wave in WAVES}
-        higher = next(metric.higher for metric in METRICS.values() if column in metric.columns)
-        better = (values["output"] > values["input"]) if higher else (values["output"] < values["input"])
+        better = (values["output"] > values["input"]) if HIGHER[column] else (values["output"] < values["input"])
         cells = [mean_and_interval(values[wave]) for wave in WAVES]
         lines.append(f"| {task} | {column} | {' | '.join(cells)} | {int(better.sum())} of {len(rows)} |")
     return lines

@@ -46,8 +46,8 @@ PEAK = 0.99
 class UniseRequest:
     """A task and its reference.
 
-    task: id in `tokens.unise.UNISE_TASKS`. reference_TxD: SSL features of the reference, or None. normalize: whether the source is
-    scaled to peak 1.
+    task: id in `tokens.unise.UNISE_TASKS`. reference_TxD: SSL features of the reference, or None. normalize: whether the
+    source is scaled to peak 1.
     """
 
     task: int

@@ -92,13 +92,8 @@ class Unise(nn.Module):
         logits = self.logits(prefix_BxPxD, inputs)
         return smoothed_kl(logits, targets, smoothing).mean(), (logits.argmax(-1) == targets).mean(), logits
 
-    def metrics(
-        self, batch: dict[str, jax.Array], dropped_BxL: jax.Array | None = None, smoothing: float = 0.1
-    ) -> TokenMetrics:
-        """Metrics of the predictions for a packed batch, whose codes (B, L, 1) are ids of `tokens.unise.answer_ids`.
-
-        dropped_BxL: positions whose features are replaced by 0 (condition dropout).
-        """
+    def metrics(self, batch: dict[str, jax.Array], smoothing: float = 0.1) -> TokenMetrics:
+        """Metrics of the predictions for a packed batch, whose codes (B, L, 1) are ids of `tokens.unise.answer_ids`."""
         kind, segment = batch["kind"], batch["segment"]
         features = self.adapter(batch["features"].astype(self.dtype))
         ids = jnp.where(kind == Kind.CODES, batch["codes"][..., 0], 0)
@@ -111,9 +106,6 @@ class Unise(nn.Module):
             Kind.CODES: self.words[ids],
         }
         x = sum(jnp.where((kind == which)[..., None], part, 0) for which, part in parts.items())
-        if dropped_BxL is not None:
-            audio = (kind == Kind.REFERENCE) | (kind == Kind.SOURCE)
-            x = jnp.where((dropped_BxL & audio)[..., None], 0, x)
         hidden, _ = self.backbone(x, batch["position"], segment)
         predicted = (kind == Kind.CODES) & (shift_left(kind) == Kind.CODES) & (shift_left(segment) == segment)
         found = linear_loss_and_correct(hidden, self.head.kernel(), shift_left(ids), smoothing)

@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from quarkaudio_jax.tokens.tasks import TASKS
+
 GLOBAL_START, SEMANTIC_START, SEMANTIC_END, SPECIAL = 0, 1, 2, 3
 """Special ids, and their number: the first id of a global token."""
 
 NUM_GLOBALS = 32
 """Global tokens of an answer."""
 
-UNISE_TASKS = {"restoration": 0, "extraction": 1, "reverse_extraction": 2}
-"""Name of a task -> its number in UniSE, which is that of `tokens.tasks`."""
+UNISE_TASKS = {name: TASKS[name].number for name in ("restoration", "extraction", "reverse_extraction")}
+"""Name of a task -> its number in UniSE (0, 1, 2), which is that of `tokens.tasks`."""
 
 CODEC = "bicodec"
 """Name of BiCodec in prepared data: `acoustic` holds the global tokens (N, 1) and `semantic` the semantic ones (T, 1)."""

@@ -145,8 +145,10 @@ class LMProgram(Program[LMTrainConfig]):
         return {**batch, "features": jnp.where(mask[..., None], 0, features).astype(features.dtype)}
 
     def _scores(self, params, batch, dropped_BxL=None, rngs=None) -> TokenMetrics:
-        smoothing = self.cfg.lm.label_smoothing
-        scores: Any = self.model.apply({"params": params}, batch, dropped_BxL, smoothing, rngs=rngs, method="metrics")
+        options: dict[str, Any] = {"smoothing": self.cfg.lm.label_smoothing}
+        if dropped_BxL is not None:
+            options["dropped_BxL"] = dropped_BxL
+        scores: Any = self.model.apply({"params": params}, batch, **options, rngs=rngs, method="metrics")
         return scores
 
     def _tally(self, batch, scores: TokenMetrics) -> jax.Array:

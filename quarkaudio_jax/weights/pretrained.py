@@ -75,24 +75,14 @@ def write_codec(
 
 
 def write_lm(
-    folder: str | os.PathLike,
-    cfg: LMTrainConfig,
-    params: Any,
-    details: Mapping[str, Any] | None = None,
-    codec: str = "",
-    dtype: str = "float32",
+    folder: str | os.PathLike, cfg: LMTrainConfig, params: Any, details: Mapping[str, Any] | None = None
 ) -> pathlib.Path:
-    """Writes a language model without its codec; config.json holds its training configuration.
-
-    codec: name of a built-in codec that the model is loaded with (otherwise the folder CODEC inside). details, dtype: as
-    of `write_codec`.
-    """
-    kind = np.dtype(dtype)
-    flat = {"/".join(path): np.asarray(x).astype(kind) for path, x in traverse_util.flatten_dict(params).items()}
+    """Writes a language model without its codec; config.json holds its training configuration."""
+    flat = {"/".join(path): np.asarray(x, np.float32) for path, x in traverse_util.flatten_dict(params).items()}
     about = f"QuarkAudio language model over codes of `{cfg.dataset.codec}`; tasks: {', '.join(cfg.dataset.tasks)}."
     usage = 'model = quarkaudio_jax.load_task_model("ORG/NAME")\nwave = model("TASK", wave, sample_rate)'
     properties = {"size": cfg.lm.size, "codec": cfg.dataset.codec, "features": cfg.dataset.features.recipe}
-    config = {"model_type": LM_TYPE, "config": to_dict(_without_paths(cfg))} | ({CODEC: codec} if codec else {})
+    config = {"model_type": LM_TYPE, "config": to_dict(_without_paths(cfg))}
     return _write(folder, flat, {"format": "flax"}, config, model_card(about, usage, properties, details or {}))
 
 
@@ -125,8 +115,8 @@ def read_lm_folder(folder: str | os.PathLike) -> tuple[LMTrainConfig, Any]:
     if model_type(weights) != LM_TYPE:
         raise UserError(f"{folder} has no language model: its {CONFIG} has no model_type {LM_TYPE!r}")
     cfg = from_config_dict(read_json(weights.with_name(CONFIG)).get("config", {}), LMTrainConfig)
-    flat = {tuple(name.split("/")): np.asarray(x, np.float32) for name, x in read_tensors(weights).items()}
-    return cfg, traverse_util.unflatten_dict(flat)
+    tensors = read_tensors(weights)
+    return cfg, traverse_util.unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
 
 
 def training_details(checkpoint: str | os.PathLike) -> dict[str, Any]:

@@ -79,11 +79,8 @@ def model_type(weights: str | os.PathLike) -> str:
 
 
 def own_codec(path: pathlib.Path) -> str | pathlib.Path:
-    """The codec that comes with a task model's weight file: a built-in one by name, or its folder; '' for a run's folder."""
-    if not path.is_file():
-        return ""
-    config = path.with_name(CONFIG)
-    return (read_json(config).get(CODEC) if config.is_file() else "") or path.parent / CODEC
+    """The folder of the codec that comes with a task model's weight file; '' for a run's folder, which has none."""
+    return path.parent / CODEC if path.is_file() else ""
 
 
 def folder_weights(path: pathlib.Path) -> pathlib.Path:

@@ -1,5 +1,6 @@
 """UniSE from its published weight file, and from checkpoints of its training; and back to a file of its names."""
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 import jax
 from flax.linen import meta
 
-from quarkaudio_jax.config import DatasetInfo, FeatureConfig, LMModelConfig, UniseTrainConfig
+from quarkaudio_jax.config import DatasetInfo, FeatureConfig, UniseTrainConfig
 from quarkaudio_jax.io import atomic
-from quarkaudio_jax.lm.unise import UniseConfig
+from quarkaudio_jax.lm.unise import LM_UNISE, UniseConfig
 from quarkaudio_jax.lm.variants import SIZES, configured_unise
 from quarkaudio_jax.tokens.unise import CODEC, SPECIAL, UNISE_TASKS
 from quarkaudio_jax.weights import files, pickles
@@ -19,9 +20,6 @@ from quarkaudio_jax.weights.files import WeightFileError, is_weight_file, open_t
 from quarkaudio_jax.weights.models import LMModel, abstract_lm, eval_params
 from quarkaudio_jax.weights.repository import folder_weights, locate
 from quarkaudio_jax.weights.saved_lm import placed_lm
-
-GLOBAL_SIZE = 4096
-"""Global tokens to choose from, in every BiCodec: six levels of four values."""
 
 LIGHTNING, STEP = ".ckpt", "current_traning_step"
 """Suffix of the published file, and its field for the step, as it is spelled there."""
@@ -51,12 +49,12 @@ def train_config(path: str | os.PathLike) -> UniseTrainConfig:
         )
     dataset = DatasetInfo(
         codec=CODEC,
-        codebooks=(GLOBAL_SIZE, vocabulary - SPECIAL - GLOBAL_SIZE),
+        codebooks=(LM_UNISE.global_size, vocabulary - SPECIAL - LM_UNISE.global_size),
         features=FeatureConfig(recipe="wavlm"),
         feature_width=width,
         tasks=tuple(UNISE_TASKS),
     )
-    return UniseTrainConfig(lm=LMModelConfig(size=size, attention_dropout=0.1), dataset=dataset)
+    return UniseTrainConfig(lm=dataclasses.replace(UniseTrainConfig().lm, size=size), dataset=dataset)
 
 
 def read_unise_run(checkpoint: str | os.PathLike, averaged: bool = True) -> tuple[UniseTrainConfig, Any]:
