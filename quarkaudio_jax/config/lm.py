@@ -37,6 +37,9 @@ class LMModelConfig:
     ar_codebooks: numbers of the codebooks that are predicted position by position, acoustic first as in `codebook_weights`
     (empty: all, as published); the others follow in one bidirectional pass of fill_layers layers, trained in the same step
     (LauraTSE; VALL-E, arXiv:2301.02111; see `lm.fill`).
+
+    loss_pieces: the loss of a row is computed in that many pieces, positions that predict codes first, and pieces without any
+    are left out. The loss is the same; on CPUs, whose time it takes, 4 save the share of the conditions.
     """
 
     size: str = "small"
@@ -57,6 +60,7 @@ class LMModelConfig:
     feature_mask_span: Size = 5
     ar_codebooks: tuple[Count, ...] = ()
     fill_layers: Size = 4
+    loss_pieces: Size = 1
 
 
 _PerTask: Any = dataclasses.make_dataclass("_PerTask", [(name, Amount, 1.0) for name in TASKS], frozen=True)
@@ -94,14 +98,15 @@ class LMDataConfig:
 class DatasetInfo:
     """Codec, features and sizes of a folder of prepared examples; inference must use the same ones.
 
-    codec: the codec's variant; codec_weights: checksum of its weights. codebooks: size of each codebook, acoustic first.
-    max_duration: maximum frames per code of an adaptive codec (0: a fixed frame rate). feature_width, text_width: width
+    codec: the codec's variant; codec_weights: checksum of its weights. num_codebooks: see `PrepareConfig`. codebooks: size of
+    each codebook that is stored, acoustic first. max_duration: maximum frames per code of an adaptive codec (0: a fixed frame rate). feature_width, text_width: width
     of the stored features (text: 0 for bytes), stored as `dtype`. seconds: length of the longest example. tasks: the
     tasks in training (empty in the folder itself).
     """
 
     codec: str = ""
     codec_weights: int = 0
+    num_codebooks: int = 0
     codebooks: tuple[int, ...] = ()
     max_duration: int = 0
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)

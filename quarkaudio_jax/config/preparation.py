@@ -47,6 +47,9 @@ class PrepareConfig:
     shard: examples per file. batch_size: examples per batch of the SSL model and the codec. workers: processes that
     simulate (0: `threads` of this one). sample_rate, clip_seconds: of the audio of codec training; longer clips are cut.
 
+    num_codebooks: of each of the codec's streams, the first that are stored (0: all); a language model over fewer learns and
+    runs faster.
+
     draws: mixtures of each target, one after the other, for restoration, extraction and separation (LauraTSE,
     arXiv:2504.07402, mixes anew at every draw); a target that stays the same is encoded once.
     """
@@ -54,6 +57,7 @@ class PrepareConfig:
     seed: Seed = 0
     codec: str = ""
     codec_features: str = ""
+    num_codebooks: Count = 0
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
     feature_width: Size = 768
     text: TextConfig = dataclasses.field(default_factory=TextConfig)

@@ -6,7 +6,8 @@ Variants, after the colon:
 
     full     a million examples of 5 s from your own audio (the default). Hardware: many hosts. Not yet run.
     tiny     64 examples of every task from the embedded corpus, mel features, for a laptop.
-    restore  8000 examples of restoration of 4 s, four mixtures of a target, mel features, for configs/lm.py:restore.
+    restore  8000 examples of restoration of 4 s, four mixtures of a target, mel features and
+             1 of the codec's 4 kbit/s, for configs/lm.py:restore.
     unise    a million examples of UniSE's tasks, with BiCodec's tokens and WavLM's features, in segments of 5 s:
              --config.codec=Spark-TTS-0.5B, the folder with BiCodec and wav2vec2-large-xlsr-53. Not yet run.
     codec    audio with HuBERT features, for training codecs (no codec is needed).
@@ -39,6 +40,7 @@ def get_config(variant: str = "full"):
             config.examples[task] = 64
     elif variant == "restore":
         config.codec = "quarkaudio/speech16k"
+        config.num_codebooks = 2
         config.features.recipe = "mel"
         config.feature_width = 96
         config.simulation.seconds = 4.0

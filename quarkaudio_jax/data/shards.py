@@ -23,7 +23,11 @@ from quarkaudio_jax.types import ceil_div
 
 PLAN = "plan.json"
 
-ADDED: dict[str, dict[str, Any]] = {"config": {"draws": 1}, "config.simulation": {"final_peak": [0.0, 0.0]}}
+ADDED: dict[str, dict[str, Any]] = {
+    "config": {"draws": 1},
+    "config.simulation": {"final_peak": [0.0, 0.0]},
+    "facts": {"num_codebooks": 0},
+}
 """Group of a plan -> fields that came later, with the value that plans without them have."""
 
 

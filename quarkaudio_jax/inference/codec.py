@@ -171,6 +171,11 @@ class Codec:
             return None
         return inputs.as_int(num_codebooks, "num_codebooks", 1, max(self.num_codebooks), f"{self.name} has")
 
+    def kept_codebooks(self, num_codebooks: int | None) -> tuple[int, ...]:
+        """Numbers of codebooks of each stream of what `encode` returns with that `num_codebooks`."""
+        kept = self._kept(num_codebooks)
+        return tuple(n if kept is None else min(kept, n) for n in self.num_codebooks)
+
     def encode(
         self,
         wave: Wave | Array,
@@ -385,11 +390,10 @@ class Codec:
         num_codebooks: int | None = None,
     ) -> Header:
         """The header of a token file. num_groups: of an adaptive codec. num_codebooks: if only the first are stored."""
-        kept = self._kept(num_codebooks)
         return Header(
             **self._description(),
             num_samples=num_samples,
-            codebooks=tuple(n if kept is None else min(kept, n) for n in self.num_codebooks),
+            codebooks=self.kept_codebooks(num_codebooks),
             chunk_frames=self.chunk_spec.chunk,
             context_frames=self.chunk_spec.context,
             features=self.extractor.name,

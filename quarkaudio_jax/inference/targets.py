@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.bicodec import load_bicodec
 from quarkaudio_jax.inference.codec import load_codec
 from quarkaudio_jax.inference.features import batches
@@ -18,16 +19,19 @@ from quarkaudio_jax.weights.saved_bicodec import bicodec_folder
 class CodecTargets:
     """Codes of an H-Codec for one channel.
 
-    name, fingerprint, sample_rate: of the codec. codebooks: sizes of each stream's codebooks. max_duration: see
-    `DatasetInfo`. batch: waves at a time.
+    name, fingerprint, sample_rate: of the codec. codebooks: sizes of each stream's stored codebooks. max_duration: see
+    `DatasetInfo`. batch: waves at a time. num_codebooks: see `Codec.encode`.
     """
 
-    def __init__(self, source: str | os.PathLike, features: str | os.PathLike, batch: int):
+    def __init__(
+        self, source: str | os.PathLike, features: str | os.PathLike, batch: int, num_codebooks: int | None = None
+    ):
         self._codec, self._batch = load_codec(source, features), batch
         codec = self._codec
         codec.require_mono("language models are over the codes of mono codecs")
         self.name, self.fingerprint, self.sample_rate = codec.name, codec.fingerprint(), codec.sample_rate
-        sizes = zip(codec.codebook_size, codec.num_codebooks, strict=True)
+        self._num_codebooks = num_codebooks
+        sizes = zip(codec.codebook_size, codec.kept_codebooks(num_codebooks), strict=True)
         self.codebooks = tuple((size,) * count for size, count in sizes)
         aggregation = codec.cfg.aggregation
         self.max_duration = aggregation.max_group if aggregation is not None and codec.is_adaptive else 0
@@ -40,7 +44,7 @@ class CodecTargets:
         """The codes of each wave: acoustic (T, K) and semantic (T, K), uint16, and durations, uint8."""
         out: list[dict[str, np.ndarray]] = [{}] * len(waves)
         for which, batch, lengths in batches(waves, self.sample_rate // 2, self._batch):
-            codes = self._codec.encode(batch, lengths=lengths)
+            codes = self._codec.encode(batch, lengths=lengths, num_codebooks=self._num_codebooks)
             streams = {"acoustic": codes.acoustic_BxTxK, "semantic": codes.semantic_BxTxK}
             streams = {name: np.asarray(c) for name, c in streams.items()}
             assert codes.lengths_B is not None
@@ -93,9 +97,14 @@ class BiCodecTargets:
 
 
 def load_targets(
-    source: str | os.PathLike, features: str | os.PathLike, batch: int, seconds: float
+    source: str | os.PathLike, features: str | os.PathLike, batch: int, seconds: float, num_codebooks: int | None = None
 ) -> CodecTargets | BiCodecTargets:
-    """The targets of a codec: BiCodec's if `source` is its folder, those of an H-Codec otherwise."""
-    if bicodec_folder(locate(source)) is not None:
-        return BiCodecTargets(source, features, batch, seconds)
-    return CodecTargets(source, features, batch)
+    """The targets of a codec: BiCodec's if `source` is its folder, those of an H-Codec otherwise.
+
+    num_codebooks: see `Codec.encode`; UserError for BiCodec, whose streams have one.
+    """
+    if bicodec_folder(locate(source)) is None:
+        return CodecTargets(source, features, batch, num_codebooks)
+    if num_codebooks is not None:
+        raise UserError(f"{source} is BiCodec, whose streams have one codebook each: leave config.num_codebooks at 0")
+    return BiCodecTargets(source, features, batch, seconds)

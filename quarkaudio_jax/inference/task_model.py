@@ -253,7 +253,7 @@ class TaskModel:
         frames = self._windows.size // self.codec.cfg.frame_hop
         codes, lengths, durations = generate(self._lm, self._params, condition, frames, generation)
         codes, lengths = np.asarray(codes)[: len(waves)], np.asarray(lengths)[: len(waves)]
-        split = self.codec.num_codebooks[0]
+        split = self.codec.kept_codebooks(self.cfg.dataset.num_codebooks or None)[0]
         kept = None if durations is None else np.asarray(durations)[: len(waves)]
         found = self.codec.decode(Codes(codes[..., :split], codes[..., split:], self.codec.frame_rate, lengths, kept))
         assert found.lengths_B is not None

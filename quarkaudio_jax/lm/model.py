@@ -17,7 +17,7 @@ import numpy as np
 from quarkaudio_jax.lm.backbone import Backbone, Cache
 from quarkaudio_jax.lm.fill import FillModel
 from quarkaudio_jax.lm.inputs import LMConfig, batch_shapes, build_targets, delayed_inputs
-from quarkaudio_jax.lm.objective import TokenMetrics, linear_loss_and_correct, token_metrics
+from quarkaudio_jax.lm.objective import Scores, TokenMetrics, linear_loss_and_correct, score_in_pieces, token_metrics
 from quarkaudio_jax.lm.positions import aligned_positions, prefix_reach
 from quarkaudio_jax.nn.init import logical
 from quarkaudio_jax.nn.linear import Linear
@@ -30,7 +30,7 @@ class LanguageModel(nn.Module):
     """Decoder-only transformer over requests and tokens.
 
     Methods: `__call__` and `metrics` for packed batches, `prefill` and `step` with a cache. remat, scan, unroll: see
-    `nn.stack.Stack`.
+    `nn.stack.Stack`; loss_pieces: `config.LMModelConfig`.
     """
 
     cfg: LMConfig
@@ -38,6 +38,7 @@ class LanguageModel(nn.Module):
     remat: str = "none"
     scan: bool = True
     unroll: bool = False
+    loss_pieces: int = 1
 
     def setup(self):
         """Creates the submodules and parameters."""
@@ -169,19 +170,29 @@ class LanguageModel(nn.Module):
         hidden = self.hidden(batch, request)
         kernel_DxKxV = self.heads.kernel().reshape(-1, vocabulary.num_codebooks, vocabulary.num_ids)
 
-        def step(carry, codebook):
-            return carry, linear_loss_and_correct(hidden, *codebook, smoothing)
+        def score(_, hidden_BxLxD: jax.Array, ids_BxLxK: jax.Array) -> Scores:
+            def step(carry, codebook):
+                return carry, linear_loss_and_correct(hidden_BxLxD, *codebook, smoothing)
 
-        targets = build_targets(cfg, batch)
-        codebooks = (kernel_DxKxV.swapaxes(0, 1), jnp.moveaxis(targets.ids_BxLxK, -1, 0))
-        loss, correct = (jnp.moveaxis(x, 0, -1) for x in jax.lax.scan(step, None, codebooks)[1])
+            codebooks = (kernel_DxKxV.swapaxes(0, 1), jnp.moveaxis(ids_BxLxK, -1, 0))
+            loss, correct = (jnp.moveaxis(x, 0, -1) for x in jax.lax.scan(step, None, codebooks)[1])
+            return loss, correct
+
+        targets, pieces = build_targets(cfg, batch), self.loss_pieces
+        inputs = (targets.mask_BxLxK.any(-1), (hidden, targets.ids_BxLxK))
+        loss, correct = score_in_pieces(self, score, *inputs, vocabulary.num_codebooks, pieces)
         duration_logits = self.duration_head(hidden) if cfg.max_duration else None
         found = token_metrics(targets, loss, correct, duration_logits, smoothing)
         if not cfg.fill_layers:
             return found
         is_code = (batch["kind"] == Kind.CODES)[..., None]
         codes = jnp.where(is_code, batch["codes"], 0)[..., np.array(cfg.second_stage)]
-        second = self.fill_model.metrics(self.fill_hidden(batch, request), codes, smoothing)
+
+        def fill_score(model: FillModel, hidden_BxLxD: jax.Array, codes_BxLxR: jax.Array) -> Scores:
+            return model.metrics(hidden_BxLxD, codes_BxLxR, smoothing)
+
+        inputs = (is_code[..., 0], (self.fill_hidden(batch, request), codes))
+        second = score_in_pieces(self.fill_model, fill_score, *inputs, codes.shape[-1], pieces)
         first = (found.loss_BxLxK, found.correct_BxLxK, found.mask_BxLxK)
         columns = zip(first, (*second, jnp.broadcast_to(is_code, codes.shape)), strict=True)
         names = ("loss_BxLxK", "correct_BxLxK", "mask_BxLxK")

@@ -2,7 +2,11 @@
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -52,6 +56,45 @@ def _backward(smoothing, residuals, gradients):
 
 
 linear_loss_and_correct.defvjp(_forward, _backward)
+
+
+Scores = tuple[jax.Array, jax.Array]
+"""(loss float32, correctness bool), (B, L, K)."""
+
+
+def score_in_pieces(
+    module: nn.Module,
+    score: Callable[..., Scores],
+    mask_BxL: jax.Array,
+    arrays: Sequence[jax.Array],
+    num_codebooks: int,
+    pieces: int,
+) -> Scores:
+    """score(module, *arrays), computed in pieces along L; 0 in pieces without a position of the mask.
+
+    The positions of the mask come first, so that they are in as few pieces as possible. arrays: (B, L, ...).
+    """
+    if pieces == 1:
+        return score(module, *arrays)
+    order_BxL = jnp.argsort(~mask_BxL, axis=1, stable=True)
+    sorted_arrays = [_reordered(x, order_BxL) for x in (mask_BxL, *arrays)]
+
+    def nothing(module: nn.Module, *parts: jax.Array) -> Scores:
+        shape = (*parts[0].shape[:2], num_codebooks)
+        return jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool)
+
+    found: list[Any] = []
+    bounds = [len(mask_BxL[0]) * piece // pieces for piece in range(pieces + 1)]
+    for start, stop in itertools.pairwise(bounds):
+        here, *parts = (x[:, start:stop] for x in sorted_arrays)
+        found.append(nn.cond(here.any(), score, nothing, module, *parts))
+    places_BxL = jnp.argsort(order_BxL, axis=1)
+    loss, correct = (_reordered(jnp.concatenate(x, axis=1), places_BxL) for x in zip(*found, strict=True))
+    return loss, correct
+
+
+def _reordered(x_BxLx: jax.Array, order_BxL: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(x_BxLx, jnp.expand_dims(order_BxL, range(2, x_BxLx.ndim)), axis=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ class Encoders:
     """SSL model, text encoder and, if there are tasks, the targets' codec, in batches of fixed shapes."""
 
     def __init__(self, cfg: PrepareConfig, with_codec: bool):
-        named = (cfg.codec, cfg.codec_features, cfg.batch_size, cfg.simulation.seconds)
+        named = (cfg.codec, cfg.codec_features, cfg.batch_size, cfg.simulation.seconds, cfg.num_codebooks or None)
         self.targets = load_targets(*named) if with_codec else None
         self.text = load_text_extractor(cfg.text.recipe, cfg.text.weights)
         extractor = load_extractor(cfg.features.recipe, cfg.features.weights)

@@ -70,9 +70,9 @@ class Preparation:
         self._failed: list[str] = []
 
     def _plan(self) -> dict[str, Any]:
-        """The configuration that determines the contents of the files, without how the work is distributed."""
+        """What determines the contents of the files: the configuration without how the work is distributed, and facts."""
         config = to_dict(self._cfg)
-        for name in ("workers", "threads", "codec", "codec_features"):
+        for name in ("workers", "threads", "codec", "codec_features", "num_codebooks"):
             del config[name]
         return {"config": config, "facts": to_dict(self._dataset_info())}
 
@@ -92,6 +92,7 @@ class Preparation:
             stored,
             codec=targets.name,
             codec_weights=targets.fingerprint,
+            num_codebooks=cfg.num_codebooks,
             codebooks=tuple(size for stream in targets.codebooks for size in stream),
             max_duration=targets.max_duration,
         )

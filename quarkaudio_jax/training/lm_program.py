@@ -72,7 +72,8 @@ class LMProgram(Program[LMTrainConfig]):
         self.lm_cfg = configured_lm(cfg)
         if (weights := len(cfg.lm.codebook_weights)) not in (0, books):
             raise ConfigError(f"config.lm.codebook_weights has {weights} weights, the codec {books} codebooks")
-        self.model: Any = LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], cfg.lm.remat, unroll=cfg.lm.unroll)
+        how: dict[str, Any] = {"remat": cfg.lm.remat, "unroll": cfg.lm.unroll, "loss_pieces": cfg.lm.loss_pieces}
+        self.model: Any = LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], **how)
         self.layout: dict[str, Any] = {
             "delay_padding": self.lm_cfg.delay_padding,
             "condition_stack": cfg.lm.condition_stack,

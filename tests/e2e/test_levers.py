@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 from flax.linen import meta
 
+from quarkaudio_jax import load_codec
 from quarkaudio_jax.config import from_config_dict
+from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.inference.task_model import load_task_model
 from quarkaudio_jax.training.loop import Trainer
 from quarkaudio_jax.training.preemption import Preemption
+from quarkaudio_jax.types import Codes
 from quarkaudio_jax.weights.checkpoint import CheckpointError
 from quarkaudio_jax.weights.models import abstract_lm
 from quarkaudio_jax.weights.saved_lm import read_initial_lm, read_lm
 from tests.conftest import losses, small_lm_config
+from tests.preparing import arguments, call
 
 LEVERS = dict(
     lm__condition_stack=4,
@@ -25,6 +29,7 @@ LEVERS = dict(
     lm__ar_codebooks=(0, 4),
     lm__fill_layers=1,
     lm__codebook_weights=(2.0, *[1.0] * 7),
+    lm__loss_pieces=4,
 )
 
 
@@ -63,3 +68,29 @@ def test_a_run_with_every_option_resumes_and_runs_from_wave_to_wave(prepared, tr
     assert seen[0].lm == model.cfg.lm
     with pytest.raises(CheckpointError, match=r"init_from=.*saved does not fit this configuration"):
         read_initial_lm(str(tmp_path / "saved"), abstract(), seen.append)
+
+
+@pytest.mark.slow
+def test_a_model_over_the_first_codebooks_alone(trained, tmp_path, monkeypatch):
+    """Prepared, trained and run: the records hold them, and the codec decodes what the model answers with."""
+    call(*arguments(trained, tmp_path / "data", **{"examples.restoration": 6, "num_codebooks": 2}))
+    codec = load_codec(trained)
+    records = Records(tmp_path / "data" / "restoration")
+    assert all(records[i][stream].shape[1] == 2 for i in range(6) for stream in ("acoustic", "semantic"))
+    fields = dict(lm__ar_codebooks=(0, 2), lm__fill_layers=1, lm__loss_pieces=2, loop__steps=2)
+    Trainer(from_config_dict(small_lm_config(tmp_path / "data", **fields)), tmp_path / "run").run()
+
+    model = load_task_model(tmp_path / "run", codec=trained)
+    assert len(model.cfg.dataset.codebooks) == 4 and model.cfg.dataset.num_codebooks == 2
+    decoded = []
+    decode = type(codec).decode
+
+    def watched(self, codes: Codes, *args):
+        decoded.append(codes)
+        return decode(self, codes, *args)
+
+    monkeypatch.setattr(type(codec), "decode", watched)
+    wave = np.random.default_rng(0).standard_normal(48000).astype(np.float32) * 0.1
+    out = model("restoration", wave, 48000)
+    assert out.shape == wave.shape and out.any()
+    assert all(codes.acoustic_BxTxK.shape[-1] == codes.semantic_BxTxK.shape[-1] == 2 for codes in decoded)

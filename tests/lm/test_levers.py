@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,7 @@ import pytest
 from quarkaudio_jax.lm import model as lm
 from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.masking import masked_spans
+from quarkaudio_jax.lm.objective import score_in_pieces
 from quarkaudio_jax.lm.positions import aligned_positions, of_segment, prefix_reach
 from quarkaudio_jax.lm.sampling import Sampling
 from quarkaudio_jax.tokens.sequence import Kind, stack_frames
@@ -189,6 +191,46 @@ def test_the_second_stage_sees_all_frames_of_the_first_and_earlier_codebooks_of_
 
     assert changed(3, 2) >= {(t, k) for t in range(4) for k in (0, 1)}
     assert changed(1, 0) == {(1, 0), (1, 1)} and changed(1, 1) == {(1, 1)}
+
+
+@pytest.mark.parametrize("pieces", [3, 5])
+@pytest.mark.parametrize("fields", [{}, pytest.param(FILL, id="fill")])
+def test_a_loss_in_pieces_is_the_whole_loss(fields, pieces):
+    """With its gradient, where rows have different numbers of codes."""
+    cfg = configured(**fields)
+    params, batch = initialized(cfg), jax.tree.map(lambda *x: np.concatenate(x), packed(), packed(items=(1,)))
+
+    def total(count, params):
+        model = lm.LanguageModel(cfg, loss_pieces=count)
+        found: Any = model.apply({"params": params}, batch, method="metrics")
+        counted = [jnp.where(found.mask_BxLxK, x, 0) for x in (found.loss_BxLxK, found.correct_BxLxK)]
+        return counted[0].sum(), counted
+
+    whole, in_pieces = (
+        jax.jit(jax.value_and_grad(functools.partial(total, n), has_aux=True))(params) for n in (1, pieces)
+    )
+    assert whole[0][0] > 0 and whole[0][1][1].any()
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), in_pieces, whole)
+
+
+def test_pieces_without_codes_are_not_computed():
+    """What the score function sees: the positions of the mask first, in their order."""
+    mask = jnp.array([[0, 0, 1, 0, 1, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0]], bool)
+    seen = []
+
+    def score(_, x_BxL):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x).tolist()), x_BxL)
+        return x_BxL[..., None].astype(jnp.float32), x_BxL[..., None] > 3
+
+    class Empty(nn.Module):
+        def __call__(self, x_BxL):
+            return score_in_pieces(self, score, mask, [x_BxL], 1, 4)
+
+    loss, correct = Empty().apply({}, jnp.arange(1, 17).reshape(2, 8))
+    jax.effects_barrier()
+    assert seen == [[[3, 5], [10, 9]]]
+    assert loss[..., 0].tolist() == [[0, 0, 3, 0, 5, 0, 0, 0], [9, 10, 0, 0, 0, 0, 0, 0]]
+    assert correct[..., 0].tolist() == [[False] * 4 + [True] + [False] * 3, [True, True] + [False] * 6]
 
 
 def test_stages_are_told_apart_by_their_numbers():
