@@ -1,6 +1,9 @@
 """Stereo files through the verbs: encode, decode, evaluate, compare; mono to stereo; other numbers of channels."""
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,6 +98,39 @@ def test_other_numbers_of_channels_are_refused(checkpoint, tmp_path):
         call(encode, tmp_path / "surround.wav", "--checkpoint", checkpoint, "--output", tmp_path)
     call(encode, tmp_path / "surround.wav", "--checkpoint", checkpoint, "--output", tmp_path, "--channel", "mean")
     assert token_file.read(tmp_path / "surround.qka").header.source_channels == 6
+
+
+def test_ten_minutes_in_bounded_memory(codec, checkpoint, tmp_path):
+    """Ten minutes take no more memory than one; both begin as the codes and channels of the first minute in memory."""
+    if not pathlib.Path("/proc/self/status").exists():
+        pytest.skip("peak memory is read from /proc, which this system does not have")
+    peaks, wave = {}, noise(600 * 44100, 2)
+    for minutes in (1, 10):
+        path = tmp_path / f"{minutes}.wav"
+        soundfile.write(path, wave[: minutes * 60 * 44100], 44100, "FLOAT")
+        code = (
+            "import re\nfrom quarkaudio_jax.cli import encode, decode\n"
+            f"encode.main(['e', {str(path)!r}, '--checkpoint', {str(checkpoint)!r}, '--output', {str(tmp_path)!r}])\n"
+            f"decode.main(['d', {str(path.with_suffix('.qka'))!r}, '--checkpoint', {str(checkpoint)!r}, "
+            f"'--output', {str(tmp_path / 'out')!r}])\n"
+            "print('PEAK', re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+        )
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        peaks[minutes] = int(out.split("PEAK")[1])
+        assert audio.info(tmp_path / "out" / f"{minutes}.wav") == (minutes * 60 * 16000, 16000, 2)
+    assert peaks[10] < peaks[1] + 60_000  # the file of ten minutes alone is 212 MB of float32
+    with ResampledReader(tmp_path / "1.wav", 16000, channels=2) as reader:
+        resampled = reader(0, reader.num_samples)
+    codes = codec.encode(resampled)
+    want = codec.decode(codes, len(resampled)).samples_BxS[0].clip(-1, 1)
+    assert not np.array_equal(want[:, 0], want[:, 1])
+    # Chunks are 500 frames; what follows the first minute changes codes of its last chunk, and so the wave of the one before.
+    for minutes, frames, heard in ((1, 1500, 1500), (10, 1000, 500)):
+        for stored, stream in zip(token_file.read(tmp_path / f"{minutes}.qka").streams, codes.streams, strict=True):
+            assert len(stored) == minutes * 1500
+            np.testing.assert_array_equal(stored[:frames], stream[0, :frames])
+        found = audio.read(tmp_path / "out" / f"{minutes}.wav")[0][: heard * 640]
+        np.testing.assert_allclose(found, want[: len(found)], atol=1e-4)
 
 
 def test_both_channels_are_measured_and_heard(codec, checkpoint, tmp_path):

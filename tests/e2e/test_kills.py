@@ -1,6 +1,6 @@
 """Killed with -9 at any moment, again and again: what comes out equals an uninterrupted run to the bit.
 
-QUARKAUDIO_KILLS: how many times in all (8). A third of them hit the moment when a checkpoint or shard is written, a few
+QUARKAUDIO_KILLS: how many times in all (10). A third of them hit the moment when a checkpoint or shard is written, a few
 a process that still imports; the others any moment of its life.
 """
 
@@ -20,7 +20,7 @@ from tests.preparing import arguments
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("QUARKAUDIO_KILLS", 8))
+KILLS = int(os.environ.get("QUARKAUDIO_KILLS", 10))
 STEPS = 12
 
 
@@ -60,15 +60,16 @@ def arrays(checkpoint):
     return out | data
 
 
+CODEC = [
+    "--config.data.crop_seconds=0.4",
+    "--config.losses.adversarial=0",
+    "--config.losses.feature_matching=0",
+    "--config.ema_decay=0.9",
+]
 PROGRAMS = {
     "lm": ["--config=configs/lm.py:tiny", "--config.data.length=512", "--config.data.heldout=0.2"],
-    "codec": [
-        "--config=configs/codec48k.py:tiny",
-        "--config.data.crop_seconds=0.4",
-        "--config.losses.adversarial=0",
-        "--config.losses.feature_matching=0",
-        "--config.ema_decay=0.9",
-    ],
+    "codec": ["--config=configs/codec48k.py:tiny", *CODEC],
+    "stereo": ["--config=configs/codec16k_stereo.py:mono2stereo_tiny", *CODEC],
 }
 
 
@@ -93,7 +94,7 @@ def test_training_killed_at_any_moment_ends_as_if_never_killed(prepared, tmp_pat
     expected, expected_losses = arrays(folder / "checkpoints" / str(STEPS)), losses(folder)
     assert sorted(expected_losses) == list(range(1, STEPS + 1)) and len(expected) > 50
     patterns = ("*.orbax-checkpoint-tmp*",)
-    print(program, kill_until(KILLS // 4, random.Random(program), new_run, patterns, check))
+    print(program, kill_until(KILLS // 5, random.Random(program), new_run, patterns, check))
 
 
 def test_preparation_killed_at_any_moment_writes_the_same_bytes(trained, tmp_path):
@@ -115,4 +116,4 @@ def test_preparation_killed_at_any_moment_writes_the_same_bytes(trained, tmp_pat
     expected = digests(folder)
     assert len([name for name in expected if "array_record-" in name]) == 12
     patterns = (".*.part",)
-    print("prepare", kill_until(KILLS - 2 * (KILLS // 4), random.Random("prepare"), new_run, patterns, check))
+    print("prepare", kill_until(KILLS - len(PROGRAMS) * (KILLS // 5), random.Random("prepare"), new_run, patterns, check))
