@@ -54,7 +54,7 @@ def batches(program: LMProgram, rows: int, steps: int, seed: int) -> Iterator[di
         found = []
         for number in rng.integers(len(records), size=rows):
             folder, index = records[number]
-            builder = SequenceBuilder(folder, 1 << 20, program.lm_cfg.delay_padding, cfg.lm.condition_stack)
+            builder = SequenceBuilder(folder, 1 << 20, program.layout)
             sequence = builder.sequence(index)
             found.append({**sequence, **{key: sequence[key].arrays for key in FEATURE_KEYS}})
         yield collate(found, cfg.data.length, bool(cfg.dataset.text_width))

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from quarkaudio_jax.data.heldout import heldout_end
-from quarkaudio_jax.data.prepared import SequenceBuilder, open_tasks
+from quarkaudio_jax.data.prepared import SequenceBuilder, SequenceLayout, open_tasks
 from quarkaudio_jax.lm.generate import Condition, GenerationConfig, generate
 from quarkaudio_jax.lm.model import LanguageModel
 from quarkaudio_jax.lm.objective import masked_mean
@@ -28,7 +28,7 @@ from quarkaudio_jax.weights.saved_lm import read_lm
 
 def read_rows(records, first: int, count: int, cfg, tail: int) -> list[dict]:
     """Sequences of records with their features."""
-    builder = SequenceBuilder(records, cfg.data.length, tail, cfg.lm.condition_stack)
+    builder = SequenceBuilder(records, cfg.data.length, SequenceLayout(tail, cfg.lm.condition_stack))
     found = [builder.sequence(i) for i in range(first, min(first + count, len(records)))]
     return [{**row, **{name: row[name].arrays for name in ("features", "text_features")}} for row in found]
 

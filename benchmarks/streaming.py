@@ -21,7 +21,7 @@ from absl import flags
 from benchmarks.common import machine
 from quarkaudio_jax.config import LMDataConfig
 from quarkaudio_jax.data.packing import packed_batches, padding_share
-from quarkaudio_jax.data.prepared import open_tasks
+from quarkaudio_jax.data.prepared import SequenceLayout, open_tasks
 from quarkaudio_jax.data.records import VERSION, parts_of, shard_path
 
 DELAY_PADDING = 9
@@ -101,7 +101,9 @@ def main() -> None:
     size = np.mean([len(source[i]) for i in range(0, len(source), len(source) // 256)])
     print(f"raw ArrayRecord bytes, plain loop: {plain:.0f} records/s, {plain * size / 1e6:.0f} MB/s")
     for workers in (0, 1, 2):
-        batches = packed_batches(LMDataConfig(**{**cfg.__dict__, "workers": workers}), DELAY_PADDING, seed=0)
+        batches = packed_batches(
+            LMDataConfig(**{**cfg.__dict__, "workers": workers}), SequenceLayout(DELAY_PADDING), seed=0
+        )
         for _ in range(4 + 8 * workers):
             next(batches)
         begun, examples, frames, padding = time.perf_counter(), 0, 0, []

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quarkaudio_jax.inference.bicodec import BiCodecModel, load_bicodec
     from quarkaudio_jax.inference.codec import Codec, load_codec
-    from quarkaudio_jax.inference.task_model import TaskModel, load_task_model
+    from quarkaudio_jax.inference.loading import load_task_model
+    from quarkaudio_jax.inference.task_model import TaskModel
     from quarkaudio_jax.types import Codes, Wave
 
 __all__ = ["BiCodecModel", "Codec", "Codes", "TaskModel", "Wave", "load_bicodec", "load_codec", "load_task_model"]
@@ -20,7 +21,7 @@ _LIBRARY = {
     "Codec": "inference.codec",
     "load_codec": "inference.codec",
     "TaskModel": "inference.task_model",
-    "load_task_model": "inference.task_model",
+    "load_task_model": "inference.loading",
     "Wave": "types",
     "Codes": "types",
 }

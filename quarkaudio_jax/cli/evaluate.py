@@ -189,7 +189,7 @@ def _system(args: argparse.Namespace, task: str, items: list[Any]) -> Any:
         from quarkaudio_jax.inference.codec import load_codec
 
         return systems.CodecSystem(load_codec(args.checkpoint, args.features))
-    from quarkaudio_jax.inference.task_model import load_task_model
+    from quarkaudio_jax.inference.loading import load_task_model
 
     model = load_task_model(args.checkpoint, args.codec, args.features, args.text_features)
     if task == "separation":

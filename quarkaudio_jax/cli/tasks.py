@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Processes every input; SystemExit lists the files that failed."""
-    from quarkaudio_jax.inference.task_model import load_task_model
+    from quarkaudio_jax.inference.loading import load_task_model
     from quarkaudio_jax.io import audio
 
     if not getattr(args, "text", "x").strip():

@@ -2,13 +2,10 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from quarkaudio_jax.config import LMDataConfig
-from quarkaudio_jax.data.prepared import SequenceBuilder, frame_codes, open_tasks
+from quarkaudio_jax.data.prepared import SequenceBuilder, SequenceLayout, open_tasks
 from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.data.skipping import DataError
 from quarkaudio_jax.io.audio import AudioError
@@ -31,20 +28,14 @@ def heldout_end(records: Records, share: float) -> int:
     return count
 
 
-def heldout_rows(
-    cfg: LMDataConfig,
-    delay_padding: int,
-    count: int,
-    condition_stack: int = 1,
-    codes_of: Callable[[Mapping[str, Any]], np.ndarray] = frame_codes,
-) -> list[dict[str, Any]]:
+def heldout_rows(cfg: LMDataConfig, layout: SequenceLayout, count: int) -> list[dict[str, Any]]:
     """Reads up to `count` held-out examples of each task, padded to the longest, with `name` and `group` (the task).
 
     The arrays are those of `data.packing.packed_batches`, without the batch axis.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for task, (records, _) in open_tasks(cfg).items():
-        builder = SequenceBuilder(records, cfg.length, delay_padding, condition_stack, codes_of)
+        builder = SequenceBuilder(records, cfg.length, layout)
         for index in range(min(count, heldout_end(records, cfg.heldout))):
             try:
                 found.append((f"{task}/{index}", builder.sequence(index)))

@@ -16,7 +16,7 @@ import numpy as np
 from quarkaudio_jax.config import LMDataConfig
 from quarkaudio_jax.data.heldout import heldout_end
 from quarkaudio_jax.data.position import HostShare, merge_states, state_of_host
-from quarkaudio_jax.data.prepared import ExampleId, SequenceBuilder, frame_codes, open_tasks
+from quarkaudio_jax.data.prepared import ExampleId, SequenceBuilder, SequenceLayout, open_tasks
 from quarkaudio_jax.data.skipping import DataError, SkipMonitor
 from quarkaudio_jax.data.workers import use_workers
 from quarkaudio_jax.tokens.sequence import FEATURE_KEYS, NO_CODE, PACKED_KEYS, collate_packed
@@ -150,19 +150,12 @@ class PackedBatches(grain.DatasetIterator):
 
 
 def packed_batches(
-    cfg: LMDataConfig,
-    delay_padding: int,
-    seed: int,
-    process_index: int = 0,
-    process_count: int = 1,
-    condition_stack: int = 1,
-    codes_of: Callable[[Mapping[str, Any]], np.ndarray] = frame_codes,
+    cfg: LMDataConfig, layout: SequenceLayout, seed: int, process_index: int = 0, process_count: int = 1
 ) -> PackedBatches:
     """Opens this host's endless batches.
 
     kind, value, segment, position (B, L), features (B, L, D), codes (B, L, K), and text_features (B, L, D) if they were
-    prepared: see `tokens.sequence.collate_packed`. delay_padding: positions after the codes. condition_stack, codes_of: see
-    `data.prepared.SequenceBuilder`.
+    prepared: see `tokens.sequence.collate_packed`.
     """
     if cfg.batch_size % process_count:
         raise DataError(f"config.data.batch_size is {cfg.batch_size}, not a multiple of the {process_count} hosts")
@@ -180,7 +173,7 @@ def packed_batches(
         if taken:
             mine = mine.filter(functools.partial(_not_in, taken))
         options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)  # threads would wait for the GIL
-        builder = SequenceBuilder(records, cfg.length, delay_padding, condition_stack, codes_of)
+        builder = SequenceBuilder(records, cfg.length, layout)
         return mine.map(builder).to_iter_dataset(options)
 
     def open_batches(starts: Starts) -> grain.DatasetIterator:

@@ -35,18 +35,25 @@ def frame_codes(record: Mapping[str, Any]) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class SequenceBuilder:
-    """Builds the sequence of a record; see `tokens.sequence.build_sequence`.
+class SequenceLayout:
+    """What a model reads of a record; see `tokens.sequence.build_sequence`.
 
-    length: the longest that is allowed. condition_stack: frames of SSL features per position. codes_of: what the sequence
-    holds of a record's codes, (L, K); picklable.
+    delay_padding: positions after the codes. condition_stack: frames of SSL features per position. codes_of: what the
+    sequence holds of a record's codes, (L, K); picklable.
     """
 
-    records: Records
-    length: int
     delay_padding: int
     condition_stack: int = 1
     codes_of: Callable[[Mapping[str, Any]], np.ndarray] = frame_codes
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceBuilder:
+    """Builds the sequences of records; length: the longest that is allowed."""
+
+    records: Records
+    length: int
+    layout: SequenceLayout
 
     def __call__(self, example: ExampleId) -> dict[str, Any]:
         """The sequence of an example with `example` and `problem`; for an unusable record, these two alone."""
@@ -58,16 +65,17 @@ class SequenceBuilder:
     def sequence(self, index: int) -> dict[str, Any]:
         """The sequence of record `index`; AudioError if it is corrupt or longer than `length`."""
         record = self.records[index]
-        codes = self.codes_of(record)
+        layout = self.layout
+        codes = layout.codes_of(record)
         text = len(record["text_features"]) if self.records.width("text_features") > 1 else record["text"].encode()
-        reference, source = (stack_frames(record[name], self.condition_stack) for name in ("reference", "source"))
+        reference, source = (stack_frames(record[name], layout.condition_stack) for name in ("reference", "source"))
         found: dict[str, Any] = build_sequence(
             TASKS[record["task"]].number,
             text,
             len(reference),
             len(source),
             codes,
-            self.delay_padding,
+            layout.delay_padding,
             record["durations"],
         )
         found["features"] = FeatureBlocks((reference, source))

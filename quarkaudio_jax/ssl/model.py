@@ -56,6 +56,14 @@ HUBERT_BASE = SSLConfig(768, 12, 12, 3072)
 WAV2VEC2_LARGE = SSLConfig(1024, 24, 16, 4096, conv_bias=True, layer_norm=True, pre_norm=True)
 WAVLM_BASE = SSLConfig(768, 12, 12, 3072, buckets=320, max_distance=800)
 
+PUBLISHED = {
+    "facebook/hubert-base-ls960": HUBERT_BASE,
+    "bosonai/hubert_base": HUBERT_BASE,
+    "facebook/wav2vec2-large-xlsr-53": WAV2VEC2_LARGE,
+    "microsoft/wavlm-base-plus": WAVLM_BASE,
+}
+"""Models of the recipes by their name on the hub."""
+
 
 class FrontEnd(nn.Module):
     """Strided convolutions without padding, each with exact GELU, (B, S) -> (B, T, C)."""

@@ -11,7 +11,7 @@ import optax
 from quarkaudio_jax.config import ConfigError, LMTrainConfig
 from quarkaudio_jax.data.heldout import heldout_rows
 from quarkaudio_jax.data.packing import packed_batches
-from quarkaudio_jax.data.prepared import read_dataset_info
+from quarkaudio_jax.data.prepared import SequenceLayout, read_dataset_info
 from quarkaudio_jax.lm.inputs import batch_shapes
 from quarkaudio_jax.lm.masking import masked_spans
 from quarkaudio_jax.lm.model import LanguageModel, init_params
@@ -59,7 +59,7 @@ class LMProgram(Program[LMTrainConfig]):
         self.rates = {"positions": cfg.data.batch_size * cfg.data.length}  # padding included
 
     def _set_up(self) -> None:
-        """Checks the configuration; sets `lm_cfg`, what a batch holds; `model`; `layout`, arguments of the sequences."""
+        """Checks the configuration; sets `lm_cfg`, what a batch holds; `model`; `layout`."""
         cfg = self.cfg
         if cfg.dataset.codec == BICODEC:
             raise ConfigError(f"{cfg.data.folder} has BiCodec's tokens: train configs/unise.py on it")
@@ -74,20 +74,16 @@ class LMProgram(Program[LMTrainConfig]):
             raise ConfigError(f"config.lm.codebook_weights has {weights} weights, the codec {books} codebooks")
         how: dict[str, Any] = {"remat": cfg.lm.remat, "unroll": cfg.lm.unroll, "loss_pieces": cfg.lm.loss_pieces}
         self.model: Any = LanguageModel(self.lm_cfg, DTYPES[cfg.lm.dtype], **how)
-        self.layout: dict[str, Any] = {
-            "delay_padding": self.lm_cfg.delay_padding,
-            "condition_stack": cfg.lm.condition_stack,
-        }
+        self.layout = SequenceLayout(self.lm_cfg.delay_padding, cfg.lm.condition_stack)
 
     def batches(self, process_index: int, process_count: int) -> tuple[Any, Any]:
         """Packed batches, which are also the counter of skipped examples; see `data.packing.packed_batches`."""
-        share: dict[str, Any] = {"process_index": process_index, "process_count": process_count}
-        found = packed_batches(self.cfg.data, seed=self.cfg.seed, **share, **self.layout)
+        found = packed_batches(self.cfg.data, self.layout, self.cfg.seed, process_index, process_count)
         return found, found
 
     def heldout(self) -> list[dict[str, Any]]:
         """Held-out examples, one per row; see `data.heldout.heldout_rows`."""
-        return heldout_rows(self.cfg.data, count=self.cfg.loop.heldout_clips, **self.layout)
+        return heldout_rows(self.cfg.data, self.layout, self.cfg.loop.heldout_clips)
 
     def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of a batch of `data.packing`."""

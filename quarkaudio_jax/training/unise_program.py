@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from quarkaudio_jax.config import ConfigError, LMModelConfig
+from quarkaudio_jax.data.prepared import SequenceLayout
 from quarkaudio_jax.lm.inputs import LMConfig
 from quarkaudio_jax.lm.unise import Unise, init_unise
 from quarkaudio_jax.lm.variants import configured_unise
@@ -24,6 +25,7 @@ UNUSED = (
     "bidirectional_prefix",
     "encoder_layers",
     "ar_codebooks",
+    "loss_pieces",
 )
 """Fields of `config.lm` that UniSE has no use for."""
 
@@ -48,7 +50,7 @@ class UniseProgram(LMProgram):
         self.lm_cfg = LMConfig(unise.backbone, (unise.vocabulary,), unise.feature_dim)
         dtype = DTYPES[cfg.lm.dtype]
         self.model = Unise(unise, dtype, remat=cfg.lm.remat, unroll=cfg.lm.unroll)
-        self.layout = {"delay_padding": 0, "codes_of": functools.partial(answer_of_record, unise.global_size)}
+        self.layout = SequenceLayout(0, codes_of=functools.partial(answer_of_record, unise.global_size))
 
     def _init_params(self, key: jax.Array) -> Any:
         return init_unise(self.model, key)

@@ -17,7 +17,7 @@ import numpy as np
 from quarkaudio_jax.config import FeatureConfig
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.ssl.features import RECIPES, Extractor, get_recipe
-from quarkaudio_jax.ssl.model import SSLConfig, SSLEncoder
+from quarkaudio_jax.ssl.model import PUBLISHED, SSLConfig, SSLEncoder
 from quarkaudio_jax.weights import blocks, comparison, hub
 from quarkaudio_jax.weights.rules import CONV, HEADS, SAME, TAPS, Rule, import_params
 
@@ -113,6 +113,15 @@ def import_ssl(cfg: SSLConfig, tensors: Mapping[str, Any]) -> dict[str, Any]:
         if not UNUSED.fullmatch(name):
             renamed[name] = value
     return import_params(table(cfg), renamed, abstract_params(cfg))
+
+
+def abstract_extractor(recipe: str) -> Extractor:
+    """The extractor of a recipe with the shapes of its own model's parameters, for programs that are only compiled."""
+    chosen = get_recipe(recipe)
+    if chosen.hub is None:
+        return Extractor(chosen)
+    cfg = PUBLISHED[chosen.hub]
+    return Extractor(chosen, abstract_params(cfg), cfg)
 
 
 def load_extractor(

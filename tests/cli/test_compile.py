@@ -1,15 +1,24 @@
 """`compile`: for the devices at hand, and, where libtpu is, for slices that are not."""
 
+import dataclasses
 import importlib.util
 import json
+import math
 
+import jax
 import pytest
 
 from quarkaudio_jax.cli import compile as verb
 from quarkaudio_jax.codec.variants import get_variant
+from quarkaudio_jax.compile_report.programs import lower_training
 from quarkaudio_jax.compile_report.report import _out_of_memory
+from quarkaudio_jax.config import from_config_dict
+from quarkaudio_jax.configs import codec16k_stereo
 from quarkaudio_jax.lm.variants import get_size
+from quarkaudio_jax.ssl.model import PUBLISHED, WAV2VEC2_LARGE
 from quarkaudio_jax.tokens.vocabulary import Vocabulary
+from quarkaudio_jax.weights.ssl import abstract_params
+from tests.conftest import shrunk
 
 LM = (
     "--config=configs/lm.py:tiny",
@@ -46,6 +55,22 @@ def test_the_devices_at_hand(tmp_path, capsys):
     assert found["xla_cost"]["flops"] > 0 and found["xla_cost"]["bytes"] > 0
     printed = capsys.readouterr().out
     assert "TFLOP a step" in printed and "by XLA's cost analysis (loop bodies count once)" in printed
+
+
+@pytest.mark.slow
+def test_training_with_an_ssl_model_needs_no_weights(monkeypatch):
+    """The SSL model of the step, here a small one: frozen, and counted in memory and FLOPs."""
+    cfg = codec16k_stereo.get_config("tiny")
+    shrunk(cfg, losses__adversarial=0.0, losses__feature_matching=0.0, features__recipe="wav2vec2")
+    width = get_variant("hcodec_16k_stereo_tiny").semantic.feature_dim
+    small = dataclasses.replace(WAV2VEC2_LARGE, dim=width, num_layers=1, num_heads=4, hidden=2 * width)
+    monkeypatch.setitem(PUBLISHED, "facebook/wav2vec2-large-xlsr-53", small)
+    with_model = lower_training(from_config_dict(cfg), jax.devices()[:1])
+    cfg.features.recipe = "mel"
+    without = lower_training(from_config_dict(cfg), jax.devices()[:1])
+    weights = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(small)))
+    assert with_model.memory["frozen"] == 4 * weights and without.memory["frozen"] == 0
+    assert with_model.model_flops > without.model_flops
 
 
 def test_what_the_program_does_not_have():

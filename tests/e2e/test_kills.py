@@ -116,4 +116,6 @@ def test_preparation_killed_at_any_moment_writes_the_same_bytes(trained, tmp_pat
     expected = digests(folder)
     assert len([name for name in expected if "array_record-" in name]) == 12
     patterns = (".*.part",)
-    print("prepare", kill_until(KILLS - len(PROGRAMS) * (KILLS // 5), random.Random("prepare"), new_run, patterns, check))
+    print(
+        "prepare", kill_until(KILLS - len(PROGRAMS) * (KILLS // 5), random.Random("prepare"), new_run, patterns, check)
+    )

@@ -10,7 +10,7 @@ from flax.linen import meta
 from quarkaudio_jax import load_codec
 from quarkaudio_jax.config import from_config_dict
 from quarkaudio_jax.data.records import Records
-from quarkaudio_jax.inference.task_model import load_task_model
+from quarkaudio_jax.inference.loading import load_task_model
 from quarkaudio_jax.training.loop import Trainer
 from quarkaudio_jax.training.preemption import Preemption
 from quarkaudio_jax.types import Codes

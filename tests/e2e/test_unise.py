@@ -10,7 +10,7 @@ from quarkaudio_jax.configs.unise import get_config
 from quarkaudio_jax.data.records import Records
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.inference.bicodec import load_bicodec
-from quarkaudio_jax.inference.task_model import load_task_model
+from quarkaudio_jax.inference.loading import load_task_model
 from quarkaudio_jax.io import audio
 from quarkaudio_jax.lm.unise import Unise
 from quarkaudio_jax.lm.variants import configured_unise

@@ -14,7 +14,7 @@ from quarkaudio_jax.config import LMDataConfig, TaskWeights
 from quarkaudio_jax.data.heldout import heldout_count
 from quarkaudio_jax.data.packing import packed_batches, padding_share
 from quarkaudio_jax.data.position import merge_states
-from quarkaudio_jax.data.prepared import open_tasks
+from quarkaudio_jax.data.prepared import SequenceLayout, open_tasks
 from quarkaudio_jax.data.records import RecordError, Records
 from quarkaudio_jax.data.skipping import DataError
 from quarkaudio_jax.weights.text import load_text_extractor
@@ -26,7 +26,7 @@ DELAY_PADDING = 9
 def batches_of(folder, **changes):
     fields = {"folder": str(folder), "batch_size": 2, "length": 1024, "bins": 8, "heldout": 0.2, **changes}
     host = {k: fields.pop(k) for k in ("process_index", "process_count") if k in fields}
-    return packed_batches(LMDataConfig(**fields), DELAY_PADDING, seed=0, **host)
+    return packed_batches(LMDataConfig(**fields), SequenceLayout(DELAY_PADDING), seed=0, **host)
 
 
 def same(one, two):
