@@ -26,7 +26,7 @@ class Comparison:
     difference: maximum, relative to the largest value. equal: share of equal codes, or None. part: the original's
     module. own: the difference or share of equal codes of the original and its float64 result, for outputs that depend
     on rounding: of the STFT (computed in float64) or of distances (`exact_codes`). exact: must be equal, as both sides
-    only look values up.
+    only look values up. chained: computed from our outputs of the parts before, which may be where it went wrong.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Comparison:
     part: str = ""
     own: float | None = None
     exact: bool = False
+    chained: bool = False
 
     def holds(self, tolerance: float, min_equal: float) -> bool:
         """Whether both sides agree, within the tolerance or within `SLACK` times `own`."""
@@ -84,9 +85,9 @@ def unstacked(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {**variables, "params": unstack_params(variables["params"])}
 
 
-def compare_arrays(name: str, part: str, ours: np.ndarray, theirs: np.ndarray) -> Comparison:
-    """Compares real values."""
-    return Comparison(name, relative(ours, theirs), part=part)
+def compare_arrays(name: str, part: str, ours: np.ndarray, theirs: np.ndarray, chained: bool = False) -> Comparison:
+    """Compares real values; see `Comparison`."""
+    return Comparison(name, relative(ours, theirs), part=part, chained=chained)
 
 
 def compare_tables(name: str, part: str, ours, theirs) -> Comparison:
@@ -131,7 +132,7 @@ def with_modules(
     found = {name: text for name, (difference, text) in off.items() if not difference <= tolerance}
     worst = max((difference for difference, _ in off.values()), default=0.0)
     rows = [*results, Comparison(f"each of {len(off)} modules", worst, part=next(iter(found.values()), ""))]
-    return [row if row.exact else dataclasses.replace(row, part=_located(row.part, found)) for row in rows]
+    return [row if row.exact else dataclasses.replace(row, part=_located(row, found)) for row in rows]
 
 
 def differences(pairs: Mapping[str, str], theirs: Mapping, ours: Mapping) -> dict[str, tuple[float, str]]:
@@ -158,9 +159,10 @@ def _fitted(mine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     return mine if mine.shape == shape else None
 
 
-def _located(part: str, found: Mapping[str, str]) -> str:
-    """The first differing module within a part of the original; else the first of all, or the part."""
-    within = (text for name, text in found.items() if name == part or name.startswith(f"{part}."))
-    return next(
-        within, next(iter(found.values()), part) if part.startswith(("quantizer", "semantic_quantizer")) else part
-    )
+def _located(row: Comparison, found: Mapping[str, str]) -> str:
+    """The first differing module within a row's part of the original; of all, where the row depends on them; else the part."""
+    first_of_all = next(iter(found.values()), row.part)
+    if row.chained:
+        return first_of_all
+    within = (text for name, text in found.items() if name == row.part or name.startswith(f"{row.part}."))
+    return next(within, first_of_all if row.part.startswith(("quantizer", "semantic_quantizer")) else row.part)

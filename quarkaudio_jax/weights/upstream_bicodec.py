@@ -79,7 +79,7 @@ def bicodec_pairs(cfg: BiCodecConfig, model: Any) -> dict[str, str]:
 def compare_decoding(
     ours: RecordedModule, watched: RecordedModel, globals_BxN: np.ndarray, semantic_BxT: np.ndarray
 ) -> list[Comparison]:
-    """Compares the codebook, and all outputs of decoding the same ids."""
+    """Compares the codebook, and all outputs of decoding the same ids, each from our own outputs before it."""
     codebook = np.asarray(ours.variables["params"]["quantizer"]["codebook"])
     entries = watched("quantizer.codebook", np.arange(len(codebook))).numpy()
     rows = [compare_tables("semantic codebook", "quantizer.codebook", codebook, entries)]
@@ -89,14 +89,14 @@ def compare_decoding(
     frames, our_speaker = ours("latents", globals_BxN, semantic_BxT)
     rows.append(compare_arrays("speaker of the same ids", "speaker_encoder", np.asarray(our_speaker), speaker_BxD))
     hidden = watched("prenet", first(vectors).numpy(), speaker_BxD)
-    rows.append(compare_arrays("frames of the same ids", "prenet", np.asarray(frames), channels_last(hidden)))
+    rows.append(compare_arrays("frames of the same ids", "prenet", np.asarray(frames), channels_last(hidden), True))
     wave, predicted = ours(
         lambda module, x, speaker: (module.generator(x + speaker[:, None]), module.postnet(x)), frames, our_speaker
     )
     features = channels_last(watched("postnet", hidden.numpy()))
-    rows.append(compare_arrays("features of the same ids", "postnet", np.asarray(predicted), features))
+    rows.append(compare_arrays("features of the same ids", "postnet", np.asarray(predicted), features, True))
     samples = watched("decoder", hidden.numpy() + speaker_BxD[..., None]).numpy().reshape(wave.shape)
-    rows.append(compare_arrays("wave of the same ids", "decoder", np.asarray(wave), samples))
+    rows.append(compare_arrays("wave of the same ids", "decoder", np.asarray(wave), samples, True))
     return rows
 
 
