@@ -138,7 +138,7 @@ def _compare_ssl(
     watched.close()
     original = np.mean([state.numpy() for state in states], axis=0)
     pairs = ssl_module_pairs(ours.ssl_cfg, theirs.ssl.state_dict())
-    rows = [compare_arrays("features", "the SSL model", mine, original)]
+    rows = [compare_arrays("features", "the SSL model", mine, original, True)]
     return original, _named("SSL model", with_modules(rows, pairs, watched.outputs, model.outputs, tolerance))
 
 
@@ -160,7 +160,7 @@ def _compare_lm(
     given: dict[str, Any] = dict(enroll_mel=None, enroll_feats=None, mix_mel=features_BxTxD, mix_feats=features_BxTxD)
     watched("", MODES["restoration"], global_ids=ids[0], semantic_ids=ids[1], **given)
     watched.close()
-    rows.append(compare_arrays("logits of the same ids", "output_head", mine, watched.outputs["output_head"]))
+    rows.append(compare_arrays("logits of the same ids", "output_head", mine, watched.outputs["output_head"], True))
     pairs = module_pairs(unise_table(ours.cfg), state)
     return _named("language model", with_modules(rows, pairs, watched.outputs, model.outputs, tolerance))
 
