@@ -429,7 +429,7 @@ def load_codec(
 
     source: a work directory of `train` or `convert`, one of its checkpoints, a folder of `save_pretrained`, a weight file
     of the public code (.safetensors, .pt, .pth, .ckpt, .bin), whose variant is detected, or a model of the Hugging Face
-    hub, ORG/NAME[@REVISION][:FILE], which is downloaded unless its cache has it. features: folder or hub name of the SSL
+    hub, `ORG/NAME[@REVISION][:FILE]`, which is downloaded unless its cache has it. features: folder or hub name of the SSL
     model's weights, where they are not found automatically. encoding: False loads no SSL model, for decoding only.
     download: whether the SSL model may be downloaded from the Hugging Face hub. Uses the EMA of the weights if the
     checkpoint has one.

@@ -28,7 +28,7 @@ def load_task_model(
     """Loads a language model, or UniSE.
 
     source: a work directory of `train`, one of its checkpoints, a folder of `save_pretrained`, UniSE's weight file, or
-    one of these on the Hugging Face hub, ORG/NAME[@REVISION][:FILE]. codec: the codec that the training data was prepared
+    one of these on the Hugging Face hub, `ORG/NAME[@REVISION][:FILE]`. codec: the codec that the training data was prepared
     with, as for `load_codec`; a folder of `save_pretrained` has its own. For UniSE the folder of BiCodec, by default
     SparkAudio/Spark-TTS-0.5B:BiCodec on the hub. features, text_features: folders or hub names of the SSL model's and the
     text encoder's weights, where they are not found automatically. batch: windows of a long recording computed at a time.
