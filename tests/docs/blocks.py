@@ -61,7 +61,7 @@ def blocks(page: pathlib.Path) -> list[Block]:
         reason = re.search(r"not run: (.*?) -->", comment) or whole
         extra = re.search(r"run with: (.*?) -->", comment)
         line = text[: found.start(3)].count("\n")
-        words = tuple(shlex.split(extra[1])) if extra else ()
+        words = tuple(extra[1].split()) if extra else ()
         out.append(Block(page, line, language, body, reason[1] if reason else "", words))
     return out
 
@@ -94,6 +94,7 @@ def call(arguments: list[str]) -> None:
 def parse(arguments: list[str], monkeypatch) -> None:
     """Lets a verb read its command line and its configuration, and nothing more."""
     verb = arguments[0]
+    assert verb in cli.VERBS, verb
     name = "tasks" if verb in cli.TASK_VERBS else verb.replace("-", "_")
     module, parse_args = importlib.import_module(f"quarkaudio_jax.cli.{name}"), options.Parser.parse_args
 

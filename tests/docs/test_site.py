@@ -36,17 +36,18 @@ def test_what_is_not_run_is_a_command_that_exists(block, monkeypatch):
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_a_page_runs_from_top_to_bottom(page, request, tmp_path, monkeypatch):
     """In a folder with a few recordings, and with the models that the page names."""
+    wanted = [block for block in blocks(page) if not block.not_run]
+    given = {folder: fixture for folder, fixture in GIVEN.items() if any(folder in block.text for block in wanted)}
+    made = {folder: request.getfixturevalue(fixture) for folder, fixture in given.items()}
     monkeypatch.chdir(tmp_path)
     for number in range(3):
         audio.write(tmp_path / "speech" / f"{number}.wav", sets.talk(1.2, 140 + 20 * number), 16000)
     audio.write(tmp_path / "speech.wav", sets.talk(1.2), 16000)
     audio.write(tmp_path / "stereo.wav", sets.talk(1.2)[:, None].repeat(2, 1), 16000)
     sets.librispeech(tmp_path / "data")
-    wanted = [block for block in blocks(page) if not block.not_run]
-    for folder, fixture in GIVEN.items():
-        if any(folder in block.text for block in wanted):
-            (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / folder).symlink_to(request.getfixturevalue(fixture))
+    for folder, model in made.items():
+        (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder).symlink_to(model)
     names = {"__name__": page.stem}
     for block in wanted:
         run(block, names)
