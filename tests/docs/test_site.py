@@ -32,25 +32,30 @@ def test_what_is_not_run_is_a_command_that_exists(block, monkeypatch):
             check(words, monkeypatch)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", RUN, ids=name)
-def test_a_page_runs_from_top_to_bottom(page, request, tmp_path, monkeypatch):
-    """In a folder with a few recordings, and with the models that the page names."""
-    wanted = [block for block in blocks(page) if not block.not_run]
-    given = {folder: fixture for folder, fixture in GIVEN.items() if any(folder in block.text for block in wanted)}
-    made = {folder: request.getfixturevalue(fixture) for folder, fixture in given.items()}
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def folder(page, request, tmp_path):
+    """A folder with a few recordings, a copy of a data set, and the models that the page names."""
+    text = "".join(block.text for block in blocks(page) if not block.not_run)
+    for name, fixture in GIVEN.items():
+        if name in text:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).symlink_to(request.getfixturevalue(fixture))
     for number in range(3):
         audio.write(tmp_path / "speech" / f"{number}.wav", sets.talk(1.2, 140 + 20 * number), 16000)
     audio.write(tmp_path / "speech.wav", sets.talk(1.2), 16000)
     audio.write(tmp_path / "stereo.wav", sets.talk(1.2)[:, None].repeat(2, 1), 16000)
     sets.librispeech(tmp_path / "data")
-    for folder, model in made.items():
-        (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / folder).symlink_to(model)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_a_page_runs_from_top_to_bottom(page, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     names = {"__name__": page.stem}
-    for block in wanted:
-        run(block, names)
+    for block in blocks(page):
+        if not block.not_run:
+            run(block, names)
 
 
 def test_every_mark_stands_before_a_block():
