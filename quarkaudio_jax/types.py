@@ -16,6 +16,8 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+import numpy as np
+
 Array = Any  # numpy.ndarray or jax.Array
 
 
@@ -57,6 +59,16 @@ class Codes:
         """The streams that there are, in the order of `STREAMS`."""
         found = (self.acoustic_BxTxK, self.semantic_BxTxK, self.spatial_BxTxK)
         return tuple(codes for codes in found if codes is not None)
+
+    def to_array(self, layout: Literal["btk", "bkt"] = "btk") -> np.ndarray:
+        """All streams, acoustic first, as one int32 array: (B, T, K), or (B, K, T) as other codecs have it.
+
+        Without lengths and durations. ValueError for another layout.
+        """
+        if layout not in ("btk", "bkt"):
+            raise ValueError(f"layout is {layout!r}; it should be 'btk' or 'bkt'")
+        codes_BxTxK = np.concatenate([np.asarray(stream, np.int32) for stream in self.streams], axis=-1)
+        return codes_BxTxK if layout == "btk" else codes_BxTxK.swapaxes(1, 2)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,20 @@ from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.nn import resample as device
 from quarkaudio_jax.ssl.features import SSL_HOP, SSL_MARGIN, SSL_RATE
 from quarkaudio_jax.ssl.model import HUBERT_BASE
-from quarkaudio_jax.types import ceil_div, resampled_length, rescale
+from quarkaudio_jax.types import Codes, ceil_div, resampled_length, rescale
+
+
+def test_codes_become_one_array():
+    acoustic, semantic = np.arange(12).reshape(2, 3, 2), jnp.arange(100, 106).reshape(2, 3, 1)
+    codes = Codes(acoustic, semantic, 25.0)
+    found = codes.to_array()
+    assert found.dtype == np.int32 and found.shape == (2, 3, 3) and found[1, 2].tolist() == [10, 11, 105]
+    np.testing.assert_array_equal(codes.to_array("bkt"), found.transpose(0, 2, 1))
+    stereo = Codes(acoustic, semantic, 25.0, spatial_BxTxK=acoustic + 50).to_array("bkt")
+    assert stereo.shape == (2, 5, 3) and stereo[0, :, 0].tolist() == [0, 1, 100, 50, 51]
+    with pytest.raises(ValueError, match="layout is 'tbk'; it should be 'btk' or 'bkt'"):
+        codes.to_array("tbk")
+
 
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 SECONDS = (1, 8.4, 10, 60, 600)

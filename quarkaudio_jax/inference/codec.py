@@ -72,6 +72,15 @@ class Codec:
         state = {"chunk_spec": self.chunk_spec, "_fingerprint": self._fingerprint}
         return type(self), (self.cfg, jax.device_get(self._variables), extractor), state
 
+    def __repr__(self) -> str:
+        rate = f"up to {self.frame_rate:g}" if self.is_adaptive else f"{self.frame_rate:g}"
+        books = " + ".join(map(str, self.num_codebooks))
+        sizes = "/".join(map(str, dict.fromkeys(self.codebook_size)))
+        return (
+            f"<Codec {self.name}: {self.sample_rate} Hz, {'mono' if self.channels == 1 else 'stereo'}, {rate} frames a second, "
+            f"{books} codebooks of {sizes}, {self.bitrate / 1000:g} kbit/s, features {self.extractor.name}>"
+        )
+
     @property
     def name(self) -> str:
         """Name of the variant."""
@@ -81,6 +90,11 @@ class Codec:
     def sample_rate(self) -> int:
         """Sample rate of input and output in Hz."""
         return self.cfg.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame of codes."""
+        return self.cfg.frame_hop
 
     @property
     def frame_rate(self) -> float:

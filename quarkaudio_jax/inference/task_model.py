@@ -96,6 +96,10 @@ class TaskModel:
         extractors = (dataclasses.replace(x, params=jax.device_get(x.params)) for x in (self._extractor, self._text))
         return type(self), (self.cfg, jax.device_get(self._params), self.codec, *extractors, self._batch)
 
+    def __repr__(self) -> str:
+        tasks, window = ", ".join(self.tasks), f"{self.window_seconds:g} s"
+        return f"<TaskModel {tasks}: {self.sample_rate} Hz, windows of {window}, over {self.codec!r}>"
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks that the model was trained for."""

@@ -39,7 +39,11 @@ def codec(request):
 def test_it_says_what_it_is(codec):
     assert codec.sample_rate == 16000 and codec.frame_rate == 25.0
     assert codec.num_codebooks == (4, 4) and codec.codebook_size == (256, 256)
-    assert codec.bitrate == (64 + 3 * codec.is_adaptive) * 25
+    assert codec.bitrate == (64 + 3 * codec.is_adaptive) * 25 and codec.hop_length == 640
+    if not codec.is_adaptive:
+        assert repr(codec) == (
+            "<Codec hcodec_16k_tiny: 16000 Hz, mono, 25 frames a second, 4 + 4 codebooks of 256, 1.6 kbit/s, features mel>"
+        )
 
 
 def test_a_batch_equals_its_items(codec):

@@ -37,6 +37,7 @@ def test_it_says_what_it_is(codec):
     assert codec.channels == 2 and codec.can_spatialize and codec.num_codebooks == (4, 4, 4)
     assert codec.codebook_size == (256, 256, 256) and codec.bitrate == 25 * 12 * 8
     assert get_variant("hcodec_16k_stereo").bitrate == 2500
+    assert "16000 Hz, stereo, 25 frames a second, 4 + 4 + 4 codebooks of 256, 2.4 kbit/s" in repr(codec)
 
 
 @pytest.mark.slow
