@@ -63,12 +63,49 @@ class Window:
     last: int
 
 
+class OpenWindows:
+    """The windows of a recording that is still arriving: those of `ChunkSpec.windows` of its whole length, as early as possible."""
+
+    def __init__(self, chunk_spec: ChunkSpec):
+        self._spec = chunk_spec
+        self._next = 0
+
+    @property
+    def needed(self) -> int:
+        """The first frame that windows to come read."""
+        return max(self._next - self._spec.context, 0)
+
+    def ready(self, num_frames: int, ended: bool = False) -> Iterator[Window]:
+        """The further windows that can be computed when `num_frames` are there; ended: no more will come."""
+        spec = self._spec
+        if ended:
+            windows = (window for window in spec.windows(num_frames) if window.first >= self._next)
+        elif num_frames > spec.window:
+            last = num_frames - spec.context
+            starts = range(self._next, last - spec.chunk + 1, spec.chunk)
+            windows = (
+                Window(max(k - spec.context, 0), k + spec.chunk + spec.context, k, k + spec.chunk) for k in starts
+            )
+        else:
+            return
+        for window in windows:
+            self._next = window.last
+            yield window
+
+
 ReadSamples = Callable[[int, int], np.ndarray]
 """read(start, stop) -> samples [start, stop), (S,) or (S, C), at the codec's rate, fewer at the end of the recording."""
 
 
+EncodeWindow = Callable[[np.ndarray, int, slice], tuple[np.ndarray, ...]]
+"""encode_window(wave, valid_samples, keep): see `encode`."""
+
+DecodeWindow = Callable[[list[np.ndarray], int], np.ndarray]
+"""decode_window(streams, valid_frames): see `decode`."""
+
+
 def encode(
-    encode_window: Callable[[np.ndarray, int, slice], tuple[np.ndarray, ...]],
+    encode_window: EncodeWindow,
     read: ReadSamples,
     num_samples: int,
     frame_hop: int,
@@ -81,13 +118,18 @@ def encode(
     """
     num_frames = ceil_div(num_samples, frame_hop)
     for window in chunk_spec.windows(num_frames):
-        start = window.start * frame_hop
-        samples = read(start, min(window.stop * frame_hop, num_samples))
-        size = chunk_spec.padded(window.stop - window.start) * frame_hop
-        wave = np.zeros((size, *samples.shape[1:]), np.float32)
-        wave[: len(samples)] = samples
-        keep = slice(window.first - window.start, window.last - window.start)
-        yield tuple(array[keep] for array in encode_window(wave, len(samples), keep))
+        samples = read(window.start * frame_hop, min(window.stop * frame_hop, num_samples))
+        yield encode_one(encode_window, window, samples, frame_hop, chunk_spec)
+
+
+def encode_one(
+    encode_window: EncodeWindow, window: Window, samples: np.ndarray, frame_hop: int, chunk_spec: ChunkSpec
+) -> tuple[np.ndarray, ...]:
+    """The arrays of `encode_window` for the kept frames of a window with these samples."""
+    wave = np.zeros((chunk_spec.padded(window.stop - window.start) * frame_hop, *samples.shape[1:]), np.float32)
+    wave[: len(samples)] = samples
+    keep = slice(window.first - window.start, window.last - window.start)
+    return tuple(array[keep] for array in encode_window(wave, len(samples), keep))
 
 
 def concatenate(chunks: Iterator[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
@@ -116,7 +158,7 @@ def pad_stack(items: Sequence[tuple[np.ndarray, ...]]) -> tuple[list[np.ndarray]
 
 
 def decode(
-    decode_window: Callable[[list[np.ndarray], int], np.ndarray],
+    decode_window: DecodeWindow,
     streams: Sequence[np.ndarray],
     num_samples: int,
     frame_hop: int,
@@ -128,10 +170,17 @@ def decode(
     """
     num_frames = len(streams[0])
     for window in chunk_spec.windows(num_frames):
-        size, valid = chunk_spec.padded(window.stop - window.start), window.stop - window.start
-        padding = ((0, size - valid), (0, 0))
-        padded = [np.pad(codes_TxK[window.start : window.stop], padding) for codes_TxK in streams]
-        wave = decode_window(padded, valid)
-        begin, end = window.first * frame_hop, min(window.last * frame_hop, num_samples)
-        offset = window.start * frame_hop
-        yield wave[begin - offset : end - offset]
+        wave = decode_one(
+            decode_window, window, [x[window.start : window.stop] for x in streams], frame_hop, chunk_spec
+        )
+        yield wave[: num_samples - window.first * frame_hop]
+
+
+def decode_one(
+    decode_window: DecodeWindow, window: Window, streams: Sequence[np.ndarray], frame_hop: int, chunk_spec: ChunkSpec
+) -> np.ndarray:
+    """The samples of the kept frames of a window with these codes."""
+    valid = window.stop - window.start
+    padding = ((0, chunk_spec.padded(valid) - valid), (0, 0))
+    wave = decode_window([np.pad(codes_TxK, padding) for codes_TxK in streams], valid)
+    return wave[(window.first - window.start) * frame_hop : (window.last - window.start) * frame_hop]

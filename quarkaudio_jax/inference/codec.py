@@ -24,6 +24,7 @@ from quarkaudio_jax.codec.hcodec import HCodec, HCodecConfig, wave_shape
 from quarkaudio_jax.codec.spatial import mid_of
 from quarkaudio_jax.config import FeatureConfig
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.inference.streaming import Streaming
 from quarkaudio_jax.io.token_file import TokenFile
 from quarkaudio_jax.io.token_header import ContainerError, Header, require_same_codec
 from quarkaudio_jax.io.transforms import resample
@@ -168,7 +169,7 @@ class Codec:
         emb = self._codec.apply(variables, wave_BxS, features, lengths_B, *rule, method="embed")
         return self._codec.apply(variables, emb, method="quantize"), emb.groups
 
-    def _grouping(self, threshold, max_group) -> tuple[float, int]:
+    def grouping(self, threshold, max_group) -> tuple[float, int]:
         """The checked threshold and group length; (0.0, 1) for a codec with a fixed frame rate."""
         rule = self.cfg.aggregation
         if rule is None:
@@ -211,7 +212,7 @@ class Codec:
         items, rate = inputs.check_waves(wave, sample_rate, lengths, self.sample_rate, self.channels)
         if rate != self.sample_rate:
             items = [resample(x, rate, self.sample_rate) for x in items]
-        rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
+        rule, kept = self.grouping(threshold, max_group), self._kept(num_codebooks)
         counts = np.asarray([len(x) for x in items], np.int32)
         frames = int(self.cfg.num_frames(int(counts.max())))
         if frames > self.chunk_spec.window:
@@ -310,6 +311,11 @@ class Codec:
 
     def _windows(self, read: chunked.ReadSamples, num_samples: int, threshold, max_group):
         """Yields (codes (T, K) of each stream, ...[, whether a group starts (T,)]) of each chunk, by frames."""
+        window = self.window_encoder(threshold, max_group)
+        return chunked.encode(window, read, num_samples, self.cfg.frame_hop, self.chunk_spec)
+
+    def window_encoder(self, threshold: float, max_group: int) -> chunked.EncodeWindow:
+        """What encodes a window; of an adaptive codec the last array says where groups start."""
 
         def window(wave, valid_samples, keep):
             starts = None
@@ -325,7 +331,7 @@ class Codec:
             streams = [np.asarray(expand(c, groups.segment_BxT)[0]) for c in codes.streams]
             return *streams, np.diff(segment, prepend=-1) > 0
 
-        return chunked.encode(window, read, num_samples, self.cfg.frame_hop, self.chunk_spec)
+        return window
 
     def encode_stream(
         self,
@@ -341,7 +347,7 @@ class Codec:
         Returns (acoustic (T, K), semantic, durations (T,) or None, spatial or None). What is read is (S,), of a stereo codec
         also (S, 2).
         """
-        rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
+        rule, kept = self.grouping(threshold, max_group), self._kept(num_codebooks)
         num_samples = inputs.as_int(num_samples, "num_samples", 1, 1 << 53)
         part = chunked.concatenate(self._windows(inputs.checked_reader(read, self.channels), num_samples, *rule))
         part = chunked.run_length(part[:-1], part[-1]) if self.is_adaptive else part
@@ -377,11 +383,25 @@ class Codec:
     def _decode_chunks(
         self, streams: Sequence[np.ndarray], num_samples: int, chunk_spec: chunked.ChunkSpec, position_Bx3=None
     ) -> Iterator[np.ndarray]:
-        def window(streams, length):
+        window = self.window_decoder(position_Bx3)
+        return chunked.decode(window, streams, num_samples, self.cfg.frame_hop, chunk_spec)
+
+    def window_decoder(self, position_Bx3: np.ndarray | None = None) -> chunked.DecodeWindow:
+        """What decodes a window."""
+
+        def window(streams: list[np.ndarray], length: int) -> np.ndarray:
             codes = self._codes([x[None] for x in streams], np.asarray([length], np.int32))
             return np.asarray(self._decode(self._variables, codes, position_Bx3)[0])
 
-        return chunked.decode(window, streams, num_samples, self.cfg.frame_hop, chunk_spec)
+        return window
+
+    def streaming(self, chunk_seconds: float = 1.0, context_seconds: float = 0.5, **options: Any) -> Streaming:
+        """A session that encodes samples, and decodes codes, as they arrive; see `Streaming`.
+
+        chunk_seconds, context_seconds: what is computed at a time and what around it is computed with it, in whole frames.
+        options: num_codebooks, threshold and max_group of `encode`.
+        """
+        return Streaming(self, chunk_seconds, context_seconds, **options)
 
     def _description(self) -> dict[str, Any]:
         """Fields of a token file's header that describe the codec."""
