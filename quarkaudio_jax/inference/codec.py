@@ -169,7 +169,7 @@ class Codec:
         emb = self._codec.apply(variables, wave_BxS, features, lengths_B, *rule, method="embed")
         return self._codec.apply(variables, emb, method="quantize"), emb.groups
 
-    def grouping(self, threshold, max_group) -> tuple[float, int]:
+    def _grouping(self, threshold, max_group) -> tuple[float, int]:
         """The checked threshold and group length; (0.0, 1) for a codec with a fixed frame rate."""
         rule = self.cfg.aggregation
         if rule is None:
@@ -212,7 +212,7 @@ class Codec:
         items, rate = inputs.check_waves(wave, sample_rate, lengths, self.sample_rate, self.channels)
         if rate != self.sample_rate:
             items = [resample(x, rate, self.sample_rate) for x in items]
-        rule, kept = self.grouping(threshold, max_group), self._kept(num_codebooks)
+        rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
         counts = np.asarray([len(x) for x in items], np.int32)
         frames = int(self.cfg.num_frames(int(counts.max())))
         if frames > self.chunk_spec.window:
@@ -311,10 +311,10 @@ class Codec:
 
     def _windows(self, read: chunked.ReadSamples, num_samples: int, threshold, max_group):
         """Yields (codes (T, K) of each stream, ...[, whether a group starts (T,)]) of each chunk, by frames."""
-        window = self.window_encoder(threshold, max_group)
+        window = self._window_encoder(threshold, max_group)
         return chunked.encode(window, read, num_samples, self.cfg.frame_hop, self.chunk_spec)
 
-    def window_encoder(self, threshold: float, max_group: int) -> chunked.EncodeWindow:
+    def _window_encoder(self, threshold: float, max_group: int) -> chunked.EncodeWindow:
         """What encodes a window; of an adaptive codec the last array says where groups start."""
 
         def window(wave, valid_samples, keep):
@@ -347,7 +347,7 @@ class Codec:
         Returns (acoustic (T, K), semantic, durations (T,) or None, spatial or None). What is read is (S,), of a stereo codec
         also (S, 2).
         """
-        rule, kept = self.grouping(threshold, max_group), self._kept(num_codebooks)
+        rule, kept = self._grouping(threshold, max_group), self._kept(num_codebooks)
         num_samples = inputs.as_int(num_samples, "num_samples", 1, 1 << 53)
         part = chunked.concatenate(self._windows(inputs.checked_reader(read, self.channels), num_samples, *rule))
         part = chunked.run_length(part[:-1], part[-1]) if self.is_adaptive else part
@@ -383,10 +383,10 @@ class Codec:
     def _decode_chunks(
         self, streams: Sequence[np.ndarray], num_samples: int, chunk_spec: chunked.ChunkSpec, position_Bx3=None
     ) -> Iterator[np.ndarray]:
-        window = self.window_decoder(position_Bx3)
+        window = self._window_decoder(position_Bx3)
         return chunked.decode(window, streams, num_samples, self.cfg.frame_hop, chunk_spec)
 
-    def window_decoder(self, position_Bx3: np.ndarray | None = None) -> chunked.DecodeWindow:
+    def _window_decoder(self, position_Bx3: np.ndarray | None = None) -> chunked.DecodeWindow:
         """What decodes a window."""
 
         def window(streams: list[np.ndarray], length: int) -> np.ndarray:
@@ -395,13 +395,25 @@ class Codec:
 
         return window
 
-    def streaming(self, chunk_seconds: float = 1.0, context_seconds: float = 0.5, **options: Any) -> Streaming:
+    def streaming(
+        self,
+        chunk_seconds: float = 1.0,
+        context_seconds: float = 0.5,
+        *,
+        num_codebooks: int | None = None,
+        threshold: float | None = None,
+        max_group: int | None = None,
+    ) -> Streaming:
         """A session that encodes samples, and decodes codes, as they arrive; see `Streaming`.
 
         chunk_seconds, context_seconds: what is computed at a time and what around it is computed with it, in whole frames.
-        options: num_codebooks, threshold and max_group of `encode`.
+        The other options are those of `encode`.
         """
-        return Streaming(self, chunk_seconds, context_seconds, **options)
+        seconds = {"chunk_seconds": chunk_seconds, "context_seconds": context_seconds}
+        frames = (round(inputs.as_number(value, name) * self.frame_rate) for name, value in seconds.items())
+        encode = self._window_encoder(*self._grouping(threshold, max_group))
+        kept = self.kept_codebooks(num_codebooks)
+        return Streaming(self.cfg, chunked.ChunkSpec(*frames), encode, self._window_decoder(), kept)
 
     def _description(self) -> dict[str, Any]:
         """Fields of a token file's header that describe the codec."""
