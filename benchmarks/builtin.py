@@ -21,13 +21,13 @@ LARGEST = 25e6
 """Bytes of a file in the package."""
 
 
-def export(workdir: str, folder: pathlib.Path, details: dict[str, object]) -> None:
-    """Writes the newest checkpoint as a folder for the hub, in bfloat16."""
+def export(workdir: str, folder: pathlib.Path, details: dict[str, object], name: str, *options: str) -> None:
+    """Writes the newest checkpoint as a folder for the hub, in bfloat16, with a card for the model `name`."""
     rows = [f"--detail={name}={value}" for name, value in details.items()]
     form = ["--format=hub", "--dtype=bfloat16", "--license=apache-2.0", "--overwrite"]
-    convert.main(["quarkaudio convert", "export", workdir, f"--output={folder}", *form, *rows])
+    convert.main(["quarkaudio convert", "export", workdir, f"--output={folder}", *form, *options, *rows])
     card = folder / CARD
-    card.write_text(card.read_text().replace("ORG/NAME", DEFAULT_CODEC))
+    card.write_text(card.read_text().replace("ORG/NAME", name))
     size = (folder / WEIGHTS).stat().st_size
     assert size < LARGEST, f"{folder / WEIGHTS} has {size} bytes"
 
@@ -84,12 +84,13 @@ def main() -> None:
     step, seconds = seconds_heard(args.workdir)
     details: dict[str, object] = {"data": args.data, "seconds of audio seen": round(seconds)}
     folder = pathlib.Path(args.output)
-    export(args.workdir, folder, details)
+    export(args.workdir, folder, details, DEFAULT_CODEC)
     if args.audio:
         found = measure(folder, args.audio, args.limit)
         count = found.pop("recordings")
         details["measured on"] = f"{count} real recordings, none of them used in training"
-        export(args.workdir, folder, details | {name: f"{value:.3f}" for name, value in found.items()})
+        figures = {name: f"{value:.3f}" for name, value in found.items()}
+        export(args.workdir, folder, details | figures, DEFAULT_CODEC)
         print(f"step {step}:", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
     if args.curve:
         draw_curve(args.workdir, args.curve)

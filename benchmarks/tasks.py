@@ -70,7 +70,7 @@ def table(task: str, rows: list[dict[str, dict[str, float]]]) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the table and writes the samples."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True)
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     for field in ("speech", "events", "music", "noise"):
         parser.add_argument(f"--{field}", default=getattr(HELD_OUT, field), help="audio source of the simulation")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     metrics = args.metrics.split(",")
     if unknown := sorted({*metrics} - {name for name, metric in METRICS.items() if metric.compute}):
         parser.error(f"--metrics: {', '.join(unknown)} is none of those that need no model")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs, then encodes and decodes a clip with the built-in codec; with STEPS=... it trains a tiny codec as well.
+# Installs, then encodes and decodes a clip with the built-in codec and cleans a noisy one with the built-in restorer; with
+# STEPS=... it trains a tiny codec as well.
 # Usage: bash launch/quickstart.sh [WORKDIR]
 #   CLIP=my.wav   a recording of your own (default: a sentence of the embedded corpus)
 #   STEPS=200     trains codec48k:tiny for so many steps, a minute or two (the same WORKDIR goes on), and tries it
@@ -26,14 +27,27 @@ from quarkaudio_jax.data.sources import open_source
 soundfile.write(sys.argv[1], open_source("embedded:speech/test").clip(0, 16000).samples_S, 16000)
 END
 fi
+# The clip with noise as loud as it is.
+"$python" - "$clip" "$workdir/noisy.wav" <<'END'
+import sys
+import numpy as np
+import soundfile
+
+clip, rate = soundfile.read(sys.argv[1], always_2d=True)
+noise = np.random.default_rng(0).standard_normal(clip.shape) * clip.std()
+soundfile.write(sys.argv[2], (clip + noise) / np.abs(clip + noise).max(), rate)
+END
 reconstruct "$clip" builtin
 decoded=$workdir/builtin/$(basename "${clip%.*}").wav
-"$python" -m quarkaudio_jax.compare "$clip" "$decoded" --output="$workdir/page" --overwrite
+"$python" -m quarkaudio_jax restore "$workdir/noisy.wav" --output="$workdir/restored" --overwrite
+"$python" -m quarkaudio_jax.compare "$clip" "$decoded" "$workdir/noisy.wav" "$workdir/restored/noisy.wav" \
+  --output="$workdir/page" --overwrite
 cat <<END
 
   listen   $clip (the original)
            $decoded (through a token file of 4 kbit/s and back)
-  look     $workdir/page/index.html (both, with their spectrograms)
+           $workdir/noisy.wav, and $workdir/restored/noisy.wav (restored)
+  look     $workdir/page/index.html (all of them, with their spectrograms)
 END
 
 if [ -z "${STEPS:-}" ]; then

@@ -79,6 +79,7 @@ def _export_onnx(args: argparse.Namespace, output: pathlib.Path) -> None:
 def _export_hub(args: argparse.Namespace, output: pathlib.Path) -> None:
     from quarkaudio_jax.config import LMTrainConfig, UniseTrainConfig
     from quarkaudio_jax.weights import pretrained
+    from quarkaudio_jax.weights.builtin import find_builtin
     from quarkaudio_jax.weights.checkpoint import find_checkpoint, read_train_config
     from quarkaudio_jax.weights.repository import CODEC
     from quarkaudio_jax.weights.saved_codec import read_codec
@@ -103,12 +104,12 @@ def _export_hub(args: argparse.Namespace, output: pathlib.Path) -> None:
 
         if not args.codec:
             raise UserError(f"{args.checkpoint} is a language model: name the codec of its data, --codec=CODEC")
-        if args.dtype != "float32":
-            raise UserError(f"{args.checkpoint} is a language model: --dtype={args.dtype} is for codecs")
         codec = load_codec(args.codec, encoding=False)
         check_codec(trained, codec)
-        pretrained.write_lm(output, *read_lm(args.checkpoint, averaged), details)
-        codec.save_pretrained(output / CODEC)
+        named = "" if find_builtin(args.codec) is None else args.codec
+        pretrained.write_lm(output, *read_lm(args.checkpoint, averaged), details, args.dtype, named)
+        if not named:
+            codec.save_pretrained(output / CODEC)
     for path in sorted(output.rglob("*.safetensors")):
         print(f"{path}: {_mib(path)}, with config.json and README.md, the model card")
 

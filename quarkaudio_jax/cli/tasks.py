@@ -5,6 +5,7 @@ quarkaudio restore noisy/ --checkpoint=runs/lm --codec=runs/codec --output=clean
 
 import argparse
 import functools
+import logging
 import pathlib
 
 import numpy as np
@@ -16,6 +17,9 @@ from quarkaudio_jax.cli.options import UsageError
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.report.progress import progress
 from quarkaudio_jax.tokens.tasks import SEPARATION_STEPS, TASKS, Task
+from quarkaudio_jax.weights.builtin import TASK_MODELS
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = {
     "restore": "noisy/",
@@ -57,7 +61,11 @@ def _parser(verb: str) -> options.Parser:
     options.add_overwrite(group, skip=True)
     group = parser.add_argument_group("model")
     options.add_path(
-        group, "checkpoint", "the language model: a work directory of train, or a name on the hub", required=True
+        group,
+        "checkpoint",
+        "the language model: a work directory of train, or a name on the hub"
+        + (f" (default: the built-in {TASK_MODELS[verb]})" if verb in TASK_MODELS else ""),
+        required=verb not in TASK_MODELS,
     )
     options.add_path(
         group, "codec", "the codec that its training data was prepared with, if it does not come with the model"
@@ -112,6 +120,9 @@ def run(args: argparse.Namespace) -> None:
     files = outputs.remaining(files, args, _speaker_files if separating else lambda target: [target], [reference])
     if not files:
         return
+    if not args.checkpoint:
+        args.checkpoint = TASK_MODELS[args.verb]
+        log.info("no --checkpoint: the built-in model %s (16 kHz, for speech)", args.checkpoint)
     parts = (args.checkpoint, args.codec, args.features, args.text_features)
     model = load_task_model(*parts, args.batch, args.cross_fade)
     runner = _Runner(model, args)

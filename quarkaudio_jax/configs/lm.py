@@ -5,8 +5,8 @@
 Variants, after the colon (layers x width; see lm/variants.py):
 
     tiny     4 x 192, for a laptop's CPU; results in docs/benchmarks.md.
-    restore  4 x 192 with what helps a model with little data: restoration over quarkaudio/speech16k; 1.2 s a
-             step on two cores. Begun, not yet run to its end (docs/lab.md).
+    restore  4 x 192 with what helps a model with little data: restoration over quarkaudio/speech16k; 0.35 s a
+             step on two cores. This is quarkaudio/restore16k (docs/training.md).
     small    12 x 512, the size of UniSE (the default). Not yet run to its end.
     base     12 x 768. Not yet run.
     large    24 x 896, the size of Qwen2.5-0.5B, whose layers can initialize it: --config.lm.backbone=FOLDER. Not yet run;
@@ -49,7 +49,7 @@ def get_config(variant: str = "small"):
         config.optim.b2 = 0.98
         config.optim.schedule = "cosine"
         config.optim.warmup_steps = 200
-        config.loop.steps = 10_000
+        config.loop.steps = 7_000
         config.loop.log_every = 20
         config.loop.eval_every = 250
         config.loop.checkpoint_every = 250

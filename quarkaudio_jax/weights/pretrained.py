@@ -75,14 +75,24 @@ def write_codec(
 
 
 def write_lm(
-    folder: str | os.PathLike, cfg: LMTrainConfig, params: Any, details: Mapping[str, Any] | None = None
+    folder: str | os.PathLike,
+    cfg: LMTrainConfig,
+    params: Any,
+    details: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    codec: str = "",
 ) -> pathlib.Path:
-    """Writes a language model without its codec; config.json holds its training configuration."""
-    flat = {"/".join(path): np.asarray(x, np.float32) for path, x in traverse_util.flatten_dict(params).items()}
+    """Writes a language model without its codec; config.json holds its training configuration.
+
+    details, dtype: as of `write_codec`. codec: name of a built-in codec that it is loaded with (empty: the folder CODEC).
+    """
+    kind = np.dtype(dtype)
+    flat = {"/".join(path): np.asarray(x).astype(kind) for path, x in traverse_util.flatten_dict(params).items()}
     about = f"QuarkAudio language model over codes of `{cfg.dataset.codec}`; tasks: {', '.join(cfg.dataset.tasks)}."
-    usage = 'model = quarkaudio_jax.load_task_model("ORG/NAME")\nwave = model("TASK", wave, sample_rate)'
+    task = cfg.dataset.tasks[0]
+    usage = f'model = quarkaudio_jax.load_task_model("ORG/NAME")\nwave = model("{task}", wave, sample_rate)'
     properties = {"size": cfg.lm.size, "codec": cfg.dataset.codec, "features": cfg.dataset.features.recipe}
-    config = {"model_type": LM_TYPE, "config": to_dict(_without_paths(cfg))}
+    config = {"model_type": LM_TYPE, "config": to_dict(_without_paths(cfg))} | ({CODEC: codec} if codec else {})
     return _write(folder, flat, {"format": "flax"}, config, model_card(about, usage, properties, details or {}))
 
 
@@ -115,8 +125,8 @@ def read_lm_folder(folder: str | os.PathLike) -> tuple[LMTrainConfig, Any]:
     if model_type(weights) != LM_TYPE:
         raise UserError(f"{folder} has no language model: its {CONFIG} has no model_type {LM_TYPE!r}")
     cfg = from_config_dict(read_json(weights.with_name(CONFIG)).get("config", {}), LMTrainConfig)
-    tensors = read_tensors(weights)
-    return cfg, traverse_util.unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
+    flat = {tuple(name.split("/")): np.asarray(x, np.float32) for name, x in read_tensors(weights).items()}
+    return cfg, traverse_util.unflatten_dict(flat)
 
 
 def training_details(checkpoint: str | os.PathLike) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from quarkaudio_jax.weights.files import SUFFIXES, read_json
 log = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, CARD, CODEC = "config.json", "model.safetensors", "README.md", "codec"
-"""Names in a folder of `pretrained.write_codec`; a task model's codec is in the folder CODEC of its own."""
+"""Names in a folder of `pretrained.write_codec`; a task model's codec is in the folder CODEC of its own, or
+a built-in one, which its config.json names as CODEC."""
 
 HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<path>[^:]+))?")
 BESIDE = (".json", ".yaml", ".yml")
@@ -79,8 +80,11 @@ def model_type(weights: str | os.PathLike) -> str:
 
 
 def own_codec(path: pathlib.Path) -> str | pathlib.Path:
-    """The folder of the codec that comes with a task model's weight file; '' for a run's folder, which has none."""
-    return path.parent / CODEC if path.is_file() else ""
+    """The codec that comes with a task model's weight file: a built-in one by name, or its folder; '' for a run's folder."""
+    if not path.is_file():
+        return ""
+    config = path.with_name(CONFIG)
+    return (read_json(config).get(CODEC) if config.is_file() else "") or path.parent / CODEC
 
 
 def folder_weights(path: pathlib.Path) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""The codec in the package: found by name, with a card, and as good on real speech as its card says."""
+"""The models in the package: found by name, with a card, and as good as their cards say."""
 
 import importlib.util
 import re
@@ -8,24 +8,25 @@ import numpy as np
 import pytest
 from flax.linen import meta
 
-from quarkaudio_jax.cli import decode, encode
+from quarkaudio_jax.cli import decode, encode, tasks
 from quarkaudio_jax.codec.variants import get_variant
 from quarkaudio_jax.config import CodecConfig, CodecTrainConfig
 from quarkaudio_jax.inference.codec import load_codec
 from quarkaudio_jax.io import audio
 from quarkaudio_jax.metrics import reconstruction
-from quarkaudio_jax.weights.builtin import BUILTIN, DEFAULT_CODEC, find_builtin
+from quarkaudio_jax.weights.builtin import BUILTIN, DEFAULT_CODEC, TASK_MODELS, find_builtin
 from quarkaudio_jax.weights.files import read_json
 from quarkaudio_jax.weights.models import abstract_codec
-from quarkaudio_jax.weights.repository import locate
+from quarkaudio_jax.weights.pretrained import read_lm_folder
+from quarkaudio_jax.weights.repository import locate, own_codec
 from quarkaudio_jax.weights.saved_codec import read_codec_config, read_initial_codec
 
-CARD = BUILTIN[DEFAULT_CODEC] / "README.md"
+RESTORER = TASK_MODELS["restore"]
 
 
-def on_card(row):
-    """The value of a row of the model card."""
-    return re.search(rf"^\| {row} \| (.+) \|$", CARD.read_text(), re.M)[1]
+def on_card(row, name=DEFAULT_CODEC):
+    """The value of a row of a model's card."""
+    return re.search(rf"^\| {row} \| (.+) \|$", (BUILTIN[name] / "README.md").read_text(), re.M)[1]
 
 
 def test_it_is_found_by_name(tmp_path, monkeypatch):
@@ -77,3 +78,37 @@ def test_the_verbs_use_it_without_a_checkpoint(tmp_path, real_audio, capsys):
     decode.main(["quarkaudio decode", str(tmp_path / f"{source.stem}.qka"), f"--output={tmp_path}"])
     assert audio.info(tmp_path / source.name)[1] == 16000
     assert f"no --checkpoint: the built-in codec {DEFAULT_CODEC}" in capsys.readouterr().err
+
+
+def test_the_restorer_is_small_and_its_card_says_what_it_does():
+    folder = BUILTIN[RESTORER]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
+    assert on_card("license", RESTORER) == "apache-2.0" and int(on_card("steps", RESTORER)) > 1000
+    before, after = re.match(r"([\d.]+) before, ([\d.]+) after", on_card("mel distance", RESTORER)).groups()
+    assert float(after) < float(before)
+
+
+@pytest.mark.slow
+def test_the_restorer_goes_with_the_codec_in_the_package():
+    cfg, _ = read_lm_folder(BUILTIN[RESTORER])
+    assert own_codec(BUILTIN[RESTORER] / "model.safetensors") == DEFAULT_CODEC
+    assert cfg.dataset.codec_weights == load_codec(DEFAULT_CODEC, encoding=False).fingerprint()
+    assert cfg.dataset.tasks == ("restoration",)
+
+
+@pytest.mark.slow
+def test_restore_uses_it_without_a_checkpoint(tmp_path, real_audio, capsys):
+    """A real noisy recording becomes quieter where nobody speaks, and keeps its length."""
+    source = sorted((real_audio / "tasks" / "sr" / "noisy").glob("*.wav"))[0]
+    tasks.main(["quarkaudio", "restore", str(source), f"--output={tmp_path}"])
+    assert f"no --checkpoint: the built-in model {RESTORER}" in capsys.readouterr().err
+    noisy_S = audio.read_mono(source, 16000)[0]
+    found_S = audio.read_mono(tmp_path / source.name, 16000)[0]
+    assert len(found_S) == len(noisy_S)
+
+    def floor(wave_S):
+        """The level of the quietest tenth of frames of 20 ms, in dB below the mean."""
+        power = (wave_S[: len(wave_S) // 320 * 320].reshape(-1, 320) ** 2).mean(1) + 1e-12
+        return 10 * np.log10(power.mean() / np.quantile(power, 0.1))
+
+    assert floor(found_S) > floor(noisy_S) + 3

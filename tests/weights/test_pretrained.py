@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
@@ -13,8 +15,11 @@ import soundfile
 import quarkaudio_jax
 from quarkaudio_jax.cli import convert
 from quarkaudio_jax.errors import UserError
+from quarkaudio_jax.weights.builtin import BUILTIN
 from quarkaudio_jax.weights.files import read_json
 from quarkaudio_jax.weights.pretrained import read_lm_folder
+from quarkaudio_jax.weights.repository import own_codec
+from quarkaudio_jax.weights.saved_lm import read_lm
 from tests.weights.hub_server import serve
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -74,6 +79,23 @@ def test_a_saved_language_model_brings_its_codec(trained_lm, trained, tmp_path):
     with pytest.raises(SystemExit, match="is a language model: name the codec of its data, --codec=CODEC"):
         export(trained_lm, "--output", tmp_path / "without")
     assert not (tmp_path / "without").exists()
+
+
+@pytest.mark.slow
+def test_a_saved_language_model_names_a_built_in_codec(codec_folder, trained_lm, tmp_path, monkeypatch):
+    """Instead of a copy of it; in bfloat16."""
+    monkeypatch.setitem(BUILTIN, "quarkaudio/mine", codec_folder)
+    export(trained_lm, "--codec=quarkaudio/mine", "--dtype=bfloat16", "--output", tmp_path / "lm")
+    assert sorted(path.name for path in (tmp_path / "lm").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert own_codec(tmp_path / "lm" / "model.safetensors") == "quarkaudio/mine"
+    model = quarkaudio_jax.load_task_model(tmp_path / "lm")
+    stored, whole = read_lm_folder(tmp_path / "lm")[1], read_lm(trained_lm)[1]
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, np.asarray(jnp.bfloat16(b), np.float32)), stored, whole)
+    assert np.isfinite(model("restoration", WAVE, 48000)).all()
 
 
 def test_what_is_not_a_saved_model_is_named(codec_folder, trained, tmp_path):

@@ -1,4 +1,4 @@
-"""The models that come with the package: a folder of `pretrained.write_codec` each, made by launch/train_builtin.sh."""
+"""The models that come with the package: a folder of `pretrained` each, made by launch/train_builtin.sh."""
 
 import os
 import pathlib
@@ -8,7 +8,10 @@ FOLDER = pathlib.Path(__file__).parent
 DEFAULT_CODEC = "quarkaudio/speech16k"
 """Codec of the verbs where no --checkpoint is given."""
 
-BUILTIN = {DEFAULT_CODEC: FOLDER / "speech16k"}
+TASK_MODELS = {"restore": "quarkaudio/restore16k"}
+"""Verb -> task model where no --checkpoint is given."""
+
+BUILTIN = {name: FOLDER / name.partition("/")[2] for name in (DEFAULT_CODEC, *TASK_MODELS.values())}
 """Name -> folder. A local path of that name, if there is one, comes first; a hub repository of that name never."""
 
 
