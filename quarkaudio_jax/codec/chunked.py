@@ -33,12 +33,16 @@ class ChunkSpec:
         """Frames of the longest window."""
         return self.chunk + 2 * self.context
 
-    def windows(self, num_frames: int) -> Iterator["Window"]:
-        """The windows of a recording, in order; a single one if it is no longer than `window`."""
+    def windows(self, num_frames: int, begin: int = 0) -> Iterator["Window"]:
+        """The windows of a recording, in order; a single one if it is no longer than `window`.
+
+        begin: the first frame of the first chunk wanted.
+        """
         if num_frames <= self.window:
-            yield Window(0, num_frames, 0, num_frames)
+            if not begin:
+                yield Window(0, num_frames, 0, num_frames)
             return
-        for first in range(0, num_frames, self.chunk):
+        for first in range(begin, num_frames, self.chunk):
             last = min(first + self.chunk, num_frames)
             yield Window(max(first - self.context, 0), min(last + self.context, num_frames), first, last)
 
@@ -77,18 +81,11 @@ class OpenWindows:
 
     def ready(self, num_frames: int, ended: bool = False) -> Iterator[Window]:
         """The further windows that can be computed when `num_frames` are there; ended: no more will come."""
-        spec = self._spec
-        if ended:
-            windows = (window for window in spec.windows(num_frames) if window.first >= self._next)
-        elif num_frames > spec.window:
-            last = num_frames - spec.context
-            starts = range(self._next, last - spec.chunk + 1, spec.chunk)
-            windows = (
-                Window(max(k - spec.context, 0), k + spec.chunk + spec.context, k, k + spec.chunk) for k in starts
-            )
-        else:
+        if not ended and num_frames <= self._spec.window:
             return
-        for window in windows:
+        for window in self._spec.windows(num_frames, self._next):
+            if not ended and window.first + self._spec.chunk + self._spec.context > num_frames:
+                return
             self._next = window.last
             yield window
 

@@ -84,7 +84,7 @@ def score_in_pieces(
         return jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool)
 
     found: list[Any] = []
-    bounds = [len(mask_BxL[0]) * piece // pieces for piece in range(pieces + 1)]
+    bounds = [mask_BxL.shape[1] * piece // pieces for piece in range(pieces + 1)]
     for start, stop in itertools.pairwise(bounds):
         here, *parts = (x[:, start:stop] for x in sorted_arrays)
         found.append(nn.cond(here.any(), score, nothing, module, *parts))
