@@ -26,7 +26,6 @@ from quarkaudio_jax.lm.backbone import empty_cache
 from quarkaudio_jax.lm.unise import LM_UNISE
 from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.nn.stack import unstack_params
-from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.tokens.tasks import TASKS
 from quarkaudio_jax.tokens.unise import CODEC as BICODEC
 from quarkaudio_jax.tokens.unise import UNISE_TASKS
@@ -34,7 +33,6 @@ from quarkaudio_jax.training.codec_program import CodecProgram
 from quarkaudio_jax.training.lm_program import LMProgram
 from quarkaudio_jax.training.lowering import configured_mesh, lower_train_step
 from quarkaudio_jax.training.programs import build_program
-from quarkaudio_jax.weights.ssl import abstract_extractor
 
 NAMES = {
     "codec": ("train", "encode", "decode"),
@@ -108,7 +106,7 @@ def lower_program(cfg: ExperimentConfig, devices: Sequence[Any], name: str, batc
 
 def lower_training(cfg: ExperimentConfig, devices: Sequence[Any]) -> LoweredProgram:
     """Lowers the training step that `train` runs, on a mesh of `devices`."""
-    program = CodecProgram(cfg, _shapes(cfg)) if isinstance(cfg, CodecTrainConfig) else build_program(cfg)
+    program = build_program(cfg)
     step = lower_train_step(program, configured_mesh(cfg, devices))
     model = _without_recomputation(cfg)
     batch = model.batch_spec(cfg.data.batch_size)
@@ -124,14 +122,9 @@ def _without_recomputation(cfg: ExperimentConfig) -> CodecProgram | LMProgram:
     """The program for counting model FLOPs: without remat, and without zero-padded blocks in the discriminators."""
     if isinstance(cfg, LMTrainConfig):
         return build_program(dataclasses.replace(cfg, lm=dataclasses.replace(cfg.lm, remat="none")))
-    program = CodecProgram(dataclasses.replace(cfg, codec=dataclasses.replace(cfg.codec, remat="none")), _shapes(cfg))
+    program = CodecProgram(dataclasses.replace(cfg, codec=dataclasses.replace(cfg.codec, remat="none")))
     program.discriminators = program.discriminators.clone(blocked=False)
     return program
-
-
-def _shapes(cfg: CodecTrainConfig) -> Extractor:
-    """The SSL model of a codec's training, whose weights need not be there."""
-    return abstract_extractor(cfg.features.recipe)
 
 
 def _lower_codec(cfg: CodecTrainConfig, devices: Sequence[Any], name: str, batch: int) -> LoweredProgram:

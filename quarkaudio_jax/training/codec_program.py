@@ -20,13 +20,13 @@ from quarkaudio_jax.discriminators.objectives import discriminator_loss
 from quarkaudio_jax.errors import UserError
 from quarkaudio_jax.nn.dtypes import DTYPES
 from quarkaudio_jax.nn.mel import multi_scale_mel_distance, stft_distance
-from quarkaudio_jax.ssl.features import Extractor, get_recipe
+from quarkaudio_jax.ssl.features import Extractor
 from quarkaudio_jax.training.codec_objective import differentiable, generator_objective
 from quarkaudio_jax.training.optim import make_optimizer, make_schedule
 from quarkaudio_jax.training.program import Batch, Metrics, Program, State, flat_fields
 from quarkaudio_jax.weights.models import CodecModel, eval_params
 from quarkaudio_jax.weights.saved_codec import read_initial_codec
-from quarkaudio_jax.weights.ssl import load_extractor
+from quarkaudio_jax.weights.ssl import abstract_extractor, load_extractor
 
 
 class CodecTraining(flax.struct.PyTreeNode):
@@ -56,7 +56,7 @@ class CodecProgram(Program[CodecTrainConfig]):
 
     Of a stereo codec they are {'wave': (B, S, 2), 'position': (B, 3)}.
 
-    extractor: of the SSL features; by default the configured recipe, if it needs no weights.
+    extractor: of the SSL features; by default that of the configured recipe, with the shapes of its weights alone.
     """
 
     outputs = ("target", "reconstruction")
@@ -86,7 +86,7 @@ class CodecProgram(Program[CodecTrainConfig]):
             members.spectral_channels,
             dtype,
         )
-        self.extractor = extractor or Extractor(get_recipe(cfg.features.recipe))
+        self.extractor = extractor or abstract_extractor(cfg.features.recipe)
         self.frozen = self.extractor.params
         self.optimizer = make_optimizer(cfg.optim, cfg.loop.steps)
         self.discriminator_optimizer = make_optimizer(cfg.discriminator_optim, cfg.loop.steps)
