@@ -6,9 +6,12 @@ The figures are of the exported file (bfloat16, averaged weights). The last step
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from quarkaudio_jax.cli import convert, evaluate
 from quarkaudio_jax.weights.builtin import BUILTIN, DEFAULT_CODEC
@@ -48,24 +51,40 @@ def seconds_heard(workdir: str) -> tuple[int, float]:
     return step, step * cfg.data.batch_size * cfg.data.crop_seconds
 
 
-def draw_curve(workdir: str, output: str) -> None:
-    """A picture of the losses in training and of the distances of held-out clips."""
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A part of a learning curve. lines: name in metrics.jsonl -> label. axes: further properties of the axes."""
+
+    title: str
+    lines: Mapping[str, str]
+    axes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+PANELS = (
+    Panel(
+        "losses of training batches",
+        {f"loss/{name}": name for name in ("mel", "stft", "ssl", "commitment")},
+        {"yscale": "log"},
+    ),
+    Panel(
+        "held-out synthetic clips, averaged weights",
+        {f"heldout/{name}": name for name in ("mel_distance", "stft_distance")},
+        {"ylim": (0, None)},
+    ),
+)
+
+
+def draw_curve(workdir: str, output: str, panels: Sequence[Panel]) -> None:
+    """A picture of what a run has logged, over its steps."""
     from matplotlib.figure import Figure
 
     rows = [json.loads(line) for line in pathlib.Path(workdir, "metrics.jsonl").read_text().splitlines()]
     figure = Figure(figsize=(7.5, 2.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, names in (
-        (left, ("loss/mel", "loss/stft", "loss/ssl", "loss/commitment")),
-        (right, ("heldout/mel_distance", "heldout/stft_distance")),
-    ):
-        for name in names:
+    for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for name, label in panel.lines.items():
             logged = [row for row in rows if name in row]
-            steps, values = [row["step"] for row in logged], [row[name] for row in logged]
-            axes.plot(steps, values, label=name.partition("/")[2], linewidth=0.8)
-    left.set(title="losses of training batches", xlabel="step", yscale="log")
-    right.set(title="held-out synthetic clips, averaged weights", xlabel="step", ylim=(0, None))
-    for axes in (left, right):
+            axes.plot([row["step"] for row in logged], [row[name] for row in logged], label=label, linewidth=0.8)
+        axes.set(title=panel.title, xlabel="step", **panel.axes)
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     figure.savefig(output, dpi=80)
@@ -93,7 +112,7 @@ def main() -> None:
         export(args.workdir, folder, details | figures, DEFAULT_CODEC)
         print(f"step {step}:", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
     if args.curve:
-        draw_curve(args.workdir, args.curve)
+        draw_curve(args.workdir, args.curve, PANELS)
 
 
 if __name__ == "__main__":

