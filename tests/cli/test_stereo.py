@@ -1,9 +1,6 @@
 """Stereo files through the verbs: encode, decode, evaluate, compare; mono to stereo; other numbers of channels."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,6 +17,7 @@ from quarkaudio_jax.io.stream import ResampledReader
 from quarkaudio_jax.io.transforms import resample
 from quarkaudio_jax.weights.files import read_tensors, write_tensors
 from quarkaudio_jax.weights.saved_codec import read_codec
+from tests.cli.memory import round_trip_peak
 from tests.inference.test_stereo import made, noise
 from tests.parity.codecs import golden_state_dict
 
@@ -102,21 +100,11 @@ def test_other_numbers_of_channels_are_refused(checkpoint, tmp_path):
 
 def test_ten_minutes_in_bounded_memory(codec, checkpoint, tmp_path):
     """Ten minutes take no more memory than one; both begin as the codes and channels of the first minute in memory."""
-    if not pathlib.Path("/proc/self/status").exists():
-        pytest.skip("peak memory is read from /proc, which this system does not have")
     peaks, wave = {}, noise(600 * 44100, 2)
     for minutes in (1, 10):
         path = tmp_path / f"{minutes}.wav"
         soundfile.write(path, wave[: minutes * 60 * 44100], 44100, "FLOAT")
-        code = (
-            "import re\nfrom quarkaudio_jax.cli import encode, decode\n"
-            f"encode.main(['e', {str(path)!r}, '--checkpoint', {str(checkpoint)!r}, '--output', {str(tmp_path)!r}])\n"
-            f"decode.main(['d', {str(path.with_suffix('.qka'))!r}, '--checkpoint', {str(checkpoint)!r}, "
-            f"'--output', {str(tmp_path / 'out')!r}])\n"
-            "print('PEAK', re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
-        )
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        peaks[minutes] = int(out.split("PEAK")[1])
+        peaks[minutes] = round_trip_peak(path, checkpoint, tmp_path / "out")
         assert audio.info(tmp_path / "out" / f"{minutes}.wav") == (minutes * 60 * 16000, 16000, 2)
     assert peaks[10] < peaks[1] + 60_000  # the file of ten minutes alone is 212 MB of float32
     with ResampledReader(tmp_path / "1.wav", 16000, channels=2) as reader:

@@ -2,8 +2,6 @@
 
 import csv
 import dataclasses
-import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -14,6 +12,7 @@ from quarkaudio_jax import load_codec
 from quarkaudio_jax.cli import decode, encode, evaluate, main
 from quarkaudio_jax.codec.chunked import ChunkSpec
 from quarkaudio_jax.io import audio, token_file
+from tests.cli.memory import round_trip_peak
 
 RNG = np.random.default_rng(0)
 
@@ -186,21 +185,11 @@ def test_evaluate_takes_reconstructions_made_elsewhere(real_audio, tmp_path, cap
 @pytest.mark.slow
 def test_memory_is_bounded(trained, tmp_path):
     """Ten times the audio does not take ten times the memory: encode holds windows, not the file."""
-    if not pathlib.Path("/proc/self/status").exists():
-        pytest.skip("peak memory is read from /proc, which this system does not have")
     peaks = {}
     for minutes in (1, 10):
         path = tmp_path / f"{minutes}.wav"
         soundfile.write(path, noise(minutes * 60 * 48000), 48000)
-        code = (
-            "import re\nfrom quarkaudio_jax.cli import encode, decode\n"
-            f"encode.main(['e', {str(path)!r}, '--checkpoint', {str(trained)!r}, '--output', {str(tmp_path)!r}])\n"
-            f"decode.main(['d', {str(path.with_suffix('.qka'))!r}, '--checkpoint', {str(trained)!r}, "
-            f"'--output', {str(tmp_path / 'out')!r}])\n"
-            "print('PEAK', re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
-        )
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        peaks[minutes] = int(out.split("PEAK")[1])
+        peaks[minutes] = round_trip_peak(path, trained, tmp_path / "out")
         assert audio.info(tmp_path / "out" / f"{minutes}.wav")[0] == minutes * 60 * 48000
     assert peaks[10] < peaks[1] + 60_000  # the file of ten minutes alone is 115 MB of float32
 
